@@ -1,0 +1,1 @@
+"""RoboScape: a learned simulator of your robot."""

@@ -1,0 +1,1 @@
+"""Physical priors: depth and keypoint tracks, each with several backends."""

@@ -1,0 +1,1 @@
+"""The strided clip index and its train/validation/test split."""

@@ -1,0 +1,105 @@
+"""What stages hand to each other about recordings: frozen records, never dictionaries."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+ControlMode = Literal["delta", "absolute"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionConvention:
+    """What the numbers of an action mean. Written once in a dataset's metadata (`meta/roboscape.json`)."""
+
+    mode: ControlMode
+    """Deltas are stacked between two model frames; of absolute poses the last one is taken."""
+    names: tuple[str, ...]
+    """One name a dimension, e.g. `eef_x`."""
+    units: tuple[str, ...]
+    """The unit of one physical unit of each dimension, e.g. `m`, `rad`, `1`."""
+    scale: tuple[float, ...]
+    """Physical units per stored unit; 0.05 where a stored 1.0 commands 5 cm."""
+    frame: str
+    """The frame that positions and rotations are expressed in, e.g. `robot_base`."""
+    rotation: Literal["none", "axis_angle", "euler_xyz", "quaternion_xyzw", "quaternion_wxyz"]
+    """How rotations are written."""
+    gripper: str
+    """Direction of the gripper's dimension in words, e.g. `-1 opens, +1 closes`."""
+    action_hz: float
+    """Actions a second."""
+
+    def __post_init__(self) -> None:
+        """Refuse a convention whose fields do not describe the same dimensions."""
+        if not len(self.names) == len(self.units) == len(self.scale):
+            raise ValueError(
+                f"an action convention needs one name, unit and scale a dimension; got "
+                f"{len(self.names)} names, {len(self.units)} units, {len(self.scale)} scales"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSpec:
+    """A camera of a dataset: feature `observation.images.<name>`, depth `observation.images.<name>_depth`."""
+
+    name: str
+    height: int
+    width: int
+    has_depth: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """All that is the same for every episode of a dataset."""
+
+    fps: float
+    """Frames a second on disk, the recording's native rate; one action a frame."""
+    robot_type: str
+    cameras: tuple[CameraSpec, ...]
+    state_names: tuple[str, ...]
+    """Proprioception, one name a dimension, units in the name where not metres or radians."""
+    action: ActionConvention
+    depth_min_m: float = 0.1
+    depth_max_m: float = 10.0
+    source: str = ""
+    """Where the recordings come from, e.g. `robosuite 1.5.2 Lift`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracks:
+    """Points followed through an episode, from the frame that they were sampled in.
+
+    Axes: t time, k point. Pixel coordinates (x right, y down) of the stored image, pixel centres at
+    integers.
+    """
+
+    xy_px: Float[np.ndarray, "t k 2"]
+    visible: Bool[np.ndarray, "t k"]
+    on_moving_body: Bool[np.ndarray, " k"] | None = None
+    """True where the point belongs to a body that can move; only a simulator knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One recording. Row t: the observation at t and the action taken there, which leads to t + 1."""
+
+    frames: dict[str, UInt8[np.ndarray, "t h w 3"]]
+    """By camera name."""
+    depth_m: dict[str, Float[np.ndarray, "t h w"]]
+    """By camera name; sensor or simulator depth only, estimates live in `annotations/`."""
+    actions: Float[np.ndarray, "t a"]
+    state: Float[np.ndarray, "t s"]
+    reward: Float[np.ndarray, " t"]
+    task: str
+    success: bool
+    seed: int
+    """The episode's own seed: the train/validation/test split goes by it."""
+    behaviour: str
+    """What acted: `expert`, `noisy_expert`, `miss`, `random`, or a person."""
+    tracks: dict[str, Tracks]
+    """By camera name: the simulator's true tracks, kept under `annotations/`; empty for recordings."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.actions)

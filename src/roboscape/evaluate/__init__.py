@@ -1,0 +1,1 @@
+"""Fidelity, geometry, controllability and physical plausibility of imagined video."""

@@ -1,0 +1,1 @@
+"""Imagining frames one by one from a prompt and actions."""

@@ -1,0 +1,1 @@
+"""Anything that makes recordings, written as a LeRobot v3 dataset."""

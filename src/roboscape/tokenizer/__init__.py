@@ -1,0 +1,1 @@
+"""Frames to discrete tokens and back (MAGVIT-2, lookup-free quantisation)."""
