@@ -29,6 +29,8 @@ def config_from_dict(kind: type[Config], content: dict[str, Any], *, where: str)
     """
     try:
         # JSON knows no tuple, path or distinction between 1 and 1.0.
-        return dacite.from_dict(kind, content, dacite.Config(strict=True, cast=[Path, tuple, float]))
+        return dacite.from_dict(
+            kind, content, dacite.Config(strict=True, cast=[Path, tuple, float])
+        )
     except dacite.DaciteError as error:
         raise ValueError(f"{where} is not a valid {kind.__name__}: {error}") from error

@@ -1,0 +1,91 @@
+"""Models on disk: safetensors and a JSON configuration, never a pickle; a folder or a hub name."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from roboscape.core.config import load_config, save_config
+from roboscape.core.files import atomic_path
+
+Config = TypeVar("Config")
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_weights(module: nn.Module, config: object, folder: Path) -> None:
+    """Write `model.safetensors` and `config.json` into `folder`; each file is whole or absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(state, temporary)
+    save_config(config, folder / CONFIG)
+
+
+def read_config(kind: type[Config], folder: Path) -> Config:
+    """The configuration that was saved beside the weights in `folder`."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"{folder} holds no {CONFIG}; expected a folder written by save_pretrained"
+        )
+    return load_config(kind, folder / CONFIG)
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Fill `module` from `folder`.
+
+    Raises:
+        ValueError: no weights, a truncated file, or tensors that disagree with the configuration;
+            the message names the first tensor that differs and both shapes.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no {WEIGHTS}; expected a folder written by save_pretrained"
+        )
+    check_shapes(module, path)
+    module.load_state_dict(load_file(path))
+
+
+def check_shapes(module: nn.Module, path: Path) -> None:
+    """Compare a weight file's tensors with the module's, by name and shape, before reading any."""
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); the file is truncated or not safetensors. "
+            "Copy or download it again"
+        ) from error
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{path} disagrees with the {CONFIG} beside it: tensor `{name}` should have shape "
+                f"{expected.get(name, 'none (not part of this model)')}, the file has "
+                f"{found.get(name, 'no such tensor')}. Use the configuration of its training"
+            )
+
+
+def resolve(name: str | Path, *, subfolder: str = "") -> Path:
+    """The local folder of a model: `name` as a folder, else as a hub repository (`owner/name`).
+
+    Raises:
+        ValueError: neither exists, or an interrupted download; it says what to try.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return folder / subfolder
+    try:
+        return Path(snapshot_download(str(name))) / subfolder
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"`{name}` is neither a folder here nor a hub repository that could be fetched "
+            f"({type(error).__name__}: {error}). An interrupted download resumes: run the same "
+            f"command again, or `hf download {name}` and pass the folder that it prints"
+        ) from error

@@ -1,0 +1,66 @@
+"""The folder of a run: what was asked, on what machine, with what code."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from roboscape.core.config import config_from_dict, save_config
+from roboscape.core.files import atomic_path, read_json
+
+
+def open_run(folder: Path, config: Any) -> None:
+    """Start or resume a run folder: write `config.json` and `environment.txt`.
+
+    Raises:
+        ValueError: the folder holds a run with another configuration.
+    """
+    path = folder / "config.json"
+    if path.is_file():
+        earlier = config_from_dict(type(config), read_json(path), where=str(path))
+        if earlier != config:
+            raise ValueError(
+                f"{folder} holds a run with another configuration:\n  {earlier}\nasked for:\n  "
+                f"{config}\nResume it with the same flags, or choose another --output"
+            )
+    save_config(config, path)
+    with atomic_path(folder / "environment.txt") as temporary:
+        temporary.write_text(describe_environment())
+
+
+def describe_environment() -> str:
+    """Commit, uncommitted changes, machine and package versions."""
+    packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
+    lines = [
+        f"command: {' '.join(sys.argv)}",
+        f"commit: {git('rev-parse', 'HEAD') or 'not a git checkout'}",
+        f"uncommitted:\n{git('status', '--short') or '  nothing'}",
+        f"machine: {describe_machine()}",
+        f"python: {platform.python_version()}, torch {torch.__version__}",
+        *packages,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def describe_machine() -> str:
+    """The hardware class: cores, instruction set, GPU."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cores = f"{os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{cores}, {torch.get_num_threads()} threads, {', '.join(gpus) or 'no GPU'}"
+
+
+def git(*arguments: str) -> str:
+    """What git says about the code's own checkout; empty where it is none."""
+    folder = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

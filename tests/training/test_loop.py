@@ -1,0 +1,162 @@
+import pytest
+import torch
+from torch import nn
+
+from roboscape.core.seeding import generator_for
+from roboscape.training.checkpoint import checkpoints
+from roboscape.training.loop import FitConfig, fit, read_metrics
+from roboscape.training.optimizer import (
+    MuonAdamW,
+    OptimizerConfig,
+    make_optimizer,
+    orthogonalize,
+    rate_at,
+)
+
+
+def make_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 6))
+
+
+def regression(model, *, fail_at=None):
+    """A small task: multiply by a fixed matrix."""
+    target = torch.randn(6, 6, generator=generator_for(7))
+
+    def step(index):
+        if index == fail_at:
+            raise KeyboardInterrupt
+        x = torch.randn(32, 6, generator=generator_for(0, 0, index))
+        return (model(x) - x @ target).square().mean(), {}
+
+    return step
+
+
+def train(run, *, steps=12, kind="muon", fail_at=None, **options):
+    model = make_model()
+    optimizer = make_optimizer(
+        model,
+        config=OptimizerConfig(
+            kind=kind, warmup_steps=2, learning_rate=0.02, muon_learning_rate=0.1
+        ),
+        precision="fp32",
+    )
+    config = FitConfig(steps=steps, log_every=1, checkpoint_every=5, **options)
+    return fit(
+        model, step=regression(model, fail_at=fail_at), optimizer=optimizer, config=config, run=run
+    )
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, kind):
+    whole = train(tmp_path / "whole", kind=kind)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", kind=kind, fail_at=8)
+    resumed = train(tmp_path / "parts", kind=kind)
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    metrics = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
+    losses = [[line["loss"] for line in lines] for lines in metrics]
+    assert losses[0] == losses[1]
+
+
+def test_killed_between_checkpoints_equals_uninterrupted(tmp_path):
+    whole = train(tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    model = make_model()
+    optimizer = make_optimizer(
+        model,
+        config=OptimizerConfig(warmup_steps=2, learning_rate=0.02, muon_learning_rate=0.1),
+        precision="fp32",
+    )
+    inner = regression(model)
+
+    def step(index):
+        if index == 8:
+            raise Killed  # nothing is saved on the way out, as with kill -9
+        return inner(index)
+
+    config = FitConfig(steps=12, log_every=1, checkpoint_every=5)
+    with pytest.raises(Killed):
+        fit(model, step=step, optimizer=optimizer, config=config, run=tmp_path / "parts")
+    resumed = train(tmp_path / "parts")
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
+    whole = train(tmp_path / "run")
+    newest = checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    (newest / "state.safetensors").write_bytes(b"half")
+    again = train(tmp_path / "run")
+    assert "damaged" in caplog.text
+    for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path):
+    train(tmp_path / "run", steps=22)
+    names = [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")]
+    assert names == ["step_00000020", "step_00000022"]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_loss_falls(tmp_path, kind):
+    train(tmp_path, steps=150, kind=kind)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_loss_that_is_no_number_stops_the_run(tmp_path):
+    model = make_model()
+    optimizer = make_optimizer(model, config=OptimizerConfig(), precision="fp32")
+
+    def step(_):
+        return model(torch.full((1, 6), float("nan"))).sum(), {}
+
+    with pytest.raises(FloatingPointError, match="step 0"):
+        fit(model, step=step, optimizer=optimizer, config=FitConfig(steps=2), run=tmp_path)
+    assert not checkpoints(tmp_path / "checkpoints")
+
+
+def test_adamw_equals_torch(tmp_path):
+    ours, theirs = make_model(), make_model()
+    config = OptimizerConfig(kind="adamw", learning_rate=0.01, weight_decay=0.1)
+    optimizer = make_optimizer(ours, config=config)
+    matrices = [p for p in theirs.parameters() if p.ndim == 2]
+    vectors = [p for p in theirs.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, lr=0.01, betas=config.betas, eps=1e-8)
+    for index in range(5):
+        for model, stepper in ((ours, optimizer), (theirs, reference)):
+            stepper.zero_grad()
+            regression(model)(index)[0].backward()
+            if isinstance(stepper, MuonAdamW):
+                stepper.set_rate(1.0)
+            stepper.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one():
+    matrices = torch.randn(3, 24, 8, generator=generator_for(1))
+    values = torch.linalg.svdvals(orthogonalize(matrices, dtype=torch.float32))
+    assert values.min() > 0.5
+    assert values.max() < 1.4
+
+
+def test_rate_warms_up_holds_and_decays_to_zero():
+    config = OptimizerConfig(warmup_steps=10, decay_fraction=0.5)
+    rates = [rate_at(step, steps=100, config=config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[30] == 1.0
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.02)
+
+
+def test_config_refuses_no_steps():
+    with pytest.raises(ValueError, match="steps >= 1"):
+        FitConfig(steps=0)
