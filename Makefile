@@ -1,0 +1,51 @@
+# roboscape: `make demo` shows it, `make test` checks it. Both set themselves up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export MUJOCO_GL ?= egl
+
+.PHONY: help demo quickstart test check format lerobot test-lerobot golden clean
+
+help:  ## Show what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt scripts/check_machine.sh
+	@PYTHON=$(PYTHON) bash scripts/check_machine.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch==2.13.0"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,dev]"
+	touch $(STAMP)
+
+demo: $(STAMP)  ## Collect fresh episodes, fine-tune the released model, imagine, evaluate (6 minutes)
+	$(BIN)/roboscape demo
+
+quickstart: $(STAMP)  ## Collect and train everything from scratch, small (30 minutes)
+	$(BIN)/roboscape quickstart
+
+test: $(STAMP)  ## All tests that this machine can run
+	$(BIN)/python -m pytest -m "not gpu and not lerobot" tests
+
+check: $(STAMP)  ## Format, lint, types, import contract, fast tests with shapes checked
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow and not gpu and not lerobot" --jaxtyping-packages=roboscape,beartype.beartype tests
+
+format: $(STAMP)  ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lerobot:  ## Install lerobot 0.6.1 in an environment of its own (8 GB, Python 3.12 or newer)
+	bash scripts/lerobot_environment.sh
+
+test-lerobot: $(STAMP)  ## Prove that lerobot opens our datasets and we open its
+	test -x .venv-lerobot/bin/python || { echo "run \`make lerobot\` first"; exit 1; }
+	.venv-lerobot/bin/python -m pytest -m lerobot tests/interop
+
+golden: $(STAMP)  ## Rewrite the golden values; explain the difference in the commit
+	$(BIN)/python -m pytest tests/golden --rewrite-golden
+
+clean:  ## Remove the environment and build leftovers, keep data and runs
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

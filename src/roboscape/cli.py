@@ -1,0 +1,170 @@
+"""The command line: the words of a command spell the file that runs.
+
+A stage is imported only when it is called, so `roboscape --help` needs no torch.
+"""
+
+import difflib
+import importlib
+import logging
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command: where its configuration and its `run` live."""
+
+    module: str
+    """The file, which offers `run(config)`."""
+    config: str
+    """The frozen dataclass that the flags fill."""
+    summary: str
+    presets: str = ""
+    """A module with `PRESETS`, complete configurations by name, for commands that choose one."""
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        module="roboscape.presets.demo",
+        config="Demo",
+        summary="Everything in minutes, starting from the released checkpoint.",
+    ),
+    "quickstart": Command(
+        module="roboscape.presets.quickstart",
+        config="Quickstart",
+        summary="Everything from scratch, small, in half an hour.",
+    ),
+    "collect lift": Command(
+        module="roboscape.sources.lift",
+        config="CollectLift",
+        summary="Record a simulated robot that lifts a cube (robosuite).",
+    ),
+    "collect metaworld": Command(
+        module="roboscape.sources.metaworld",
+        config="CollectMetaworld",
+        summary="Record Meta-World's scripted policies.",
+    ),
+    "inspect": Command(
+        module="roboscape.dataset.inspect",
+        config="Inspect",
+        summary="What a dataset holds, and what looks wrong in it.",
+    ),
+    "annotate": Command(
+        module="roboscape.annotate.pipeline",
+        config="Annotate",
+        summary="Add depth and keypoint tracks beside a dataset.",
+    ),
+    "clips": Command(
+        module="roboscape.clips.index",
+        config="IndexClips",
+        summary="Cut a dataset into strided clips and keep the useful ones.",
+    ),
+    "train tokenizer": Command(
+        module="roboscape.tokenizer.train",
+        config="TokenizerRun",
+        presets="roboscape.presets.tokenizer",
+        summary="Learn to write frames as discrete tokens.",
+    ),
+    "tokenize": Command(
+        module="roboscape.tokens.build",
+        config="Tokenize",
+        summary="Write a dataset as a memory-mapped token store.",
+    ),
+    "train world-model": Command(
+        module="roboscape.world_model.train",
+        config="WorldModelRun",
+        presets="roboscape.presets.world_model",
+        summary="Learn to predict the next RGB and depth frame from actions.",
+    ),
+    "rollout": Command(
+        module="roboscape.rollout.video",
+        config="Rollout",
+        summary="Imagine an episode and write it beside the truth as a video.",
+    ),
+    "evaluate": Command(
+        module="roboscape.evaluate.evaluate",
+        config="Evaluate",
+        summary="Measure imagined video and write a report.",
+    ),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `roboscape`; exits with 2 for a wrong command and 1 for a stage's error."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"roboscape {version('roboscape')}\n")
+        return
+    name = command_in(words)
+    if name is None:
+        sys.exit(unknown(words))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    config = parse(name, words[len(name.split()) :])
+    module = importlib.import_module(COMMANDS[name].module)
+    try:
+        module.run(config)
+    except ValueError as error:
+        # What a user can cause arrives as a ValueError that says what to do; the rest is a bug and
+        # keeps its traceback.
+        logging.getLogger(__name__).error("roboscape %s: %s", name, error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def command_in(words: list[str]) -> str | None:
+    """The command that the first words spell."""
+    return next((name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS), None)
+
+
+def parse(name: str, flags: list[str]) -> Any:
+    """Fill a command's configuration from its flags; `--help` prints them and exits."""
+    import tyro
+
+    command = COMMANDS[name]
+    program = f"roboscape {name}"
+    if command.presets:
+        presets = importlib.import_module(command.presets).PRESETS
+        named = {key: (describe(preset), preset()) for key, preset in presets.items()}
+        return tyro.extras.overridable_config_cli(named, args=flags, prog=program)
+    kind = getattr(importlib.import_module(command.module), command.config)
+    return tyro.cli(kind, args=flags, prog=program)
+
+
+def describe(preset: Any) -> str:
+    """The first line of a preset's docstring."""
+    return (preset.__doc__ or "").strip().splitlines()[0]
+
+
+def overview() -> str:
+    """All commands, a line each."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "roboscape: a learned simulator of your robot.",
+            "",
+            "usage: roboscape COMMAND [flags]      roboscape COMMAND --help lists the flags",
+            "",
+            *rows,
+            "",
+        ]
+    )
+
+
+def unknown(words: list[str]) -> str:
+    """What to say to a command that does not exist."""
+    asked = " ".join(words[:2])
+    close = difflib.get_close_matches(asked, COMMANDS, n=1, cutoff=0.5)
+    hint = f" Did you mean `roboscape {close[0]}`?" if close else ""
+    return f"roboscape: there is no command `{asked}`.{hint} `roboscape --help` lists them all."
+
+
+if __name__ == "__main__":
+    main()
