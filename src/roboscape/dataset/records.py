@@ -29,6 +29,8 @@ class ActionConvention:
     """Direction of the gripper's dimension in words, e.g. `-1 opens, +1 closes`."""
     action_hz: float
     """Actions a second."""
+    known: bool = True
+    """False where the dataset does not say what its actions mean and the other fields are guesses."""
 
     def __post_init__(self) -> None:
         """Refuse a convention whose fields do not describe the same dimensions."""
