@@ -1,0 +1,36 @@
+"""MuJoCo, imported with a graphics backend that needs no screen."""
+
+import importlib
+import os
+import sys
+from types import ModuleType
+
+_HELP = (
+    "MuJoCo cannot render without a screen here: MUJOCO_GL={backend} failed ({error}). On Debian or "
+    "Ubuntu install `libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6` (apt-get install ...), or "
+    "render in software with the environment variable MUJOCO_GL=osmesa."
+)
+
+
+def import_mujoco() -> ModuleType:
+    """Import MuJoCo; on Linux with EGL unless the environment variable MUJOCO_GL says otherwise.
+
+    Raises:
+        ValueError: MuJoCo is not installed, or its graphics backend does not start.
+    """
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        # Mesa's software renderer is fastest here with one thread a process.
+        os.environ.setdefault("LP_NUM_THREADS", "1")
+    try:
+        return importlib.import_module("mujoco")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "collecting needs the simulators; install them with `pip install 'roboscape[sim]'`"
+        ) from error
+    except (ImportError, AttributeError, RuntimeError) as error:
+        backend = os.environ.get("MUJOCO_GL", "")
+        raise ValueError(_HELP.format(backend=backend, error=error)) from error
+
+
+mujoco = import_mujoco()

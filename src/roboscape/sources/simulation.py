@@ -1,0 +1,153 @@
+"""Rendering a MuJoCo scene: RGB, depth in metres and body ids from one pass, right way up."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+
+from roboscape.sources.graphics import mujoco
+
+VISUAL_GEOM_GROUP = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraPose:
+    """A pinhole camera in the world: x right, y up, looking along its negative z (OpenGL)."""
+
+    position_m: Float[np.ndarray, "3"]
+    camera_to_world: Float[np.ndarray, "3 3"]
+    focal_px: float
+    height: int
+    width: int
+
+
+def project(points_m: Float[np.ndarray, "k 3"], camera: CameraPose) -> Float[np.ndarray, "k 3"]:
+    """World points to (x px, y px, depth m); pixel centres are integers, depth is along the axis."""
+    local = (points_m - camera.position_m) @ camera.camera_to_world
+    depth_m = -local[:, 2]
+    x_px = local[:, 0] / depth_m * camera.focal_px + camera.width / 2 - 0.5
+    y_px = -local[:, 1] / depth_m * camera.focal_px + camera.height / 2 - 0.5
+    return np.stack([x_px, y_px, depth_m], axis=1)
+
+
+def unproject(pixels: Float[np.ndarray, "k 3"], camera: CameraPose) -> Float[np.ndarray, "k 3"]:
+    """Inverse of `project`: (x px, y px, depth m) to world points."""
+    x_px, y_px, depth_m = pixels.T
+    right = (x_px + 0.5 - camera.width / 2) / camera.focal_px * depth_m
+    up = -(y_px + 0.5 - camera.height / 2) / camera.focal_px * depth_m
+    local = np.stack([right, up, -depth_m], axis=1)
+    return local @ camera.camera_to_world.T + camera.position_m
+
+
+def depth_to_metres(
+    buffer: Float[np.ndarray, "h w"], *, near_m: float, far_m: float
+) -> Float[np.ndarray, "h w"]:
+    """Invert MuJoCo's reversed depth buffer (1 at the near plane, 0 at the far plane) exactly."""
+    return near_m * far_m / (near_m + buffer.astype(np.float64) * (far_m - near_m))
+
+
+class SceneRenderer:
+    """One fixed camera of one MuJoCo model, rendered off screen without shadows or reflections.
+
+    A single pass gives RGB and depth together: MuJoCo's own `Renderer` draws the scene twice.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        camera: str,
+        height: int,
+        width: int,
+        geom_groups: tuple[int, ...] = (VISUAL_GEOM_GROUP,),
+    ) -> None:
+        self._model = model
+        self._camera_id = _camera_id(model, camera)
+        model.vis.quality.offsamples = 0
+        model.vis.quality.shadowsize = 0
+        model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+        model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+        self._gl_context = mujoco.gl_context.GLContext(width, height)
+        self._gl_context.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene = mujoco.MjvScene(model, maxgeom=10_000)
+        self._options = mujoco.MjvOption()
+        self._options.geomgroup[:] = [group in geom_groups for group in range(6)]
+        self._options.sitegroup[:] = 0
+        self._view = mujoco.MjvCamera()
+        self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._view.fixedcamid = self._camera_id
+        self._rectangle = mujoco.MjrRect(0, 0, width, height)
+
+    def render(
+        self, data: Any
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+        """RGB and depth along the optical axis in metres, of the simulation's present state."""
+        rgb, buffer = self._draw(data, body_colours=False)
+        extent = self._model.stat.extent
+        depth_m = depth_to_metres(
+            buffer,
+            near_m=self._model.vis.map.znear * extent,
+            far_m=self._model.vis.map.zfar * extent,
+        )
+        return rgb, depth_m.astype(np.float32)
+
+    def render_bodies(self, data: Any) -> Int[np.ndarray, "h w"]:
+        """The id of the body seen in each pixel; 0 (the world) where there is none."""
+        colours, _ = self._draw(data, body_colours=True)
+        segment = rearrange(colours.astype(np.int64), "h w c -> c h w")
+        segment = segment[0] + (segment[1] << 8) + (segment[2] << 16)
+        body_of_segment = np.zeros(self._scene.ngeom + 1, dtype=np.int64)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                body_of_segment[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
+        return body_of_segment[segment]
+
+    def camera_pose(self, data: Any) -> CameraPose:
+        """Where the camera is now."""
+        fov_rad = np.deg2rad(self._model.cam_fovy[self._camera_id])
+        return CameraPose(
+            position_m=data.cam_xpos[self._camera_id].copy(),
+            camera_to_world=data.cam_xmat[self._camera_id].reshape(3, 3).copy(),
+            focal_px=float(self._rectangle.height / 2 / np.tan(fov_rad / 2)),
+            height=self._rectangle.height,
+            width=self._rectangle.width,
+        )
+
+    def close(self) -> None:
+        """Free the graphics context."""
+        self._context.free()
+        self._gl_context.free()
+
+    def _draw(
+        self, data: Any, *, body_colours: bool
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+        """One pass over the scene; OpenGL's first row is the lowest, so both images are flipped."""
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(
+            self._model, data, self._options, None, self._view, everything, self._scene
+        )
+        flags = mujoco.mjtRndFlag
+        self._scene.flags[flags.mjRND_SHADOW] = False
+        self._scene.flags[flags.mjRND_REFLECTION] = False
+        self._scene.flags[flags.mjRND_SEGMENT] = body_colours
+        self._scene.flags[flags.mjRND_IDCOLOR] = body_colours
+        height, width = self._rectangle.height, self._rectangle.width
+        rgb = np.empty((height, width, 3), np.uint8)
+        buffer = np.empty((height, width), np.float32)
+        self._gl_context.make_current()
+        mujoco.mjr_render(self._rectangle, self._scene, self._context)
+        mujoco.mjr_readPixels(rgb, buffer, self._rectangle, self._context)
+        return np.flipud(rgb), np.flipud(buffer)
+
+
+def _camera_id(model: Any, name: str) -> int:
+    """The camera's number; an unknown name is an error that lists the known ones."""
+    names = [model.camera(index).name for index in range(model.ncam)]
+    if name not in names:
+        raise ValueError(f"this simulation has no camera {name!r}; it has {', '.join(names)}")
+    return names.index(name)
