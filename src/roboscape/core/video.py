@@ -39,7 +39,7 @@ class VideoWriter:
     without loss as HEVC gray12le, the way LeRobot stores depth.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         path: Path,
         *,
@@ -60,9 +60,9 @@ class VideoWriter:
         self._container = av.open(str(path), "w", format="mp4")
         rate = Fraction(fps).limit_denominator(1001)
         self._time_base = 1 / rate
-        self._stream = self._container.add_stream(
-            _CODECS[pixels], rate=rate, options=_OPTIONS[pixels]
-        )
+        stream = self._container.add_stream(_CODECS[pixels], rate=rate, options=_OPTIONS[pixels])
+        assert isinstance(stream, av.VideoStream)
+        self._stream = stream
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = _FORMATS_ON_DISK[pixels]
         # Key frames stand only where `write` asks for them.
@@ -135,34 +135,35 @@ def count_frames(path: Path) -> int:
         raise ValueError(_unreadable(path, error)) from error
 
 
-def read_frames(  # noqa: PLR0913
-    path: Path, *, fps: float, start: int, count: int, step: int = 1, pixels: Pixels = "rgb"
+def read_frames(
+    path: Path, *, fps: float, wanted: range, pixels: Pixels = "rgb"
 ) -> UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w"]:
-    """Decode frames `start`, `start + step`, … below `start + count`, with one seek.
+    """Decode the frames with the wanted numbers (ascending), with one seek.
 
     Frames are found by their time stamps at `fps`, so that a file may hold many episodes.
 
     Raises:
         ValueError: the file is missing, broken, or ends too early; the message says which.
     """
-    wanted = range(start, start + count, step)
-    frames: UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w"] | None = None
+    if not wanted or wanted.step < 0:
+        raise ValueError(f"expected at least one frame to read, in ascending order, got {wanted}")
+    frames: np.ndarray | None = None
     found = 0
     try:
-        for number, pixels_of_frame in _decode_from(path, fps=fps, wanted=wanted, pixels=pixels):
-            if found == len(wanted) or number != wanted[found]:
+        for number, decoded in _decode(path, fps=fps, wanted=wanted, pixels=pixels):
+            if number != wanted[found]:
                 break
             if frames is None:
-                frames = np.empty((len(wanted), *pixels_of_frame.shape), pixels_of_frame.dtype)
-            frames[found] = pixels_of_frame
+                frames = np.empty((len(wanted), *decoded.shape), decoded.dtype)
+            frames[found] = decoded
             found += 1
     except (FFmpegError, IndexError) as error:
         raise ValueError(_unreadable(path, error)) from error
     if frames is None or found < len(wanted):
         raise ValueError(
-            f"{path} ends too early or skips frames: frames {start} to {start + count - 1} at "
-            f"{fps} Hz were expected, {found} of {len(wanted)} could be read; the video is "
-            "truncated or belongs to another recording; leave this episode out or record it again"
+            f"{path} ends too early or skips frames: of frames {wanted[0]} to {wanted[-1]} at {fps} "
+            f"Hz, {found} of {len(wanted)} could be read; the video is truncated or belongs to "
+            "another recording: copy it again, or leave this episode out"
         )
     return frames
 
@@ -178,7 +179,7 @@ def iterate_video(path: Path, *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]
         raise ValueError(_unreadable(path, error)) from error
 
 
-def _decode_from(
+def _decode(
     path: Path, *, fps: float, wanted: range, pixels: Pixels
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Decode from the key frame before the first wanted frame to the last; convert the wanted."""
@@ -189,7 +190,7 @@ def _decode_from(
         assert stream.time_base is not None
         frames_per_tick = float(stream.time_base) * fps
         # Half a frame early: time stamps are rounded to ticks.
-        container.seek(max(0, int((wanted.start - 0.5) / frames_per_tick)), stream=stream)
+        container.seek(max(0, int((wanted[0] - 0.5) / frames_per_tick)), stream=stream)
         for frame in container.decode(stream):
             number = round((frame.pts or 0) * frames_per_tick)
             if number in wanted:

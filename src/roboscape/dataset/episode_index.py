@@ -1,0 +1,159 @@
+"""Where every episode of a dataset lies, in any LeRobot version, read from its `meta` folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roboscape.core.files import read_json
+from roboscape.dataset import layout
+from roboscape.dataset.tables import read_episode_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeInfo:
+    """What a dataset says about one episode."""
+
+    index: int
+    length: int
+    task: str
+    seed: int
+    """The split goes by it; the episode's own index in datasets that keep no seed."""
+    success: bool | None
+    """None where the dataset does not say."""
+    behaviour: str
+    """What acted; empty where the dataset does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSpan:
+    """The frames of one episode in one video file."""
+
+    path: Path
+    from_s: float
+    """Time of the first frame in the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodePlace:
+    """One episode and the files that hold it."""
+
+    info: EpisodeInfo
+    data: Path
+    videos: dict[str, VideoSpan]
+    """By feature."""
+
+
+def read_dataset_info(root: Path) -> dict[str, Any]:
+    """The content of `meta/info.json`, of a version that can be read.
+
+    Raises:
+        ValueError: it is missing, broken, or of an unknown version.
+    """
+    path = root / layout.INFO_PATH
+    if not path.exists():
+        raise ValueError(
+            f"{root} is not a LeRobot dataset: expected {layout.INFO_PATH} in it, found none; give the "
+            "folder that holds `meta`, `data` and `videos`, and copy all three"
+        )
+    info = read_json(path)
+    version = info.get("codebase_version")
+    if version not in layout.READABLE_VERSIONS:
+        raise ValueError(
+            f"{path} says format {version!r}; this program reads {', '.join(layout.READABLE_VERSIONS)}: "
+            "convert the dataset with lerobot, or upgrade roboscape"
+        )
+    missing = [key for key in ("fps", "features", "total_episodes", "data_path") if key not in info]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; copy the `meta` folder again")
+    return info
+
+
+def read_episode_places(root: Path, info: dict[str, Any]) -> list[EpisodePlace]:
+    """Every episode in order, wherever the dataset's version keeps it."""
+    keys = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    if info["codebase_version"] == "v3.0":
+        return _places_in_tables(root, info, keys=keys)
+    return _places_in_lines(root, info, keys=keys)
+
+
+def _places_in_tables(root: Path, info: dict[str, Any], *, keys: list[str]) -> list[EpisodePlace]:
+    """Version 3.0: many episodes share a file."""
+    if not info["total_episodes"]:
+        return []
+    table = read_episode_tables(root, num_episodes=info["total_episodes"])
+    columns = [name for name in table.column_names if not name.startswith("stats/")]
+    try:
+        return [
+            EpisodePlace(
+                info=_episode_info(row),
+                data=root / info["data_path"].format(**_place(row, "data")),
+                videos={
+                    key: VideoSpan(
+                        path=root
+                        / info["video_path"].format(video_key=key, **_place(row, f"videos/{key}")),
+                        from_s=row[f"videos/{key}/from_timestamp"],
+                    )
+                    for key in keys
+                },
+            )
+            for row in table.select(columns).to_pylist()
+        ]
+    except KeyError as error:
+        raise ValueError(
+            f"{root / 'meta/episodes'} lacks the column {error}; the dataset was not finished or not "
+            "converted to v3.0 completely"
+        ) from error
+
+
+def _place(row: dict[str, Any], prefix: str) -> dict[str, int]:
+    return {name: row[f"{prefix}/{name}"] for name in ("chunk_index", "file_index")}
+
+
+def _places_in_lines(root: Path, info: dict[str, Any], *, keys: list[str]) -> list[EpisodePlace]:
+    """Versions 2.0 and 2.1: every episode has files of its own."""
+    rows = _read_lines(root / "meta/episodes.jsonl")
+    if len(rows) < info["total_episodes"]:
+        raise ValueError(
+            f"{root / layout.INFO_PATH} promises {info['total_episodes']} episodes, "
+            f"meta/episodes.jsonl describes {len(rows)}; copy the `meta` folder again"
+        )
+    places = []
+    for row in sorted(rows, key=lambda row: row["episode_index"]):
+        index = row["episode_index"]
+        names = {
+            "episode_index": index,
+            "episode_chunk": index // info.get("chunks_size", layout.FILES_PER_CHUNK),
+        }
+        videos = {
+            key: VideoSpan(
+                path=root / info["video_path"].format(video_key=key, **names), from_s=0.0
+            )
+            for key in keys
+        }
+        data = root / info["data_path"].format(**names)
+        places.append(EpisodePlace(info=_episode_info(row), data=data, videos=videos))
+    return places
+
+
+def _episode_info(row: dict[str, Any]) -> EpisodeInfo:
+    success = row.get("success")
+    return EpisodeInfo(
+        index=row["episode_index"],
+        length=row["length"],
+        task=next(iter(row["tasks"]), ""),
+        seed=row.get("seed", row["episode_index"]),
+        success=None if success is None else bool(success),
+        behaviour=row.get("behaviour") or "",
+    )
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        raise ValueError(f"expected {path}, found none; copy the whole `meta` folder")
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is not valid JSON lines ({error}); it may be truncated"
+        ) from error

@@ -1,0 +1,214 @@
+"""Reading LeRobot datasets v2.0, v2.1 and v3.0 where they lie, without the lerobot library."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float32, UInt8
+
+from roboscape.core.video import Pixels, read_frames
+from roboscape.dataset import layout
+from roboscape.dataset.annotations import (
+    SIMULATOR,
+    annotated_episodes,
+    annotations_folder,
+    read_tracks,
+)
+from roboscape.dataset.checks import check_numbers
+from roboscape.dataset.episode_index import (
+    EpisodeInfo,
+    EpisodePlace,
+    read_dataset_info,
+    read_episode_places,
+)
+from roboscape.dataset.foreign import CameraFeatures, camera_features, dataset_spec
+from roboscape.dataset.records import Episode
+from roboscape.dataset.tables import read_table
+
+__all__ = ["EpisodeInfo", "LeRobotDataset"]
+
+
+class LeRobotDataset:
+    """A dataset opened in place. Opening reads `meta`; images and numbers are read when asked for.
+
+    Every method that takes an `episode` raises a `ValueError` that names the file when that episode is
+    broken; the other episodes stay readable.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        info = read_dataset_info(root)
+        self.version: str = info["codebase_version"]
+        """LeRobot's format version."""
+        self.spec = dataset_spec(root, info)
+        """What is the same for every episode."""
+        self._features: dict[str, dict] = info["features"]
+        self._cameras = camera_features(info)
+        self._places = read_episode_places(root, info)
+        self._table_path: Path | None = None
+        self._table = pa.table({})
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self._places)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of rows of all episodes together."""
+        return sum(place.info.length for place in self._places)
+
+    def episode_info(self, episode: int) -> EpisodeInfo:
+        """What the dataset says about an episode; reads nothing."""
+        return self._place(episode).info
+
+    def actions(self, episode: int) -> Float32[np.ndarray, "t a"]:
+        """Actions as stored; row t was taken at frame t."""
+        return self._vectors(episode, layout.ACTION_KEY, names=self.spec.action.names)
+
+    def state(self, episode: int) -> Float32[np.ndarray, "t s"]:
+        """Proprioception at every frame; no columns where the dataset has none."""
+        if not self.spec.state_names:
+            return np.zeros((self._place(episode).info.length, 0), np.float32)
+        return self._vectors(episode, layout.STATE_KEY, names=self.spec.state_names)
+
+    def reward(self, episode: int) -> Float32[np.ndarray, " t"]:
+        """Reward of every action; zeros where the dataset has none."""
+        if layout.REWARD_KEY not in self._features:
+            return np.zeros(self._place(episode).info.length, np.float32)
+        column = self._rows(episode, layout.REWARD_KEY)[layout.REWARD_KEY]
+        return column.to_numpy().astype(np.float32)
+
+    def frames(
+        self, episode: int, camera: str, rows: slice | None = None
+    ) -> UInt8[np.ndarray, "t h w 3"]:
+        """Colour images of an episode, or of some of its rows; one seek into one file."""
+        keys = self._camera(camera)
+        return self._images(episode, keys.image, rows=rows, pixels="rgb")
+
+    def depth_m(
+        self, episode: int, camera: str, rows: slice | None = None
+    ) -> Float32[np.ndarray, "t h w"]:
+        """Recorded depth in metres, of an episode or of some of its rows."""
+        keys = self._camera(camera)
+        if keys.depth is None:
+            raise ValueError(
+                f"camera {camera!r} of {self.root} recorded no depth; use estimated depth from its "
+                "annotations (`roboscape annotate`)"
+            )
+        images = self._images(episode, keys.depth, rows=rows, pixels="codes")
+        if keys.depth_codec is not None:
+            return keys.depth_codec.decode(images)
+        return images.astype(np.float32) * np.float32(keys.metres_per_depth_unit)
+
+    def episode(self, episode: int) -> Episode:
+        """Everything about one episode."""
+        info = self.episode_info(episode)
+        names = [camera.name for camera in self.spec.cameras]
+        with_depth = [camera.name for camera in self.spec.cameras if camera.has_depth]
+        annotations = annotations_folder(self.root)
+        return Episode(
+            frames={name: self.frames(episode, name) for name in names},
+            depth_m={name: self.depth_m(episode, name) for name in with_depth},
+            actions=self.actions(episode),
+            state=self.state(episode),
+            reward=self.reward(episode),
+            task=info.task,
+            success=bool(info.success),
+            seed=info.seed,
+            behaviour=info.behaviour,
+            tracks={
+                name: read_tracks(annotations, annotator=SIMULATOR, camera=name, episode=episode)
+                for name in names
+                if episode
+                in annotated_episodes(annotations, kind="tracks", annotator=SIMULATOR, camera=name)
+            },
+        )
+
+    def iterate_frames(self, camera: str) -> Iterator[tuple[int, UInt8[np.ndarray, "t h w 3"]]]:
+        """All images of a camera: (episode, its frames), one episode in memory at a time."""
+        for episode in range(self.num_episodes):
+            yield episode, self.frames(episode, camera)
+
+    def _place(self, episode: int) -> EpisodePlace:
+        if not 0 <= episode < len(self._places):
+            raise ValueError(
+                f"{self.root} has episodes 0 to {len(self._places) - 1}, got episode {episode}"
+            )
+        return self._places[episode]
+
+    def _camera(self, camera: str) -> CameraFeatures:
+        if camera not in self._cameras:
+            names = ", ".join(self._cameras) or "none"
+            raise ValueError(f"{self.root} has no camera {camera!r}; it has: {names}")
+        return self._cameras[camera]
+
+    def _images(self, episode: int, key: str, *, rows: slice | None, pixels: Pixels) -> np.ndarray:
+        place = self._place(episode)
+        wanted = range(place.info.length)[rows or slice(None)]
+        if self._features[key]["dtype"] == "image":
+            stored = self._rows(episode, key)[key].to_pylist()
+            images = [_decode_image(stored[row], pixels=pixels) for row in wanted]
+            return np.stack(images)
+        span = place.videos[key]
+        start = round(span.from_s * self.spec.fps)
+        numbers = range(start + wanted.start, start + wanted.stop, wanted.step)
+        try:
+            return read_frames(span.path, fps=self.spec.fps, wanted=numbers, pixels=pixels)
+        except ValueError as error:
+            raise ValueError(f"episode {episode} of {self.root}, {key}: {error}") from error
+
+    def _vectors(
+        self, episode: int, key: str, *, names: tuple[str, ...]
+    ) -> Float32[np.ndarray, "t c"]:
+        column = self._rows(episode, key)[key].combine_chunks()
+        length, where = self._place(episode).info.length, self._where(episode)
+        lists = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
+        flat = (column.flatten() if lists else column).to_numpy(zero_copy_only=False)
+        if flat.size != length * len(names):
+            raise ValueError(
+                f"{where}: expected {key} rows of {len(names)} numbers, got "
+                f"{flat.size / length:g}; the data file and {layout.INFO_PATH} disagree: leave this "
+                "episode out, or write it again"
+            )
+        values = flat.reshape(length, len(names)).astype(np.float32)
+        check_numbers(values, width=len(names), what=key, where=where)
+        return values
+
+    def _rows(self, episode: int, column: str) -> pa.Table:
+        """The rows of one episode, with at least the given column."""
+        place, where = self._place(episode), self._where(episode)
+        if self._table_path != place.data:
+            self._table = read_table(place.data)
+            self._table_path = place.data
+        for needed in ("episode_index", column):
+            if needed not in self._table.column_names:
+                raise ValueError(
+                    f"{where}: the file lacks the column {needed!r} that {layout.INFO_PATH} promises; "
+                    "leave this episode out, or write it again"
+                )
+        rows = self._table.filter(pc.field("episode_index") == episode)
+        if rows.num_rows != place.info.length:
+            raise ValueError(
+                f"{where}: expected {place.info.length} rows (and as many video frames), found "
+                f"{rows.num_rows}; leave this episode out, or write it again"
+            )
+        return rows
+
+    def _where(self, episode: int) -> str:
+        return f"episode {episode} in {self._place(episode).data}"
+
+
+def _decode_image(stored: dict, *, pixels: Pixels) -> np.ndarray:
+    """An image that a Parquet file holds (PNG, JPEG or TIFF)."""
+    data = np.frombuffer(stored["bytes"] or b"", np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED if pixels == "codes" else cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(
+            f"an image kept as {stored.get('path')!r} cannot be decoded; only images inside the "
+            "Parquet files are read"
+        )
+    return image if pixels == "codes" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
