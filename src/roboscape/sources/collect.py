@@ -1,4 +1,4 @@
-"""Collecting: processes simulate seeds, the parent saves them in order; nothing is lost or doubled."""
+"""Collecting: processes simulate seeds, the parent saves them in order; nothing is lost."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from roboscape.core.files import read_json, remove, write_json
+from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
 from roboscape.dataset.writer import DatasetWriter
@@ -19,7 +18,7 @@ from roboscape.sources.staging import load_staged, staged_path
 logger = logging.getLogger(__name__)
 
 EPISODES_PER_SAVE = 50
-STAGING_FOLDER = ".staging"
+STAGING_FOLDER = ".collected"
 CONFIG_FILE = "collect.json"
 FREE_TO_CHANGE = ("output", "episodes", "seed", "workers")
 """Settings that a continued collection may change; all others decide what is in the data."""
@@ -71,8 +70,8 @@ def collect(
     missing = [seed for seed in wanted if seed not in saved]
     saver = _Saver(config.output, spec=spec, seeds=missing)
     to_simulate = [seed for seed in missing if not staged_path(folder, seed).exists()]
-    with tqdm(total=config.episodes, desc="episodes", unit="episode") as progress, saver:
-        progress.update(config.episodes - len(to_simulate))
+    done = config.episodes - len(to_simulate)
+    with progress(config.episodes, "collect", initial=done, unit="episode") as bar, saver:
         if to_simulate:
             for _ in simulate_seeds(
                 to_simulate,
@@ -81,10 +80,10 @@ def collect(
                 workers=config.workers,
                 first_unsaved=saver.first_unsaved,
             ):
-                progress.update()
+                bar.update()
                 saver.save_when_enough()
         saver.save_all()
-    folder.rmdir()
+    _tidy(folder)
     logger.info("%s holds %d episodes", config.output, len(saved) + len(missing))
 
 
@@ -96,6 +95,14 @@ def collected_seeds(root: Path) -> set[int]:
     return {dataset.episode_info(index).seed for index in range(dataset.num_episodes)}
 
 
+def _tidy(folder: Path) -> None:
+    """Remove half-written files of killed workers, and the folder if nothing waits there."""
+    for path in folder.glob(".*"):
+        remove(path)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def _check_same_settings(config: CollectConfig) -> None:
     """Refuse to continue a dataset that was collected with other settings."""
     path = config.output / CONFIG_FILE
@@ -105,8 +112,8 @@ def _check_same_settings(config: CollectConfig) -> None:
         if differing:
             raise ValueError(
                 f"{config.output} was collected with other settings of {', '.join(differing)}: "
-                f"{({name: before.get(name) for name in differing})} instead of "
-                f"{({name: now[name] for name in differing})}; choose another output folder"
+                f"{ ({name: before.get(name) for name in differing}) } instead of "
+                f"{ ({name: now[name] for name in differing}) }; choose another output folder"
             )
         return
     write_json(path, _deciding_settings(config))

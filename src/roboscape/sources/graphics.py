@@ -6,8 +6,8 @@ import sys
 from types import ModuleType
 
 _HELP = (
-    "MuJoCo cannot render without a screen here: MUJOCO_GL={backend} failed ({error}). On Debian or "
-    "Ubuntu install `libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6` (apt-get install ...), or "
+    "MuJoCo cannot render without a screen here: MUJOCO_GL={backend} failed ({error}). On Debian "
+    "or Ubuntu install `libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6` (apt-get install ...), or "
     "render in software with the environment variable MUJOCO_GL=osmesa."
 )
 

@@ -215,9 +215,7 @@ def keep_attempting(
         observation = yield from attempt(observation, manner=manner, generator=generator)
 
 
-def play(
-    observation: LiftObservation, *, manner: Manner, generator: np.random.Generator
-) -> Script:
+def play(observation: LiftObservation, *, manner: Manner, generator: np.random.Generator) -> Script:
     """Move between random places of the workspace, often low at the cube; sometimes grasp first."""
     if generator.random() < 0.2:
         observation = yield from attempt(observation, manner=manner, generator=generator)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,12 +41,23 @@ class _Report:
     error: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Worker:
-    """A running process and the parent's end of its pipe."""
+    """A running process, the parent's end of its pipe, and the seed that it is at."""
 
-    process: Any
+    process: BaseProcess
     reports: Connection
+    present_seed: int
+
+    def check_exit(self) -> None:
+        """Complain when the process, whose pipe has closed, did not end in good order."""
+        self.process.join()
+        if self.process.exitcode != 0:
+            raise RuntimeError(
+                f"the worker simulating seed {self.present_seed} died with exit code "
+                f"{self.process.exitcode}; what was collected is kept: run the same command again "
+                "to continue"
+            )
 
 
 def simulate_seeds(
@@ -70,17 +82,17 @@ def simulate_seeds(
         count=min(workers, len(seeds)),
         first_unsaved=first_unsaved,
     ) as running:
-        present_seed = {worker.reports: -1 for worker in running}
-        open_pipes = dict.fromkeys(present_seed)
-        while open_pipes:
-            for pipe in multiprocessing.connection.wait(list(open_pipes)):
+        alive = list(running)
+        while alive:
+            ready = multiprocessing.connection.wait([worker.reports for worker in alive])
+            for worker in [worker for worker in alive if worker.reports in ready]:
                 try:
-                    report: _Report = pipe.recv()  # type: ignore[union-attr]
+                    report: _Report = worker.reports.recv()
                 except EOFError:
-                    del open_pipes[pipe]
-                    _check_exit(running, pipe, present_seed[pipe])
+                    alive.remove(worker)
+                    worker.check_exit()
                     continue
-                present_seed[pipe] = report.seed
+                worker.present_seed = report.seed
                 if report.event == "failed":
                     raise RuntimeError(f"simulating seed {report.seed} failed:\n{report.error}")
                 if report.event == "staged":
@@ -90,17 +102,6 @@ def simulate_seeds(
 def new_counter() -> Any:
     """A shared integer for `first_unsaved`."""
     return multiprocessing.get_context("spawn").Value("q", 0)
-
-
-def _check_exit(running: list[_Worker], pipe: Any, seed: int) -> None:
-    """Complain when the worker behind a closed pipe did not end in good order."""
-    (process,) = (worker.process for worker in running if worker.reports is pipe)
-    process.join()
-    if process.exitcode != 0:
-        raise RuntimeError(
-            f"the worker simulating seed {seed} died with exit code {process.exitcode}; "
-            "what was collected is kept: run the same command again to continue"
-        )
 
 
 @contextmanager
@@ -125,7 +126,7 @@ def _running_workers(
             )
             process.start()
             worker_end.close()
-            running.append(_Worker(process=process, reports=reports))
+            running.append(_Worker(process=process, reports=reports, present_seed=seeds[index]))
         yield running
     finally:
         for worker in running:

@@ -24,7 +24,7 @@ class CameraPose:
 
 
 def project(points_m: Float[np.ndarray, "k 3"], camera: CameraPose) -> Float[np.ndarray, "k 3"]:
-    """World points to (x px, y px, depth m); pixel centres are integers, depth is along the axis."""
+    """World points to (x px, y px, depth m along the axis); pixel centres are integers."""
     local = (points_m - camera.position_m) @ camera.camera_to_world
     depth_m = -local[:, 2]
     x_px = local[:, 0] / depth_m * camera.focal_px + camera.width / 2 - 0.5
@@ -83,9 +83,7 @@ class SceneRenderer:
         self._view.fixedcamid = self._camera_id
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
 
-    def render(
-        self, data: Any
-    ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    def render(self, data: Any) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
         """RGB and depth along the optical axis in metres, of the simulation's present state."""
         rgb, buffer = self._draw(data, body_colours=False)
         extent = self._model.stat.extent

@@ -100,5 +100,3 @@ def is_visible(
         np.where(inside, y_px, 0).astype(np.int64), np.where(inside, x_px, 0).astype(np.int64)
     ]
     return inside & (projected[:, 2] < seen_m + DEPTH_TOLERANCE_M)
-
-
