@@ -1,0 +1,83 @@
+"""The shape of the world model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from roboscape.tokenizer.codes import factor_bits
+
+RGB, DEPTH = 0, 1
+"""Places of the two modalities on every axis `m`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelConfig:
+    """Shape of the dual-branch co-autoregressive transformer (RoboScape, section 2.3)."""
+
+    control_size: int
+    """Numbers in the control signal that leads into a frame."""
+    depth: int = 6
+    """Spatial-temporal blocks in each branch (the paper has 32)."""
+    width: int = 192
+    """Channels of the residual stream; D in the paper."""
+    heads: int = 6
+    """Attention heads; must divide the width."""
+    mlp_ratio: int = 4
+    """Hidden channels of the MLP, as a multiple of the width."""
+    code_bits: int = 18
+    """Bits of a token's code; V in the design."""
+    factors: int = 2
+    """Groups of bits that the vocabulary is factorised into."""
+    grid: tuple[int, int] = (8, 8)
+    """Rows and columns of tokens in a frame; H' and W' in the paper."""
+    max_frames: int = 16
+    """Frames in a training clip; T in the paper. A longer rollout slides a window of this length."""
+    branches: Literal["both", "rgb"] = "both"
+    """Whether depth is predicted too (`both`, Eq. 2) or RGB alone."""
+    inject_depth: bool = True
+    """Whether the depth branch's features enter the RGB branch (Eq. 3); needs `both`."""
+    time_position: Literal["rotary", "learned"] = "rotary"
+    """Position in time: rotary can slide beyond `max_frames`, a learned table (the paper's) cannot."""
+    rotary_base: float = 100.0
+    """Longest rotary wavelength in frames, divided by 2 pi; a few windows are enough."""
+    objective: Literal["next_frame", "masked"] = "next_frame"
+    """`next_frame`: a row holds the previous frame's tokens and predicts the next (Eq. 2).
+    `masked`: a row holds its own frame's tokens, some hidden (plain MaskGIT, as in Genie)."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit together."""
+        factor_bits(code_bits=self.code_bits, factors=self.factors)
+        if self.width % self.heads or self.head_size % 2:
+            raise ValueError(
+                f"width must be an even multiple of heads; got width {self.width} and "
+                f"{self.heads} heads. Choose e.g. width {64 * self.heads}"
+            )
+        if self.max_frames < 2:
+            raise ValueError(f"max_frames must be 2 or more to predict one, got {self.max_frames}")
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def modalities(self) -> int:
+        """2 with depth, 1 without; the size of every axis `m`."""
+        return 2 if self.branches == "both" else 1
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """N = H' W'."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def factor_size(self) -> int:
+        """Entries of one factor's table, e.g. 512."""
+        return 2 ** (self.code_bits // self.factors)
+
+    @property
+    def window(self) -> int:
+        """Rows that temporal attention reaches over, its own included.
+
+        The first frame has no row of its own under `next_frame`.
+        """
+        return self.max_frames - 1 if self.objective == "next_frame" else self.max_frames

@@ -1,0 +1,171 @@
+"""The world model: two branches of spatial-temporal blocks, depth feeding RGB (section 2.3)."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.world_model.attention import SpatialAttention, TemporalAttention
+from roboscape.world_model.cache import Cache, LayerCache
+from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
+from roboscape.world_model.embedding import RowEmbedding, Rows
+from roboscape.world_model.time import Time, causal_bias, rotation_at, visibility_bias
+
+
+class Block(nn.Module):
+    """One ST-Transformer block: space, time, MLP; residual and pre-norm."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        width, heads = config.width, config.heads
+        self.norm_space, self.norm_time, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
+        self.space = SpatialAttention(width=width, heads=heads)
+        self.time = TemporalAttention(width=width, heads=heads)
+        self.expand = nn.Linear(width, config.mlp_ratio * width, bias=False)
+        self.contract = nn.Linear(config.mlp_ratio * width, width, bias=False)
+        # A new block changes nothing: its residual branches end in zeros.
+        for last in (self.space.out, self.time.out, self.contract):
+            nn.init.zeros_(last.weight)
+
+    def forward(
+        self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerCache | None = None
+    ) -> Float[Tensor, "b t n d"]:
+        """Refine the residual stream."""
+        x = x + self.space(self.norm_space(x))
+        x = x + self.time(self.norm_time(x), time=time, cache=cache)
+        return x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
+
+
+class Branch(nn.Module):
+    """One modality's transformer; F_RGB or F_Depth of Eq. 2."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.embedding = RowEmbedding(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.factors * config.factor_size)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+
+class WorldModel(nn.Module):
+    """The dual-branch co-autoregressive transformer. It knows one device and no training."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.branches = nn.ModuleList(Branch(config) for _ in range(config.modalities))
+        injected = config.inject_depth and config.branches == "both"
+        self.injections = nn.ModuleList(
+            nn.Linear(config.width, config.width, bias=False)
+            for _ in range(config.depth if injected else 0)
+        )
+        for injection in self.injections:
+            nn.init.zeros_(injection.weight)
+
+    def forward(self, rows: Rows) -> tuple[Float[Tensor, "b t n f s"], ...]:
+        """Logits of every token's factors, one tensor a modality."""
+        features = self.features(rows)
+        return tuple(self.logits(x, modality=m) for m, x in enumerate(features))
+
+    def features(
+        self, rows: Rows, *, cache: Cache | None = None
+    ) -> tuple[Float[Tensor, "b t n d"], ...]:
+        """What the heads read: the last block's output, normalised, one tensor a modality.
+
+        With a cache that holds rows, `rows` is the single next one.
+        """
+        first_row = cache.rows if cache else 0
+        self.check_horizon(first_row + rows.controls.shape[1])
+        streams = self.embed(rows, first_row=first_row)
+        time = self.time_of(rows, cache=cache)
+        for layer in range(self.config.depth):
+            streams = self.run_layer(layer, streams, time=time, cache=cache)
+        if cache is not None and cache.keep:
+            cache.rows += rows.controls.shape[1]
+        return tuple(branch.norm(x) for branch, x in zip(self.branches, streams, strict=True))
+
+    def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t n d"]]:
+        """Every branch's input rows (Eq. 2)."""
+        return [
+            branch.embedding(
+                previous=None if rows.previous is None else rows.previous[modality],
+                current=rows.current[modality],
+                hidden=rows.hidden[modality],
+                controls=rows.controls,
+                first_row=first_row,
+            )
+            for modality, branch in enumerate(self.branches)
+        ]
+
+    def time_of(self, rows: Rows, *, cache: Cache | None) -> Time:
+        """Positions and visibility of a pass over `rows`."""
+        config, device = self.config, rows.controls.device
+        count, start = rows.controls.shape[1], cache.rows if cache else 0
+        if cache is not None and (cache.rows or not cache.keep):
+            bias = visibility_bias(cache.visible().to(device))
+        else:
+            bias = causal_bias(count, window=config.window, device=device)
+        if config.time_position == "learned":
+            return Time(bias=bias, rotation=None)
+        positions = torch.arange(start, start + count, device=device)
+        rotation = rotation_at(positions, head_size=config.head_size, base=config.rotary_base)
+        return Time(bias=bias, rotation=rotation)
+
+    def run_layer(
+        self,
+        layer: int,
+        streams: list[Float[Tensor, "b t n d"]],
+        *,
+        time: Time,
+        cache: Cache | None,
+    ) -> list[Float[Tensor, "b t n d"]]:
+        """One block of each branch, then `h_rgb += W_l(h_depth)` (Eq. 3)."""
+        streams = [
+            branch.blocks[layer](x, time=time, cache=cache.layers[m][layer] if cache else None)
+            for m, (branch, x) in enumerate(zip(self.branches, streams, strict=True))
+        ]
+        if self.injections:
+            streams[RGB] = streams[RGB] + self.injections[layer](streams[DEPTH])
+        return streams
+
+    def logits(self, features: Float[Tensor, "*p d"], *, modality: int) -> Float[Tensor, "*p f s"]:
+        """Logits of a modality's factors, at any selection of positions."""
+        flat = self.branches[modality].head(features)
+        return rearrange(flat, "... (f s) -> ... f s", f=self.config.factors)
+
+    def check_horizon(self, rows: int) -> None:
+        """Refuse to go beyond a learned table of times."""
+        if self.config.time_position == "learned" and rows > self.config.window:
+            raise ValueError(
+                f"this model has a learned table of {self.config.window} rows in time and was asked "
+                f"for row {rows}; shorten the rollout to {self.config.max_frames} frames, or train "
+                "with time_position `rotary`, which has no end"
+            )
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters of one branch (the paper's way of counting) and of everything."""
+        one = sum(parameter.numel() for parameter in self.branches[RGB].parameters())
+        return {"one branch": one, "total": sum(p.numel() for p in self.parameters())}
+
+    def tables(self) -> list[str]:
+        """Beginnings of the names of matrices that are no hidden layers: embeddings and heads."""
+        return [f"branches.{m}.{part}" for m in range(len(self.branches)) for part in ("embedding", "head")]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        save_weights(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> Self:
+        """Load from a folder or a hub repository, ready to imagine."""
+        folder = resolve(name, subfolder=subfolder)
+        model = cls(read_config(WorldModelConfig, folder))
+        load_weights(model, folder)
+        return model.eval().requires_grad_(requires_grad=False)
