@@ -1,0 +1,107 @@
+"""The tokenizer's ceiling: no world model that imagines its codes can score above it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from roboscape.core.files import atomic_path
+from roboscape.tokenizer.frames import FrameCache
+from roboscape.tokenizer.losses import code_usage, psnr
+from roboscape.tokenizer.model import Tokenizer, rgb_to_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """How well frames survive `decode(encode(...))`."""
+
+    frames: int
+    psnr: float
+    """RGB, mean over frames, dB."""
+    depth_psnr: float
+    """The depth image (normalised log depth), mean over frames, dB."""
+    absrel: float
+    """Mean over pixels of the depth's relative error."""
+    unchanged_rgb: float
+    """Share of RGB tokens that equal those of the frame before."""
+    unchanged_depth: float
+    """The same for depth."""
+    lowest_bit_entropy: float
+    """Of the bit that changes least over all tokens, in bits."""
+    mean_bit_entropy: float
+    """Mean over the bits."""
+    distinct_codes: int
+    """Codes in use."""
+
+
+@torch.inference_mode()
+def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 64) -> Ceiling:
+    """Encode and decode frames, and compare."""
+    rgb_codes, depth_codes, scores = [], [], []
+    for start in range(0, len(frames), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(frames)))
+        rgb = rgb_to_image(frames.rgb_at(indices))
+        rgb_codes.append(tokenizer.encode(rgb))
+        rgb_psnr = psnr(tokenizer.decode(rgb_codes[-1]), rgb)
+        depth_m = frames.depth_at(indices)
+        depth_image = tokenizer.depth_to_image(depth_m)
+        depth_codes.append(tokenizer.encode(depth_image))
+        decoded = tokenizer.decode(depth_codes[-1])
+        relative = (tokenizer.image_to_depth(decoded) - depth_m).abs() / depth_m
+        absrel = relative.mean(dim=(1, 2))
+        scores.append(torch.stack([rgb_psnr, psnr(decoded, depth_image), absrel]))
+    means = torch.cat(scores, dim=1).mean(dim=1).tolist()
+    rgb_all, depth_all = torch.cat(rgb_codes), torch.cat(depth_codes)
+    both = torch.cat([rgb_all, depth_all])
+    usage = code_usage(both, code_bits=tokenizer.config.code_bits)
+    return Ceiling(
+        frames=len(frames),
+        psnr=means[0],
+        depth_psnr=means[1],
+        absrel=means[2],
+        unchanged_rgb=unchanged(rgb_all, episode=frames.episode),
+        unchanged_depth=unchanged(depth_all, episode=frames.episode),
+        lowest_bit_entropy=usage.lowest_bit_entropy,
+        mean_bit_entropy=usage.mean_bit_entropy,
+        distinct_codes=both.unique().numel(),
+    )
+
+
+def unchanged(codes: Int[Tensor, "t n"], *, episode: Int[np.ndarray, " t"]) -> float:
+    """Share of tokens equal to those of the frame before in the same episode."""
+    same_episode = torch.from_numpy(episode[1:] == episode[:-1])
+    return (codes[1:] == codes[:-1])[same_episode].float().mean().item()
+
+
+@torch.inference_mode()
+def comparison_picture(
+    tokenizer: Tokenizer, frames: FrameCache, *, indices: Int[np.ndarray, " b"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Four rows: RGB, its reconstruction, depth, its reconstruction (near is bright)."""
+    rgb, depth_m = frames.rgb_at(indices), frames.depth_at(indices)
+    rows = [
+        rgb.numpy(),
+        tokenizer.decode_rgb(tokenizer.encode_rgb(rgb)).numpy(),
+        depth_picture(tokenizer, depth_m),
+        depth_picture(tokenizer, tokenizer.decode_depth(tokenizer.encode_depth(depth_m))),
+    ]
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+
+
+def depth_picture(
+    tokenizer: Tokenizer, depth_m: Float[Tensor, "b h w"]
+) -> UInt8[np.ndarray, "b h w 3"]:
+    """Depth in false colours."""
+    gray = ((1 - tokenizer.depth_to_image(depth_m)[:, 0]) * 127.5).round().to(torch.uint8)
+    return np.stack([cv2.applyColorMap(one, cv2.COLORMAP_INFERNO)[..., ::-1] for one in gray.numpy()])
+
+
+def save_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
+    """Write a PNG."""
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), np.ascontiguousarray(picture[..., ::-1])):
+            raise OSError(f"could not write a picture to {temporary}")

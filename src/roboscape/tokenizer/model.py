@@ -1,0 +1,201 @@
+"""The tokenizer: images to discrete codes and back (MAGVIT-2: lookup-free quantisation)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from vector_quantize_pytorch import LFQ
+
+from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.tokenizer.codes import code_to_vectors, factor_bits, vectors_to_code
+from roboscape.tokenizer.decoder import Decoder
+from roboscape.tokenizer.depth_image import depth_to_image, image_to_depth
+from roboscape.tokenizer.encoder import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """Sizes of a tokenizer, and how depth enters it."""
+
+    image_size: int = 128
+    """Side of the square images, in pixels."""
+    code_bits: int = 18
+    """Bits of a code; the vocabulary has 2 ** code_bits entries."""
+    code_groups: int = 2
+    """Groups of bits that are normalised, and whose entropy is counted, on their own."""
+    downsampling: int = 16
+    """Side of the square that one token stands for, in pixels."""
+    encoder_width: int = 64
+    """Channels at a quarter of the image's size; doubled below."""
+    encoder_blocks: int = 1
+    """Residual blocks at each size."""
+    decoder_width: int = 256
+    """Width of the attention blocks."""
+    decoder_blocks: int = 4
+    """Attention blocks over all tokens of a frame."""
+    decoder_heads: int = 4
+    """Attention heads."""
+    convolution_width: int = 64
+    """Channels of the decoder at a quarter of the image's size."""
+    convolution_blocks: int = 2
+    """Residual blocks there."""
+    depth_min_m: float = 0.1
+    """Nearest depth that can be told apart."""
+    depth_max_m: float = 10.0
+    """Farthest depth that can be told apart."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit together."""
+        factor_bits(code_bits=self.code_bits, factors=self.code_groups)
+        if self.image_size % self.downsampling or self.downsampling not in (4, 8, 16, 32):
+            raise ValueError(
+                f"downsampling must be 4, 8, 16 or 32 and divide image_size; got "
+                f"{self.downsampling} and {self.image_size}"
+            )
+        if not 0 < self.depth_min_m < self.depth_max_m:
+            raise ValueError(
+                f"expected 0 < depth_min_m < depth_max_m, got {self.depth_min_m} and "
+                f"{self.depth_max_m}"
+            )
+
+    @property
+    def tokens_per_side(self) -> int:
+        """Rows, and columns, of the token grid."""
+        return self.image_size // self.downsampling
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Tokens of one frame."""
+        return self.tokens_per_side**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """What a training step needs to know of one pass through the tokenizer."""
+
+    images: Float[Tensor, "b 3 h w"]
+    codes: Int[Tensor, "b n"]
+    sample_entropy: Float[Tensor, ""]
+    """Mean entropy of a token's soft assignment: low where the encoder is sure, nats."""
+    batch_entropy: Float[Tensor, ""]
+    """Entropy of the mean assignment: high where all codes are used, nats."""
+    commitment: Float[Tensor, ""]
+    """Squared distance of the vectors to their codes."""
+
+
+class Tokenizer(nn.Module):
+    """RGB and depth images to codes and back; both kinds share the weights."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(
+            width=config.encoder_width,
+            blocks=config.encoder_blocks,
+            code_bits=config.code_bits,
+            downsampling=config.downsampling,
+        )
+        group_bits = factor_bits(code_bits=config.code_bits, factors=config.code_groups)
+        self.quantizer = LFQ(
+            dim=config.code_bits,
+            codebook_size=2**group_bits,
+            num_codebooks=config.code_groups,
+            keep_num_codebooks_dim=True,
+            commitment_loss_weight=1.0,
+            spherical=True,
+        )
+        # The library puts codes on the unit sphere; the decoder sees plus and minus one.
+        self.code_scale = group_bits**0.5
+        self.decoder = Decoder(
+            width=config.decoder_width,
+            blocks=config.decoder_blocks,
+            heads=config.decoder_heads,
+            convolution_width=config.convolution_width,
+            convolution_blocks=config.convolution_blocks,
+            code_bits=config.code_bits,
+            tokens_per_side=config.tokens_per_side,
+            downsampling=config.downsampling,
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], *, inverse_temperature: float = 100.0
+    ) -> Reconstruction:
+        """Encode, quantise with straight-through gradients, decode."""
+        vectors = self.encoder(images)
+        with torch.autocast(images.device.type, enabled=False):
+            (quantized, _, _), terms = self.quantizer(
+                vectors.float(), inv_temperature=inverse_temperature, return_loss_breakdown=True
+            )
+        return Reconstruction(
+            images=self.decoder(quantized * self.code_scale).float(),
+            codes=vectors_to_code(vectors),
+            sample_entropy=terms.per_sample_entropy,
+            batch_entropy=terms.batch_entropy,
+            commitment=terms.commitment,
+        )
+
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        """Codes of images in [-1, 1], int32, row by row."""
+        return vectors_to_code(self.encoder(images))
+
+    def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        """Images of codes."""
+        return self.decode_code_vectors(code_to_vectors(codes, code_bits=self.config.code_bits))
+
+    def decode_code_vectors(self, vectors: Float[Tensor, "b n v"]) -> Float[Tensor, "b 3 h w"]:
+        """Images of code vectors in [-1, 1], such as the expected codes of a prediction."""
+        return self.decoder(vectors).float().clamp(-1, 1)
+
+    def encode_rgb(self, frames: UInt8[Tensor, "b h w 3"]) -> Int[Tensor, "b n"]:
+        """Codes of RGB frames."""
+        return self.encode(rgb_to_image(frames))
+
+    def decode_rgb(self, codes: Int[Tensor, "b n"]) -> UInt8[Tensor, "b h w 3"]:
+        """RGB frames of codes."""
+        return image_to_rgb(self.decode(codes))
+
+    def encode_depth(self, depth_m: Float[Tensor, "b h w"]) -> Int[Tensor, "b n"]:
+        """Codes of depth in metres."""
+        return self.encode(self.depth_to_image(depth_m))
+
+    def decode_depth(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b h w"]:
+        """Depth of codes, in metres."""
+        return self.image_to_depth(self.decode(codes))
+
+    def depth_to_image(self, depth_m: Float[Tensor, "b h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Depth as this tokenizer sees it."""
+        range_m = {"min_m": self.config.depth_min_m, "max_m": self.config.depth_max_m}
+        return depth_to_image(depth_m, **range_m)
+
+    def image_to_depth(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        """Inverse of `depth_to_image`, in metres."""
+        range_m = {"min_m": self.config.depth_min_m, "max_m": self.config.depth_max_m}
+        return image_to_depth(image, **range_m)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        save_weights(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> Self:
+        """Load from a folder or a hub repository, ready to encode and decode."""
+        folder = resolve(name, subfolder=subfolder)
+        tokenizer = cls(read_config(TokenizerConfig, folder))
+        load_weights(tokenizer, folder)
+        return tokenizer.eval().requires_grad_(requires_grad=False)
+
+
+def rgb_to_image(frames: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
+    """Bytes to [-1, 1], channels first."""
+    return rearrange(frames, "b h w c -> b c h w").float() / 127.5 - 1
+
+
+def image_to_rgb(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w 3"]:
+    """Inverse of `rgb_to_image`, rounded and clipped."""
+    levels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return rearrange(levels, "b c h w -> b h w c")

@@ -1,0 +1,181 @@
+"""Train a tokenizer: `roboscape train tokenizer PRESET`."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from roboscape.core.files import write_json
+from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.runs import open_run
+from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.tokenizer.ceiling import comparison_picture, measure_ceiling, save_picture
+from roboscape.tokenizer.depth_image import share_outside
+from roboscape.tokenizer.frames import FrameCache, cache_dataset
+from roboscape.tokenizer.losses import TokenizerLossConfig, code_usage, tokenizer_loss
+from roboscape.tokenizer.model import Tokenizer, TokenizerConfig, rgb_to_image
+from roboscape.training.loop import FitConfig, fit
+from roboscape.training.optimizer import OptimizerConfig, make_optimizer
+
+log = logging.getLogger(__name__)
+
+COLLAPSED_BITS = 0.02
+"""A bit with less entropy than this, in bits, is as good as dead."""
+TABLES = ("decoder.position", "decoder.embed")
+"""Parameters that are lookup tables rather than hidden matrices, for the optimiser."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRun:
+    """A complete tokenizer training."""
+
+    dataset: Path
+    """LeRobot dataset to learn from."""
+    validation: Path
+    """LeRobot dataset to measure on."""
+    output: Path
+    """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
+    camera: str = "agentview"
+    """Which camera."""
+    stride: int = 4
+    """Every so many frames of an episode are learnt from."""
+    validation_episodes: int = 16
+    """Episodes measured on."""
+    batch_size: int = 64
+    """Images a step, half RGB and half depth."""
+    seed: int = 0
+    """Where all randomness comes from."""
+    precision: Precision = "auto"
+    """Number format of the passes; "auto" times both."""
+    model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """Sizes."""
+    loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    """Weights of the terms."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How weights move."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How long."""
+
+    def __post_init__(self) -> None:
+        """Refuse a batch that can't hold both kinds of image equally."""
+        if self.batch_size < 2 or self.batch_size % 2:
+            raise ValueError(f"batch_size must be even, got {self.batch_size}")
+
+
+def run(config: TokenizerRun) -> Tokenizer:
+    """Train, measure the ceiling, and leave the tokenizer in `output/tokenizer`."""
+    open_run(config.output, config)
+    frames = cache_dataset(
+        config.dataset, config.output / "frames", camera=config.camera, stride=config.stride
+    )
+    held_out = cache_dataset(
+        config.validation,
+        config.output / "validation_frames",
+        camera=config.camera,
+        stride=config.stride,
+        max_episodes=config.validation_episodes,
+    )
+    check_frames(frames, config=config)
+    return train(config, frames=frames, held_out=held_out)
+
+
+def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> Tokenizer:
+    """Train on frames that are already there."""
+    torch.manual_seed(seed_for(config.seed))
+    tokenizer = Tokenizer(config.model)
+    optimizer = make_optimizer(
+        tokenizer, config=config.optimizer, tables=TABLES, precision=config.precision
+    )
+    trained = fit(
+        tokenizer,
+        step=make_step(tokenizer, frames, config=config),
+        optimizer=optimizer,
+        config=config.fit,
+        run=config.output,
+        evaluate=make_evaluation(held_out, folder=config.output),
+    )
+    assert isinstance(trained, Tokenizer)
+    trained.eval().save_pretrained(config.output / "tokenizer")
+    ceiling = measure_ceiling(trained, held_out)
+    write_json(config.output / "tokenizer" / "ceiling.json", asdict(ceiling))
+    log.info("%s", ceiling)
+    return trained
+
+
+def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
+    """Refuse frames of another size; say how much of the depth lies outside the range."""
+    found = frames.rgb.shape[1:3]
+    size = config.model.image_size
+    if found != (size, size):
+        raise ValueError(
+            f"{config.dataset} has frames of {found[0]} x {found[1]}, the tokenizer takes "
+            f"{size} x {size}; set --model.image-size or resize the recordings"
+        )
+    few = np.linspace(0, len(frames) - 1, num=min(64, len(frames)), dtype=int)
+    low_m, high_m = config.model.depth_min_m, config.model.depth_max_m
+    outside = share_outside(frames.depth_at(few), min_m=low_m, max_m=high_m)
+    if outside > 0:
+        log.warning(
+            "%.2f %% of the depth lies outside %.2f to %.2f m and is clipped; "
+            "--model.depth-min-m and --model.depth-max-m change the range",
+            100 * outside,
+            low_m,
+            high_m,
+        )
+
+
+def make_step(
+    tokenizer: Tokenizer, frames: FrameCache, *, config: TokenizerRun
+) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
+    """The training step: from its number to its loss."""
+    device = next(tokenizer.parameters()).device
+    dtype = compute_dtype(config.precision, kind="convolution", device=device.type)
+
+    def step(number: int) -> tuple[Tensor, dict[str, float]]:
+        images = batch_at(number, tokenizer=tokenizer, frames=frames, config=config).to(device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            result = tokenizer(images)
+        loss, figures = tokenizer_loss(result, images, config=config.loss)
+        if number % config.fit.log_every == 0:
+            usage = code_usage(result.codes, code_bits=config.model.code_bits)
+            figures |= asdict(usage)
+            if usage.lowest_bit_entropy < COLLAPSED_BITS and number >= 5 * config.fit.log_every:
+                log.warning(
+                    "CODEBOOK COLLAPSE at step %d: a bit carries %.3f bits of information (mean "
+                    "of all bits %.2f); raise --loss.entropy or lower the learning rate",
+                    number,
+                    usage.lowest_bit_entropy,
+                    usage.mean_bit_entropy,
+                )
+        return loss, figures
+
+    return step
+
+
+def batch_at(
+    number: int, *, tokenizer: Tokenizer, frames: FrameCache, config: TokenizerRun
+) -> Float[Tensor, "b 3 h w"]:
+    """The images of one step: random frames, first half RGB, second half depth."""
+    generator = numpy_generator_for(config.seed, number)
+    indices = generator.integers(len(frames), size=(2, config.batch_size // 2))
+    rgb = rgb_to_image(frames.rgb_at(indices[0]))
+    depth = tokenizer.depth_to_image(frames.depth_at(indices[1]))
+    return torch.cat([rgb, depth]).contiguous(memory_format=torch.channels_last)
+
+
+def make_evaluation(held_out: FrameCache, *, folder: Path) -> Callable[[nn.Module], dict[str, float]]:
+    """Validation figures, and the newest reconstructions in `samples/reconstructions.png`."""
+    shown = np.linspace(0, len(held_out) - 1, num=min(12, len(held_out)), dtype=int)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Tokenizer)
+        picture = comparison_picture(model, held_out, indices=shown)
+        save_picture(picture, folder / "samples" / "reconstructions.png")
+        return asdict(measure_ceiling(model, held_out))
+
+    return evaluate
