@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import av
 import numpy as np
@@ -102,7 +102,7 @@ class VideoWriter:
             # The file is about to be thrown away, and what stopped the writing is already raised.
             return
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         return self
 
     def __exit__(
@@ -161,9 +161,9 @@ def read_frames(
         raise ValueError(_unreadable(path, error)) from error
     if frames is None or found < len(wanted):
         raise ValueError(
-            f"{path} ends too early or skips frames: of frames {wanted[0]} to {wanted[-1]} at {fps} "
-            f"Hz, {found} of {len(wanted)} could be read; the video is truncated or belongs to "
-            "another recording: copy it again, or leave this episode out"
+            f"{path} ends too early or skips frames: of frames {wanted[0]} to {wanted[-1]} at "
+            f"{fps} Hz, {found} of {len(wanted)} could be read; the video is truncated or belongs "
+            "to another recording: copy it again, or leave this episode out"
         )
     return frames
 

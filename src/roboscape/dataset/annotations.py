@@ -1,8 +1,8 @@
 """What the pipeline estimates about a dataset, kept beside it: point tracks and depth.
 
 An annotations folder holds one folder per annotator, `tracks_<name>` or `depth_<name>`, with a
-`provenance.json` and one file per camera and episode. Every write is whole or absent, so the files that
-are there say what remains to be done.
+`provenance.json` and one file per camera and episode. Every write is whole or absent, so the files
+that are there say what remains to be done.
 """
 
 import json
@@ -72,8 +72,8 @@ def begin_annotation(root: Path, provenance: Provenance) -> None:
     if path.exists() and (found := read_json(path)) != content:
         different = sorted(key for key in content if found.get(key) != content[key])
         raise ValueError(
-            f"{path.parent} holds annotations made differently ({', '.join(different)}); mixing them "
-            "would be wrong: delete the folder to make them anew, or write to another folder"
+            f"{path.parent} holds annotations made differently ({', '.join(different)}); mixing "
+            "them would be wrong: delete the folder to make them anew, or write to another folder"
         )
     if not path.exists():
         write_json(path, content)
@@ -85,8 +85,8 @@ def read_provenance(root: Path, *, kind: AnnotationKind, annotator: str) -> Prov
     if not path.exists():
         names = ", ".join(f"{one.kind} by {one.name}" for one in annotators(root)) or "none"
         raise ValueError(
-            f"{root} holds no {kind} by {annotator!r} (it holds: {names}); run `roboscape annotate` "
-            "first, or name one of those"
+            f"{root} holds no {kind} by {annotator!r} (it holds: {names}); run `roboscape "
+            "annotate` first, or name one of those"
         )
     return config_from_dict(Provenance, read_json(path), where=str(path))
 

@@ -64,16 +64,17 @@ def _check_images(episode: Episode, camera: CameraSpec, *, where: str) -> None:
     _check_length(len(depth_m), len(episode), what=f"depth of {camera.name}", where=where)
     if depth_m.shape[1:] != expected[:2] or np.isnan(depth_m).any():
         raise ValueError(
-            f"{where}: camera {camera.name} promises depth of shape {expected[:2]} without NaN, got "
-            f"shape {depth_m.shape[1:]}, {np.isnan(depth_m).sum()} NaN; write missing depth as 0"
+            f"{where}: camera {camera.name} promises depth of shape {expected[:2]} without NaN, "
+            f"got shape {depth_m.shape[1:]} with {np.isnan(depth_m).sum()} NaN; write missing "
+            "depth as 0"
         )
 
 
 def _check_length(found: int, expected: int, *, what: str, where: str) -> None:
     if found != expected:
         raise ValueError(
-            f"{where}: {found} {what} for {expected} actions; every row needs all of its parts: cut "
-            "the longer ones, or leave the episode out"
+            f"{where}: {found} {what} for {expected} actions; every row needs all of its parts: "
+            "cut the longer ones, or leave the episode out"
         )
 
 

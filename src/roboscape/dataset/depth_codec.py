@@ -51,8 +51,8 @@ class DepthCodec:
         """Codes of depths in metres, clipped to the range; NaN is refused."""
         if np.isnan(depth_m).any():
             raise ValueError(
-                "depth holds NaN, which a depth video cannot store; write missing depth as 0 (it is "
-                f"kept as the nearest depth, {self.minimum_m} m) or fill it first"
+                "depth holds NaN, which a depth video cannot store; write missing depth as 0 (it "
+                f"is kept as the nearest depth, {self.minimum_m} m) or fill it first"
             )
         clipped_m = depth_m.astype(np.float32).clip(self.minimum_m, self.maximum_m)
         if self.use_log:

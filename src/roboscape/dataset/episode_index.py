@@ -53,15 +53,16 @@ def read_dataset_info(root: Path) -> dict[str, Any]:
     path = root / layout.INFO_PATH
     if not path.exists():
         raise ValueError(
-            f"{root} is not a LeRobot dataset: expected {layout.INFO_PATH} in it, found none; give the "
-            "folder that holds `meta`, `data` and `videos`, and copy all three"
+            f"{root} is not a LeRobot dataset: expected {layout.INFO_PATH} in it, found none; give "
+            "the folder that holds `meta`, `data` and `videos`, and copy all three"
         )
     info = read_json(path)
     version = info.get("codebase_version")
     if version not in layout.READABLE_VERSIONS:
         raise ValueError(
-            f"{path} says format {version!r}; this program reads {', '.join(layout.READABLE_VERSIONS)}: "
-            "convert the dataset with lerobot, or upgrade roboscape"
+            f"{path} says format {version!r}; this program reads "
+            f"{', '.join(layout.READABLE_VERSIONS)}: convert the dataset with lerobot, or "
+            "upgrade roboscape"
         )
     missing = [key for key in ("fps", "features", "total_episodes", "data_path") if key not in info]
     if missing:
@@ -101,8 +102,8 @@ def _places_in_tables(root: Path, info: dict[str, Any], *, keys: list[str]) -> l
         ]
     except KeyError as error:
         raise ValueError(
-            f"{root / 'meta/episodes'} lacks the column {error}; the dataset was not finished or not "
-            "converted to v3.0 completely"
+            f"{root / 'meta/episodes'} lacks the column {error}; the dataset was not finished or "
+            "not converted to v3.0 completely"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Describing a dataset that somebody else's program wrote: cameras, names, and what is not known."""
+"""Describing a dataset that another program wrote: its cameras, its names, what is not known."""
 
 import logging
 from dataclasses import dataclass

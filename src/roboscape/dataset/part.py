@@ -1,4 +1,4 @@
-"""The part of a dataset that is being written: one file of each kind, still in the staging folder."""
+"""The part of a dataset that is being written: one file of each kind, not yet in its place."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from roboscape.dataset.statistics import Statistics, episode_statistics
 
 
 class PartWriter:
-    """Collects episodes into one Parquet file and one video per camera; images go straight to disk."""
+    """Collects episodes in one Parquet file and one video per camera; images go to disk at once."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class PartWriter:
         self._next_frame += len(episode)
 
     def finish(self) -> None:
-        """Write what is in memory; every file of the part is then complete in the staging folder."""
+        """Write what is in memory; then every file of the part is complete, if not in its place."""
         for video in self._videos.values():
             video.close()
         with pq.ParquetWriter(self._path(layout.DATA_PATH), self._tables[0].schema) as writer:
@@ -79,7 +79,7 @@ class PartWriter:
         return str(self._staging.path(relative))
 
     def _write_images(self, episode: Episode) -> dict[str, int]:
-        """Encode every camera; returns the frame of its video that the episode starts at, by feature."""
+        """Encode every camera; the first frame of the episode in each video, by feature."""
         codec = layout.depth_codec(self._spec)
         starts: dict[str, int] = {}
         for camera in self._spec.cameras:

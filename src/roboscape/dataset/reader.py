@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, UInt8
 
-from roboscape.core.video import Pixels, read_frames
+from roboscape.core.video import Pixels, count_frames, read_frames
 from roboscape.dataset import layout
 from roboscape.dataset.annotations import (
     SIMULATOR,
@@ -34,8 +34,8 @@ __all__ = ["EpisodeInfo", "LeRobotDataset"]
 class LeRobotDataset:
     """A dataset opened in place. Opening reads `meta`; images and numbers are read when asked for.
 
-    Every method that takes an `episode` raises a `ValueError` that names the file when that episode is
-    broken; the other episodes stay readable.
+    Every method that takes an `episode` raises a `ValueError` that names the file when that episode
+    is broken; the other episodes stay readable.
     """
 
     def __init__(self, root: Path) -> None:
@@ -157,6 +157,8 @@ class LeRobotDataset:
         start = round(span.from_s * self.spec.fps)
         numbers = range(start + wanted.start, start + wanted.stop, wanted.step)
         try:
+            if self.version != layout.FORMAT_VERSION:
+                _check_length(span.path, place.info.length)
             return read_frames(span.path, fps=self.spec.fps, wanted=numbers, pixels=pixels)
         except ValueError as error:
             raise ValueError(f"episode {episode} of {self.root}, {key}: {error}") from error
@@ -171,8 +173,8 @@ class LeRobotDataset:
         if flat.size != length * len(names):
             raise ValueError(
                 f"{where}: expected {key} rows of {len(names)} numbers, got "
-                f"{flat.size / length:g}; the data file and {layout.INFO_PATH} disagree: leave this "
-                "episode out, or write it again"
+                f"{flat.size / length:g}; the data file and {layout.INFO_PATH} disagree: leave "
+                "this episode out, or write it again"
             )
         values = flat.reshape(length, len(names)).astype(np.float32)
         check_numbers(values, width=len(names), what=key, where=where)
@@ -187,8 +189,8 @@ class LeRobotDataset:
         for needed in ("episode_index", column):
             if needed not in self._table.column_names:
                 raise ValueError(
-                    f"{where}: the file lacks the column {needed!r} that {layout.INFO_PATH} promises; "
-                    "leave this episode out, or write it again"
+                    f"{where}: the file lacks the column {needed!r} that {layout.INFO_PATH} "
+                    "promises; leave this episode out, or write it again"
                 )
         rows = self._table.filter(pc.field("episode_index") == episode)
         if rows.num_rows != place.info.length:
@@ -200,6 +202,15 @@ class LeRobotDataset:
 
     def _where(self, episode: int) -> str:
         return f"episode {episode} in {self._place(episode).data}"
+
+
+def _check_length(path: Path, length: int) -> None:
+    """Make sure that a file which holds one episode alone has a frame for every row."""
+    if (found := count_frames(path)) != length:
+        raise ValueError(
+            f"{path} holds {found} frames for {length} rows; frames and actions would not belong "
+            "together: leave this episode out, or record it again"
+        )
 
 
 def _decode_image(stored: dict, *, pixels: Pixels) -> np.ndarray:

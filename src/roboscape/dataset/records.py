@@ -11,7 +11,7 @@ ControlMode = Literal["delta", "absolute"]
 
 @dataclass(frozen=True, kw_only=True)
 class ActionConvention:
-    """What the numbers of an action mean. Written once in a dataset's metadata (`meta/roboscape.json`)."""
+    """What the numbers of an action mean; kept in a dataset's `meta/roboscape.json`."""
 
     mode: ControlMode
     """Deltas are stacked between two model frames; of absolute poses the last one is taken."""
@@ -30,7 +30,7 @@ class ActionConvention:
     action_hz: float
     """Actions a second."""
     known: bool = True
-    """False where the dataset does not say what its actions mean and the other fields are guesses."""
+    """False where the dataset does not say, and the other fields are guesses."""
 
     def __post_init__(self) -> None:
         """Refuse a convention whose fields do not describe the same dimensions."""
@@ -43,7 +43,7 @@ class ActionConvention:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraSpec:
-    """A camera of a dataset: feature `observation.images.<name>`, depth `observation.images.<name>_depth`."""
+    """A camera: feature `observation.images.<name>`, depth `observation.images.<name>_depth`."""
 
     name: str
     height: int
@@ -84,7 +84,7 @@ class Tracks:
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """One recording. Row t: the observation at t and the action taken there, which leads to t + 1."""
+    """One recording. Row t: the observation at t and the action taken there, leading to t + 1."""
 
     frames: dict[str, UInt8[np.ndarray, "t h w 3"]]
     """By camera name."""
@@ -100,7 +100,7 @@ class Episode:
     behaviour: str
     """What acted: `expert`, `noisy_expert`, `miss`, `random`, or a person."""
     tracks: dict[str, Tracks]
-    """By camera name: the simulator's true tracks, kept under `annotations/`; empty for recordings."""
+    """By camera name: a simulator's true tracks, kept under `annotations/`; else empty."""
 
     def __len__(self) -> int:
         """Number of frames."""

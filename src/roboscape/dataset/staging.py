@@ -29,7 +29,7 @@ class Staging:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(
-                f"another process is writing to {root}; wait for it, or write to a folder of its own"
+                f"another process is writing to {root}; wait for it, or write elsewhere"
             ) from error
         self.discard()
 
@@ -66,7 +66,7 @@ class Staging:
 
 @contextmanager
 def clear_when_disk_is_full(root: Path, *, safe: str) -> Iterator[None]:
-    """Turn a full disk into a `ValueError` that says where, how much room there is, what is safe."""
+    """Turn a full disk into a `ValueError` that says where, how much room is left, what is safe."""
     try:
         yield
     except OSError as error:

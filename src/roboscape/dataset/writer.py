@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from roboscape.core.config import load_config, save_config
 from roboscape.core.files import read_json, remove
@@ -34,9 +33,9 @@ from roboscape.dataset.tables import (
 class DatasetWriter:
     """Appends episodes to a LeRobot v3.0 dataset, new or begun earlier with an equal spec.
 
-    Every `episodes_per_file` episodes (a *part*) one Parquet file, one video per camera and one file of
-    episode metadata are moved into place, `meta/info.json` last. So a crash at any moment leaves a valid
-    dataset of the finished parts. Memory holds the numbers of one part, never its images.
+    Every `episodes_per_file` episodes (a *part*) one Parquet file, one video per camera and one
+    file of episode metadata are moved into place, `meta/info.json` last. So a crash at any moment
+    leaves a valid dataset of the finished parts. Memory holds the numbers of one part, no images.
 
     Raises:
         ValueError: the folder holds a dataset with another spec, or another process writes to it.
@@ -103,7 +102,7 @@ class DatasetWriter:
             self._part.abandon()
             self._staging.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DatasetWriter":
         return self
 
     def __exit__(
@@ -116,7 +115,7 @@ class DatasetWriter:
         self.close()
 
     def _claim_folder(self) -> None:
-        """Begin a dataset in an empty folder, or make sure that the one there is ours and agrees."""
+        """Begin a dataset in an empty folder, or make sure that the one there is ours and equal."""
         spec_path = self.root / layout.SPEC_PATH
         if not spec_path.exists():
             if any((self.root / name).exists() for name in ("meta", "data", "videos")):

@@ -1,0 +1,144 @@
+"""Datasets of LeRobot's earlier formats, written by hand here, opened where they lie."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from roboscape.core.video import VideoWriter
+from roboscape.dataset.reader import LeRobotDataset
+
+LENGTHS = (9, 7)
+CHUNK, EPISODE = "chunk-{episode_chunk:03d}", "episode_{episode_index:06d}"
+TOP = "observation.images.top"
+
+
+def frames_of(episode: int) -> np.ndarray:
+    y, x = np.mgrid[:16, :24]
+    moving = [
+        np.stack([x * 9, y * 9, x + y + 30 * episode + t], -1) for t in range(LENGTHS[episode])
+    ]
+    return np.stack(moving).astype(np.uint8)
+
+
+def actions_of(episode: int) -> np.ndarray:
+    return np.arange(LENGTHS[episode] * 2, dtype=np.float32).reshape(-1, 2) + 100 * episode
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_dataset(root: Path, *, version: str, image_kind: str) -> None:
+    """Two episodes, one file of each kind per episode, `meta` in JSON lines."""
+    features = {
+        TOP: {"dtype": image_kind, "shape": [3, 16, 24], "names": ["channels", "height", "width"]},
+        "observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["a", "b"]}},
+        "action": {"dtype": "float32", "shape": [2], "names": None},
+    }
+    info = {
+        "codebase_version": version,
+        "robot_type": "so100",
+        "fps": 30,
+        "features": features,
+        "total_episodes": 2,
+        "total_frames": sum(LENGTHS),
+        "total_tasks": 1,
+        "total_videos": 2,
+        "total_chunks": 1,
+        "chunks_size": 1,
+        "splits": {"train": "0:2"},
+        "data_path": f"data/{CHUNK}/{EPISODE}.parquet",
+        "video_path": f"videos/{CHUNK}/{{video_key}}/{EPISODE}.mp4",
+    }
+    (root / "meta").mkdir(parents=True)
+    (root / "meta/info.json").write_text(json.dumps(info))
+    rows = [
+        {"episode_index": number, "tasks": ["stack"], "length": length}
+        for number, length in enumerate(LENGTHS)
+    ]
+    write_lines(root / "meta/episodes.jsonl", rows[::-1])
+    write_lines(root / "meta/tasks.jsonl", [{"task_index": 0, "task": "stack"}])
+    for episode, length in enumerate(LENGTHS):
+        columns = {
+            "observation.state": pa.array((-actions_of(episode)).tolist()),
+            "action": pa.array(actions_of(episode).tolist(), pa.list_(pa.float32())),
+            "timestamp": pa.array(np.arange(length, dtype=np.float32) / 30),
+            "frame_index": pa.array(np.arange(length)),
+            "episode_index": pa.array(np.full(length, episode)),
+            "index": pa.array(np.arange(length) + sum(LENGTHS[:episode])),
+            "task_index": pa.array(np.zeros(length, np.int64)),
+        }
+        if image_kind == "image":
+            columns[TOP] = pa.array([png(frame) for frame in frames_of(episode)])
+        path = root / f"data/chunk-{episode:03d}/episode_{episode:06d}.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table(columns), path)
+        if image_kind == "video":
+            path = root / f"videos/chunk-{episode:03d}/{TOP}/episode_{episode:06d}.mp4"
+            path.parent.mkdir(parents=True)
+            with VideoWriter(path, fps=30.0, height=16, width=24) as video:
+                video.write(frames_of(episode))
+
+
+def png(frame: np.ndarray) -> dict:
+    _, data = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    return {"bytes": data.tobytes(), "path": "frame.png"}
+
+
+@pytest.mark.parametrize("version", ["v2.0", "v2.1"])
+@pytest.mark.parametrize("image_kind", ["video", "image"])
+def test_an_old_dataset_is_read_in_place(tmp_path: Path, version: str, image_kind: str) -> None:
+    write_dataset(tmp_path, version=version, image_kind=image_kind)
+    read = LeRobotDataset(tmp_path)
+    assert read.version == version
+    assert read.num_episodes == 2
+    assert read.spec.fps == 30
+    assert read.spec.robot_type == "so100"
+    (camera,) = read.spec.cameras
+    assert (camera.name, camera.height, camera.width) == ("top", 16, 24)
+    assert read.spec.state_names == ("a", "b")
+    assert read.spec.action.names == ("action_0", "action_1")
+    for number in (1, 0):
+        episode = read.episode(number)
+        assert np.array_equal(episode.actions, actions_of(number))
+        assert np.array_equal(episode.state, -actions_of(number))
+        assert np.array_equal(episode.reward, np.zeros(LENGTHS[number]))
+        error = np.abs(episode.frames["top"].astype(int) - frames_of(number))
+        assert error.max() == 0 if image_kind == "image" else error.mean() < 10
+        assert (episode.task, episode.seed, episode.tracks) == ("stack", number, {})
+    assert read.episode_info(0).success is None
+    assert np.array_equal(read.frames(1, "top", slice(2, 7, 2)), read.frames(1, "top")[2:7:2])
+
+
+def test_nothing_is_known_about_its_actions(tmp_path: Path) -> None:
+    write_dataset(tmp_path, version="v2.1", image_kind="video")
+    convention = LeRobotDataset(tmp_path).spec.action
+    assert not convention.known
+    assert convention.action_hz == 30
+
+
+def test_a_video_longer_than_its_episode_is_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path, version="v2.1", image_kind="video")
+    path = tmp_path / f"videos/chunk-000/{TOP}/episode_000000.mp4"
+    path.unlink()
+    with VideoWriter(path, fps=30.0, height=16, width=24) as video:
+        video.write(np.repeat(frames_of(0), 2, axis=0))
+    read = LeRobotDataset(tmp_path)
+    with pytest.raises(ValueError, match="holds 18 frames for 9 rows"):
+        read.frames(0, "top")
+    assert len(read.frames(1, "top")) == 7
+
+
+def test_missing_episode_lines_are_said(tmp_path: Path) -> None:
+    write_dataset(tmp_path, version="v2.1", image_kind="video")
+    (tmp_path / "meta/episodes.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"expected .*episodes\.jsonl, found none"):
+        LeRobotDataset(tmp_path)
+    write_lines(tmp_path / "meta/episodes.jsonl", [{"episode_index": 0, "tasks": [], "length": 9}])
+    with pytest.raises(ValueError, match=r"promises 2 episodes, .* describes 1"):
+        LeRobotDataset(tmp_path)
