@@ -13,8 +13,9 @@ RGB, DEPTH = 0, 1
 class WorldModelConfig:
     """Shape of the dual-branch co-autoregressive transformer (RoboScape, section 2.3)."""
 
-    control_size: int
-    """Numbers in the control signal that leads into a frame."""
+    control_size: int = 0
+    """Numbers in the control signal that leads into a frame; a training run takes it, the grid and
+    the code bits from its tokens."""
     depth: int = 6
     """Spatial-temporal blocks in each branch (the paper has 32)."""
     width: int = 192
@@ -30,13 +31,13 @@ class WorldModelConfig:
     grid: tuple[int, int] = (8, 8)
     """Rows and columns of tokens in a frame; H' and W' in the paper."""
     max_frames: int = 16
-    """Frames in a training clip; T in the paper. A longer rollout slides a window of this length."""
+    """Frames in a training clip; T in the paper. A longer rollout slides a window that long."""
     branches: Literal["both", "rgb"] = "both"
     """Whether depth is predicted too (`both`, Eq. 2) or RGB alone."""
     inject_depth: bool = True
     """Whether the depth branch's features enter the RGB branch (Eq. 3); needs `both`."""
     time_position: Literal["rotary", "learned"] = "rotary"
-    """Position in time: rotary can slide beyond `max_frames`, a learned table (the paper's) cannot."""
+    """Position in time: rotary slides beyond `max_frames`, a learned table (the paper's) cannot."""
     rotary_base: float = 100.0
     """Longest rotary wavelength in frames, divided by 2 pi; a few windows are enough."""
     objective: Literal["next_frame", "masked"] = "next_frame"

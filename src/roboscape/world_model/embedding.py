@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.config import WorldModelConfig
 
+INITIAL_STD = 0.2
+"""Standard deviation of every embedding at the start."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -33,7 +36,7 @@ class TokenEmbedding(nn.Module):
         self.code_bits, self.factors = config.code_bits, config.factors
         self.factor_size = config.factor_size
         self.tables = nn.EmbeddingBag(config.factors * config.factor_size, config.width, mode="sum")
-        nn.init.normal_(self.tables.weight, std=0.02)
+        nn.init.normal_(self.tables.weight, std=INITIAL_STD)
 
     def forward(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t n d"]:
         """Look up every factor and add."""
@@ -51,11 +54,20 @@ class RowEmbedding(nn.Module):
         super().__init__()
         self.previous = TokenEmbedding(config) if config.objective == "next_frame" else None
         self.current = TokenEmbedding(config)
-        self.mask = nn.Parameter(0.02 * torch.randn(config.width))
+        self.mask = nn.Parameter(INITIAL_STD * torch.randn(config.width))
         self.control = nn.Linear(config.control_size, config.width)
-        self.position = nn.Parameter(0.02 * torch.randn(config.tokens_per_frame, config.width))
+        # All summands start equally large, else the controls would drown the tokens.
+        nn.init.normal_(self.control.weight, std=INITIAL_STD / max(1, config.control_size) ** 0.5)
+        nn.init.zeros_(self.control.bias)
+        self.position = nn.Parameter(
+            INITIAL_STD * torch.randn(config.tokens_per_frame, config.width)
+        )
         learned = config.time_position == "learned"
-        self.time = nn.Parameter(0.02 * torch.randn(config.window, config.width)) if learned else None
+        self.time = (
+            nn.Parameter(INITIAL_STD * torch.randn(config.window, config.width))
+            if learned
+            else None
+        )
 
     def forward(
         self,

@@ -1,7 +1,7 @@
 """The world model: two branches of spatial-temporal blocks, depth feeding RGB (section 2.3)."""
 
 from pathlib import Path
-from typing import Self
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -54,6 +54,13 @@ class Branch(nn.Module):
         nn.init.zeros_(self.head.bias)
 
 
+def zero_linear(width: int) -> nn.Linear:
+    """W_l of Eq. 3, which says nothing at first."""
+    linear = nn.Linear(width, width, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear
+
+
 class WorldModel(nn.Module):
     """The dual-branch co-autoregressive transformer. It knows one device and no training."""
 
@@ -63,11 +70,8 @@ class WorldModel(nn.Module):
         self.branches = nn.ModuleList(Branch(config) for _ in range(config.modalities))
         injected = config.inject_depth and config.branches == "both"
         self.injections = nn.ModuleList(
-            nn.Linear(config.width, config.width, bias=False)
-            for _ in range(config.depth if injected else 0)
+            zero_linear(config.width) for _ in range(config.depth if injected else 0)
         )
-        for injection in self.injections:
-            nn.init.zeros_(injection.weight)
 
     def forward(self, rows: Rows) -> tuple[Float[Tensor, "b t n f s"], ...]:
         """Logits of every token's factors, one tensor a modality."""
@@ -89,19 +93,19 @@ class WorldModel(nn.Module):
             streams = self.run_layer(layer, streams, time=time, cache=cache)
         if cache is not None and cache.keep:
             cache.rows += rows.controls.shape[1]
-        return tuple(branch.norm(x) for branch, x in zip(self.branches, streams, strict=True))
+        return tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
 
     def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t n d"]]:
         """Every branch's input rows (Eq. 2)."""
         return [
-            branch.embedding(
+            self.branch(modality).embedding(
                 previous=None if rows.previous is None else rows.previous[modality],
                 current=rows.current[modality],
                 hidden=rows.hidden[modality],
                 controls=rows.controls,
                 first_row=first_row,
             )
-            for modality, branch in enumerate(self.branches)
+            for modality in range(self.config.modalities)
         ]
 
     def time_of(self, rows: Rows, *, cache: Cache | None) -> Time:
@@ -128,8 +132,10 @@ class WorldModel(nn.Module):
     ) -> list[Float[Tensor, "b t n d"]]:
         """One block of each branch, then `h_rgb += W_l(h_depth)` (Eq. 3)."""
         streams = [
-            branch.blocks[layer](x, time=time, cache=cache.layers[m][layer] if cache else None)
-            for m, (branch, x) in enumerate(zip(self.branches, streams, strict=True))
+            self.branch(m).blocks[layer](
+                x, time=time, cache=cache.layers[m][layer] if cache else None
+            )
+            for m, x in enumerate(streams)
         ]
         if self.injections:
             streams[RGB] = streams[RGB] + self.injections[layer](streams[DEPTH])
@@ -137,17 +143,21 @@ class WorldModel(nn.Module):
 
     def logits(self, features: Float[Tensor, "*p d"], *, modality: int) -> Float[Tensor, "*p f s"]:
         """Logits of a modality's factors, at any selection of positions."""
-        flat = self.branches[modality].head(features)
+        flat = self.branch(modality).head(features)
         return rearrange(flat, "... (f s) -> ... f s", f=self.config.factors)
 
     def check_horizon(self, rows: int) -> None:
         """Refuse to go beyond a learned table of times."""
         if self.config.time_position == "learned" and rows > self.config.window:
             raise ValueError(
-                f"this model has a learned table of {self.config.window} rows in time and was asked "
-                f"for row {rows}; shorten the rollout to {self.config.max_frames} frames, or train "
-                "with time_position `rotary`, which has no end"
+                f"this model has a learned table of {self.config.window} rows in time and was "
+                f"asked for row {rows}; shorten the rollout to {self.config.max_frames} frames, or "
+                "train with time_position `rotary`, which has no end"
             )
+
+    def branch(self, modality: int) -> Branch:
+        """The branch of a modality."""
+        return cast(Branch, self.branches[modality])
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of one branch (the paper's way of counting) and of everything."""
@@ -156,14 +166,18 @@ class WorldModel(nn.Module):
 
     def tables(self) -> list[str]:
         """Beginnings of the names of matrices that are no hidden layers: embeddings and heads."""
-        return [f"branches.{m}.{part}" for m in range(len(self.branches)) for part in ("embedding", "head")]
+        return [
+            f"branches.{m}.{part}"
+            for m in range(len(self.branches))
+            for part in ("embedding", "head")
+        ]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
         save_weights(self, self.config, folder)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> Self:
+    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "WorldModel":
         """Load from a folder or a hub repository, ready to imagine."""
         folder = resolve(name, subfolder=subfolder)
         model = cls(read_config(WorldModelConfig, folder))

@@ -39,9 +39,7 @@ def rotation_at(
     return torch.stack((angles.cos(), angles.sin())).float()
 
 
-def rotate(
-    x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 t h"]
-) -> Float[Tensor, "*b t d"]:
+def rotate(x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 t h"]) -> Float[Tensor, "*b t d"]:
     """Turn every pair of channels (i, i + d / 2) by its row's angles."""
     cos, sin = rotation.to(x.dtype)
     left, right = x.chunk(2, dim=-1)

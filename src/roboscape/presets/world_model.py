@@ -1,0 +1,80 @@
+"""Complete trainings of the world model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from roboscape.training.loop import FitConfig
+from roboscape.training.optimizer import OptimizerConfig
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.losses import LossConfig
+from roboscape.world_model.train import WorldModelRun
+
+
+def debug() -> WorldModelRun:
+    """Seconds on a laptop: proves that everything runs, and learns almost nothing."""
+    return WorldModelRun(
+        tokens=Path("data/lift_tokens"),
+        output=Path("runs/world_model_debug"),
+        batch_size=2,
+        validation_clips=2,
+        model=WorldModelConfig(depth=2, width=32, heads=2),
+        optimizer=OptimizerConfig(warmup_steps=2),
+        fit=FitConfig(steps=20, log_every=5, evaluate_every=20, checkpoint_every=10),
+    )
+
+
+def lift() -> WorldModelRun:
+    """An hour or two on two CPU cores: robosuite Lift, 8 x 8 tokens a frame, 5 Hz."""
+    return WorldModelRun(
+        tokens=Path("data/lift_tokens"),
+        output=Path("runs/world_model_lift"),
+        model=WorldModelConfig(depth=4, width=128, heads=4),
+        fit=FitConfig(steps=3000),
+    )
+
+
+def genie() -> WorldModelRun:
+    """The Genie baseline at Lift's size: plain masked objective, no physical knowledge."""
+    lift_run = lift()
+    return replace(
+        lift_run,
+        output=Path("runs/world_model_genie"),
+        model=replace(lift_run.model, objective="masked", branches="rgb"),
+        loss=LossConfig(depth=0.0, keypoint=0.0, attention=0.0),
+    )
+
+
+def small() -> WorldModelRun:
+    """RoboScape-S: 32 blocks, width 256, 16 x 16 tokens; 34M parameters in one branch."""
+    return paper_size(width=256, heads=8, name="small")
+
+
+def medium() -> WorldModelRun:
+    """RoboScape-M: width 512; 131M parameters in one branch."""
+    return paper_size(width=512, heads=8, name="medium")
+
+
+def large() -> WorldModelRun:
+    """RoboScape-L: width 1024; 544M parameters in one branch."""
+    return paper_size(width=1024, heads=16, name="large")
+
+
+def paper_size(*, width: int, heads: int, name: str) -> WorldModelRun:
+    """A size of the paper's, for GPUs."""
+    return WorldModelRun(
+        tokens=Path("data/tokens"),
+        output=Path(f"runs/world_model_{name}"),
+        device="cuda",
+        model=WorldModelConfig(depth=32, width=width, heads=heads, grid=(16, 16)),
+        fit=FitConfig(steps=100_000, evaluate_every=2_000, checkpoint_every=1_000),
+    )
+
+
+PRESETS = {
+    "debug": debug,
+    "lift": lift,
+    "genie": genie,
+    "small": small,
+    "medium": medium,
+    "large": large,
+}

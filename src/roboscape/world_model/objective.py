@@ -1,0 +1,132 @@
+"""One training step's loss: rows, logits where they are needed, and the sum of Eq. 8."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from roboscape.tokenizer.codes import code_to_vectors, split_factors
+from roboscape.world_model.config import DEPTH, RGB
+from roboscape.world_model.embedding import Rows
+from roboscape.world_model.keypoints import Keypoints, attention_map
+from roboscape.world_model.losses import (
+    LossConfig,
+    attention_loss,
+    cross_entropy_loss,
+    expected_codes,
+    keypoint_loss,
+    token_losses,
+)
+from roboscape.world_model.model import WorldModel
+
+CHUNK = 4096
+"""Tokens whose logits exist at a time: 1024 numbers each are the largest tensor of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """The terms of Eq. 8, unweighted; none where switched off."""
+
+    rgb: Float[Tensor, ""]
+    depth: Float[Tensor, ""] | None = None
+    keypoint: Float[Tensor, ""] | None = None
+    attention: Float[Tensor, ""] | None = None
+
+    def total(self, config: LossConfig) -> Float[Tensor, ""]:
+        """L = L_RGB + lambda_1 L_Depth + lambda_2 L_Keypoint + lambda_3 L_Attention (Eq. 8)."""
+        loss = self.rgb
+        for term, weight in (
+            (self.depth, config.depth),
+            (self.keypoint, config.keypoint),
+            (self.attention, config.attention),
+        ):
+            loss = loss if term is None else loss + weight * term
+        return loss
+
+    def figures(self) -> dict[str, float]:
+        """What to report."""
+        named = {
+            "loss_rgb": self.rgb,
+            "loss_depth": self.depth,
+            "loss_keypoint": self.keypoint,
+            "loss_attention": self.attention,
+        }
+        return {name: term.item() for name, term in named.items() if term is not None}
+
+
+def loss_terms(
+    model: WorldModel,
+    rows: Rows,
+    *,
+    first: Int[Tensor, "b n"],
+    keypoints: Keypoints,
+    config: LossConfig,
+) -> Terms:
+    """All terms of one pass, read only where a token was hidden.
+
+    Args:
+        model: Its switches decide whether depth is there at all.
+        rows: What it sees; the targets are the rows' own frames.
+        first: RGB codes of the clips' first frame.
+        keypoints: Of every frame of the clips, the first included.
+        config: Which terms, and K and gamma.
+    """
+    features = list(model.features(rows))
+    count = rows.controls.shape[1]
+    rgb = losses_where_hidden(model, features[RGB], rows, modality=RGB)
+    depth = attention = keypoint = None
+    if len(features) > 1 and config.depth:
+        depth = cross_entropy_loss(
+            losses_where_hidden(model, features[DEPTH], rows, modality=DEPTH)
+        )
+    if config.attention:
+        tokens = model.config.tokens_per_frame
+        weights = attention_map(keypoints, tokens=tokens, gamma=config.gamma)[:, -count:]
+        attention = attention_loss(rgb, weights[rows.hidden[RGB]])
+    if config.keypoint:
+        keypoint = keypoint_term(model, features[RGB], rows, first=first, keypoints=keypoints)
+    return Terms(rgb=cross_entropy_loss(rgb), depth=depth, keypoint=keypoint, attention=attention)
+
+
+def losses_where_hidden(
+    model: WorldModel, features: Float[Tensor, "b t n d"], rows: Rows, *, modality: int
+) -> Float[Tensor, "p f"]:
+    """Cross-entropies of all hidden tokens of a modality, chunk by chunk.
+
+    The backward pass computes a chunk's logits again instead of keeping them all.
+    """
+    config, hidden = model.config, rows.hidden[modality]
+    groups = split_factors(
+        rows.current[modality][hidden], code_bits=config.code_bits, factors=config.factors
+    )
+
+    def chunk_losses(x: Float[Tensor, "p d"], targets: Int[Tensor, "p f"]) -> Tensor:
+        return token_losses(model.logits(x, modality=modality), targets)
+
+    chunks = zip(features[hidden].split(CHUNK), groups.split(CHUNK), strict=True)
+    losses = [checkpoint(chunk_losses, x, y, use_reentrant=False) for x, y in chunks]
+    return torch.cat([loss for loss in losses if isinstance(loss, Tensor)])
+
+
+def keypoint_term(
+    model: WorldModel,
+    features: Float[Tensor, "b t n d"],
+    rows: Rows,
+    *,
+    first: Int[Tensor, "b n"],
+    keypoints: Keypoints,
+) -> Float[Tensor, ""]:
+    """Eq. 5 on the tokens under keypoints that the model had to predict."""
+    count = rows.controls.shape[1]
+    cells, valid = keypoints.cells[:, -count:], keypoints.valid[:, -count:]
+    hidden = rows.hidden[RGB].gather(2, cells)
+    chosen: Bool[Tensor, "b t k"] = valid & hidden
+    clip, row, _ = chosen.nonzero(as_tuple=True)
+    predicted = expected_codes(model.logits(features[clip, row, cells[chosen]], modality=RGB))
+    # Every keypoint's token in the first frame, repeated for the rows that it is compared with.
+    starts = first.gather(1, keypoints.cells[:, 0])
+    starts = rearrange(starts, "b k -> b 1 k").expand_as(cells)[chosen]
+    return keypoint_loss(predicted, code_to_vectors(starts, code_bits=model.config.code_bits))

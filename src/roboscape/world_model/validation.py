@@ -1,0 +1,74 @@
+"""How good, and how large, a model is."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from roboscape.core.seeding import generator_for
+from roboscape.tokenizer.codes import split_factors
+from roboscape.world_model.embedding import Rows
+from roboscape.world_model.losses import accuracy, token_losses
+from roboscape.world_model.masking import masked_rows, next_frame_rows
+from roboscape.world_model.model import WorldModel
+
+NAMES = ("rgb", "depth")
+
+
+def validate(
+    model: WorldModel, tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
+) -> dict[str, float]:
+    """Loss per factor and token accuracy of one-step predictions from true pasts.
+
+    `copy` is the accuracy of repeating the previous frame, the floor that a model must beat.
+    """
+    rows = validation_rows(model, tokens, controls)
+    figures: dict[str, float] = {}
+    for modality, features in enumerate(model.features(rows)):
+        name, hidden = NAMES[modality], rows.hidden[modality]
+        codes = rows.current[modality][hidden]
+        groups = split_factors(
+            codes, code_bits=model.config.code_bits, factors=model.config.factors
+        )
+        logits = model.logits(features[hidden], modality=modality)
+        losses = token_losses(logits, groups).mean(dim=0)
+        figures[f"{name}_loss"] = losses.sum().item()
+        figures |= {f"{name}_loss_factor{f}": loss.item() for f, loss in enumerate(losses)}
+        figures[f"{name}_accuracy"] = accuracy(logits, groups).item()
+        copied = tokens[modality, :, :-1] == tokens[modality, :, 1:]
+        figures[f"{name}_copy_accuracy"] = copied.float().mean().item()
+    return figures
+
+
+def validation_rows(
+    model: WorldModel, tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
+) -> Rows:
+    """Rows that are the same at every validation: everything hidden, or a fixed masking."""
+    if model.config.objective == "masked":
+        return masked_rows(tokens, controls, generator=generator_for(0))
+    return next_frame_rows(tokens, controls)
+
+
+def describe(model: WorldModel, *, batch_size: int) -> list[str]:
+    """Parameters, tokens a step, and an estimate of the memory that training takes."""
+    config, counts = model.config, model.parameter_counts()
+    frames = batch_size * config.window
+    tokens = frames * config.tokens_per_frame * config.modalities
+    return [
+        f"world model: {counts['one branch'] / 1e6:.1f}M parameters in one branch, "
+        f"{counts['total'] / 1e6:.1f}M in all",
+        f"a step: {batch_size} clips x {config.window} rows x {config.tokens_per_frame} tokens x "
+        f"{config.modalities} branches = {tokens} tokens",
+        f"memory: about {memory_bytes(model, batch_size=batch_size) / 2**30:.1f} GiB",
+    ]
+
+
+def memory_bytes(model: WorldModel, *, batch_size: int) -> float:
+    """Estimate for training in bf16: weights, gradients, average, optimiser and activations."""
+    config = model.config
+    states = 5 * 4 * model.parameter_counts()["total"]
+    tokens = batch_size * config.window * config.tokens_per_frame * config.modalities
+    # Bytes that a block keeps for the backward pass, per token: residuals and norms in fp32, twice
+    # q, k, v, the mixed values and the hidden layer before and after the GELU in bf16, and the
+    # attention weights.
+    stream = config.width * (6 * 4 + 2 * (2 * 5 + 2 * config.mlp_ratio + 3))
+    weights = 2 * 2 * config.heads * (config.tokens_per_frame + config.window)
+    return states + tokens * config.depth * (stream + weights)
