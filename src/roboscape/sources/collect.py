@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from roboscape.core.files import read_json, remove, write_json
 from roboscape.core.progress import progress
@@ -24,6 +24,7 @@ FREE_TO_CHANGE = ("output", "episodes", "seed", "workers")
 """Settings that a continued collection may change; all others decide what is in the data."""
 
 
+@runtime_checkable
 class CollectConfig(Protocol):
     """What every collecting command has in its configuration."""
 

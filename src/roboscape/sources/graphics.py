@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from types import ModuleType
+from typing import Any
 
 _HELP = (
     "MuJoCo cannot render without a screen here: MUJOCO_GL={backend} failed ({error}). On Debian "
@@ -16,7 +17,7 @@ def import_mujoco() -> ModuleType:
     """Import MuJoCo; on Linux with EGL unless the environment variable MUJOCO_GL says otherwise.
 
     Raises:
-        ValueError: MuJoCo is not installed, or its graphics backend does not start.
+        ValueError: MuJoCo is not installed, or its graphics backend does not load.
     """
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")
@@ -28,9 +29,26 @@ def import_mujoco() -> ModuleType:
         raise ValueError(
             "collecting needs the simulators; install them with `pip install 'roboscape[sim]'`"
         ) from error
-    except (ImportError, AttributeError, RuntimeError) as error:
-        backend = os.environ.get("MUJOCO_GL", "")
-        raise ValueError(_HELP.format(backend=backend, error=error)) from error
+    except Exception as error:
+        raise ValueError(_help(error)) from error
+
+
+def new_gl_context(height: int, width: int) -> Any:
+    """An off-screen OpenGL context, made current.
+
+    Raises:
+        ValueError: the graphics backend does not start.
+    """
+    try:
+        context = mujoco.gl_context.GLContext(width, height)
+    except Exception as error:
+        raise ValueError(_help(error)) from error
+    context.make_current()
+    return context
+
+
+def _help(error: Exception) -> str:
+    return _HELP.format(backend=os.environ.get("MUJOCO_GL", "(unset)"), error=error)
 
 
 mujoco = import_mujoco()

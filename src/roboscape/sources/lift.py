@@ -31,7 +31,7 @@ Observed = OrderedDict[str, Any]
 APPROACH_SHARE = 0.6
 """Share of the episodes that start with the hand at a random place over the table."""
 TASK = "lift the red cube"
-CONTROL_HZ = 20
+CONTROL_HZ = 20.0
 STATE_NAMES = (
     *(f"eef_{axis}" for axis in "xyz"),
     *(f"eef_quaternion_{axis}" for axis in "xyzw"),
@@ -223,7 +223,8 @@ def proprioception(observed: Observed) -> Float[np.ndarray, " s"]:
 
 def make_environment() -> Any:
     """Robosuite's Lift without its own rendering, reset without rebuilding the simulation."""
-    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+    # robosuite installs its own handlers when it is imported, and warns about optional extras.
+    logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
     import robosuite
     from robosuite.utils.placement_samplers import UniformRandomSampler
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from roboscape.dataset.records import Episode
 from roboscape.sources.staging import stage_episode
@@ -20,6 +20,7 @@ MOST_STAGED = 400
 """A worker waits while its seed lies this far ahead of the first unsaved one (disk space)."""
 
 
+@runtime_checkable
 class Simulator(Protocol):
     """Something that records the episode of a seed."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 
-from roboscape.sources.graphics import mujoco
+from roboscape.sources.graphics import mujoco, new_gl_context
 
 VISUAL_GEOM_GROUP = 1
 
@@ -69,8 +69,7 @@ class SceneRenderer:
         model.vis.quality.shadowsize = 0
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
         model.vis.global_.offheight = max(model.vis.global_.offheight, height)
-        self._gl_context = mujoco.gl_context.GLContext(width, height)
-        self._gl_context.make_current()
+        self._gl_context = new_gl_context(height, width)
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR

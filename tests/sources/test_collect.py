@@ -1,0 +1,104 @@
+import functools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roboscape.dataset.annotations import annotations_folder, read_tracks
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.sources import collect as collecting
+from roboscape.sources.collect import STAGING_FOLDER, collect, collected_seeds
+from roboscape.sources.staging import load_staged, stage_episode, staged_path
+
+# Spawned workers import the simulator by its module's name.
+sys.path.insert(0, str(Path(__file__).parent))
+from toy_simulator import SPEC, ToyConfig, ToySimulator
+
+
+def collect_toys(config: ToyConfig) -> None:
+    collect(config, make_simulator=functools.partial(ToySimulator, config), spec=SPEC)
+
+
+def seeds_in_order(root: Path) -> list[int]:
+    dataset = LeRobotDataset(root)
+    return [dataset.episode_info(index).seed for index in range(dataset.num_episodes)]
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found.actions, expected.actions)
+    np.testing.assert_array_equal(found.state, expected.state)
+    assert (found.seed, found.task, found.success) == (expected.seed, expected.task, False)
+
+
+def test_staging_is_lossless(tmp_path):
+    episode = ToySimulator(ToyConfig(output=tmp_path, episodes=1)).simulate(7)
+    stage_episode(tmp_path, episode)
+    loaded = load_staged(tmp_path, 7)
+    assert_same(loaded, episode)
+    np.testing.assert_array_equal(loaded.frames["front"], episode.frames["front"])
+    np.testing.assert_array_equal(loaded.depth_m["front"], episode.depth_m["front"])
+    np.testing.assert_array_equal(
+        loaded.tracks["front"].on_moving_body, episode.tracks["front"].on_moving_body
+    )
+
+
+def test_two_workers_save_in_seed_order_and_a_longer_rerun_appends(tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting, "EPISODES_PER_SAVE", 2)
+    config = ToyConfig(output=tmp_path / "d", episodes=5, seed=10, workers=2)
+    collect_toys(config)
+    assert seeds_in_order(config.output) == [10, 11, 12, 13, 14]
+    assert not (config.output / STAGING_FOLDER).exists()
+    collect_toys(ToyConfig(output=config.output, episodes=6, seed=10))
+    assert seeds_in_order(config.output) == [10, 11, 12, 13, 14, 15]
+    assert_same(LeRobotDataset(config.output).episode(5), ToySimulator(config).simulate(15))
+    tracks = read_tracks(
+        annotations_folder(config.output), annotator="simulator", camera="front", episode=5
+    )
+    assert tracks.xy_px.shape == (3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("accident", "error", "said"),
+    [
+        ("deadly_seed", RuntimeError, "seed 3 died"),
+        ("failing_seed", RuntimeError, "seed 3 failed"),
+        ("interrupting_seed", KeyboardInterrupt, None),
+    ],
+)
+def test_an_accident_names_the_seed_and_the_rerun_loses_and_doubles_nothing(
+    tmp_path, monkeypatch, accident, error, said
+):
+    monkeypatch.setattr(collecting, "EPISODES_PER_SAVE", 2)
+    config = ToyConfig(output=tmp_path / "d", episodes=5, **{accident: 3})
+    # The accident is not in the data, so it may be absent from the rerun.
+    monkeypatch.setattr(collecting, "FREE_TO_CHANGE", (*collecting.FREE_TO_CHANGE, accident))
+    with pytest.raises(error, match=said):
+        collect_toys(config)
+    assert collected_seeds(config.output) == {0, 1}
+    staged = staged_path(config.output / STAGING_FOLDER, 2)
+    assert staged.exists()
+    collect_toys(ToyConfig(output=config.output, episodes=5))
+    assert seeds_in_order(config.output) == [0, 1, 2, 3, 4]
+    assert not staged.exists()
+
+
+def test_a_crash_between_saving_and_tidying_does_not_double_an_episode(tmp_path):
+    config = ToyConfig(output=tmp_path / "d", episodes=2)
+    collect_toys(config)
+    folder = config.output / STAGING_FOLDER
+    stage_episode(folder, ToySimulator(config).simulate(1))
+    collect_toys(ToyConfig(output=config.output, episodes=3))
+    assert seeds_in_order(config.output) == [0, 1, 2]
+
+
+def test_other_settings_are_refused(tmp_path):
+    collect_toys(ToyConfig(output=tmp_path / "d", episodes=1))
+    with pytest.raises(ValueError, match=r"other settings of flavour.*choose another output"):
+        collect_toys(ToyConfig(output=tmp_path / "d", episodes=2, flavour="bitter"))
+
+
+def test_no_episodes_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        collect_toys(ToyConfig(output=tmp_path / "d", episodes=0))
+    assert not (tmp_path / "d").exists()
