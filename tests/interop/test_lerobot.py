@@ -1,7 +1,7 @@
 """LeRobot's own library opens what we write, and we open what it writes.
 
-Runs inside `.venv-lerobot` (`make test-lerobot`). roboscape lives in another environment, so its half
-runs as a process there; the two exchange files.
+Runs inside `.venv-lerobot` (`make test-lerobot`). roboscape lives in another environment, so its
+half runs as a process there; the two exchange files.
 """
 
 import json
