@@ -5,29 +5,32 @@ to later ones never changes. Slots are reused in turn; rotary keys carry their o
 order of the slots does not matter.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from roboscape.world_model.config import WorldModelConfig
 
+Turn = Literal["next", "again", "replace"]
+"""What a pass does: `next` adds rows, `again` looks at the newest row once more and leaves no
+trace (refinement inside a frame), `replace` puts another version of the newest row in its place."""
+
 
 class Cache:
-    """Rows remembered by every temporal attention of a model, for one batch of rollouts.
-
-    One slot more than the window: the last is scratch, for passes that must leave no trace
-    (refinement inside a frame).
-    """
+    """The rows that every temporal attention of a model remembers, for one batch of rollouts."""
 
     def __init__(
         self,
         config: WorldModelConfig,
         *,
         batch: int,
-        device: torch.device,
+        device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.window = config.window
+        # One slot more than the window: the last is scratch, for passes that leave no trace.
         sequences = config.tokens_per_frame * config.heads
         shape = (2, batch, sequences, self.window + 1, config.head_size)
         self.layers = [
@@ -35,21 +38,50 @@ class Cache:
             for depth in [config.depth] * config.modalities
         ]
         self.rows = 0
-        """Rows kept so far, those that have left the window included."""
-        self.keep = True
-        """Whether the pass under way is remembered."""
-
-    def visible(self) -> Bool[Tensor, "1 slots"]:
-        """The slots that the next single row looks at: the rows in its window and itself."""
-        slots = torch.arange(self.window + 1)
-        past = slots < min(self.rows, self.window)
-        past[self.rows % self.window] = False
-        return (past | (slots == self.own_slot)).unsqueeze(0)
+        """Rows taken so far, those that have left the window included."""
+        self.turn: Turn = "next"
+        """What the pass under way does."""
 
     @property
-    def own_slot(self) -> int:
-        """Where the next row's keys and values go."""
-        return self.rows % self.window if self.keep else self.window
+    def position(self) -> int:
+        """Row that the pass under way starts at."""
+        return self.rows if self.turn == "next" else self.rows - 1
+
+    @property
+    def slot(self) -> int:
+        """Where a single row's keys and values go."""
+        return self.window if self.turn == "again" else self.position % self.window
+
+    def begin(self, turn: Turn, *, rows: int) -> None:
+        """Announce a pass over so many rows.
+
+        Raises:
+            ValueError: more than one row after the first pass, or nothing to look at again.
+        """
+        alone = rows == 1
+        if (self.rows and not alone) or (turn != "next" and not (self.rows and alone)):
+            raise ValueError(
+                f"a cache with {self.rows} rows cannot take turn `{turn}` with {rows} rows: "
+                "several rows start an empty cache, later ones come one by one"
+            )
+        self.turn = turn
+
+    def finish(self, *, rows: int) -> None:
+        """Count the rows of a pass that is over."""
+        self.rows = self.position + rows
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the pass under way is the first, whose rows see only each other."""
+        return self.position == 0 and self.turn == "next"
+
+    def visible(self) -> Bool[Tensor, "1 slots"]:
+        """The slots that a single row looks at: the rows in its window, and itself."""
+        slots = torch.arange(self.window + 1)
+        seen = slots < min(self.position, self.window)
+        seen[self.position % self.window] = False
+        seen[self.slot] = True
+        return seen.unsqueeze(0)
 
 
 class LayerCache:
@@ -62,21 +94,14 @@ class LayerCache:
     def exchange(
         self, k: Float[Tensor, "b s t d"], v: Float[Tensor, "b s t d"]
     ) -> tuple[Float[Tensor, "b s k d"], Float[Tensor, "b s k d"]]:
-        """Put the pass's own keys and values in; get all that its queries may look at.
-
-        Several rows at once are a prompt, which starts an empty cache: they see each other, and the
-        last `window` of them are kept.
-        """
+        """Put the pass's own keys and values in; get all that its queries may look at."""
         rows, window = k.shape[2], self.cache.window
-        if self.cache.rows == 0 and self.cache.keep:
-            kept = min(rows, window)
-            slots = torch.arange(rows - kept, rows, device=k.device) % window
-            self.buffer[0][:, :, slots] = k[:, :, -kept:].to(self.buffer.dtype)
-            self.buffer[1][:, :, slots] = v[:, :, -kept:].to(self.buffer.dtype)
+        if self.cache.is_prompt:
+            kept = torch.arange(max(0, rows - window), rows, device=k.device)
+            self.buffer[0].index_copy_(2, kept % window, k[:, :, kept].to(self.buffer.dtype))
+            self.buffer[1].index_copy_(2, kept % window, v[:, :, kept].to(self.buffer.dtype))
             return k, v
-        assert rows == 1, f"a cache that holds rows takes one at a time, got {rows}"
-        slot = self.cache.own_slot
-        self.buffer[0][:, :, slot] = k[:, :, 0].to(self.buffer.dtype)
-        self.buffer[1][:, :, slot] = v[:, :, 0].to(self.buffer.dtype)
+        self.buffer[0, :, :, self.cache.slot] = k[:, :, 0].to(self.buffer.dtype)
+        self.buffer[1, :, :, self.cache.slot] = v[:, :, 0].to(self.buffer.dtype)
         keys, values = self.buffer.to(k.dtype)
         return keys, values

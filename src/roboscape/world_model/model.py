@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.world_model.attention import SpatialAttention, TemporalAttention
-from roboscape.world_model.cache import Cache, LayerCache
+from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.embedding import RowEmbedding, Rows
 from roboscape.world_model.time import Time, causal_bias, rotation_at, visibility_bias
@@ -79,20 +79,23 @@ class WorldModel(nn.Module):
         return tuple(self.logits(x, modality=m) for m, x in enumerate(features))
 
     def features(
-        self, rows: Rows, *, cache: Cache | None = None
+        self, rows: Rows, *, cache: Cache | None = None, turn: Turn = "next"
     ) -> tuple[Float[Tensor, "b t n d"], ...]:
         """What the heads read: the last block's output, normalised, one tensor a modality.
 
-        With a cache that holds rows, `rows` is the single next one.
+        With a cache that holds rows, `rows` is a single one: the next, or the newest once more.
         """
-        first_row = cache.rows if cache else 0
-        self.check_horizon(first_row + rows.controls.shape[1])
-        streams = self.embed(rows, first_row=first_row)
-        time = self.time_of(rows, cache=cache)
+        count = rows.controls.shape[1]
+        if cache is not None:
+            cache.begin(turn, rows=count)
+        start = cache.position if cache else 0
+        self.check_horizon(start + count)
+        streams = self.embed(rows, first_row=start)
+        time = self.time_of(start, count, cache=cache, device=rows.controls.device)
         for layer in range(self.config.depth):
             streams = self.run_layer(layer, streams, time=time, cache=cache)
-        if cache is not None and cache.keep:
-            cache.rows += rows.controls.shape[1]
+        if cache is not None:
+            cache.finish(rows=count)
         return tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
 
     def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t n d"]]:
@@ -108,14 +111,13 @@ class WorldModel(nn.Module):
             for modality in range(self.config.modalities)
         ]
 
-    def time_of(self, rows: Rows, *, cache: Cache | None) -> Time:
-        """Positions and visibility of a pass over `rows`."""
-        config, device = self.config, rows.controls.device
-        count, start = rows.controls.shape[1], cache.rows if cache else 0
-        if cache is not None and (cache.rows or not cache.keep):
-            bias = visibility_bias(cache.visible().to(device))
-        else:
+    def time_of(self, start: int, count: int, *, cache: Cache | None, device: torch.device) -> Time:
+        """Positions and visibility of a pass over `count` rows from `start` on."""
+        config = self.config
+        if cache is None or cache.is_prompt:
             bias = causal_bias(count, window=config.window, device=device)
+        else:
+            bias = visibility_bias(cache.visible().to(device))
         if config.time_position == "learned":
             return Time(bias=bias, rotation=None)
         positions = torch.arange(start, start + count, device=device)

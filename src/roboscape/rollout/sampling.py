@@ -1,0 +1,66 @@
+"""Choosing tokens: temperature, confidence, and MaskGIT's schedule."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from roboscape.tokenizer.codes import join_factors
+from roboscape.world_model.losses import expected_codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Tokens chosen from one modality's logits."""
+
+    codes: Int[Tensor, "b n"]
+    confidence: Float[Tensor, "b n"]
+    """Probability that the model gave the chosen token, at temperature 1."""
+    code_vectors: Float[Tensor, "b n v"]
+    """Mean code vector under the model's distribution, in [-1, 1]."""
+
+    def where(self, chosen: Bool[Tensor, "b n"], other: "Choice") -> "Choice":
+        """These tokens where `chosen`, the other ones elsewhere."""
+        return Choice(
+            codes=torch.where(chosen, self.codes, other.codes),
+            confidence=torch.where(chosen, self.confidence, other.confidence),
+            code_vectors=torch.where(chosen.unsqueeze(-1), self.code_vectors, other.code_vectors),
+        )
+
+
+def choose(
+    logits: Float[Tensor, "b n f s"],
+    *,
+    code_bits: int,
+    temperature: float,
+    generator: torch.Generator | None,
+) -> Choice:
+    """Draw every token from softmax(logits / temperature); the likeliest at temperature 0."""
+    logits = logits.float()
+    scores = logits
+    if temperature > 0:
+        # The largest of Gumbel-perturbed logits is a draw from their softmax.
+        waits = torch.empty_like(logits).exponential_(generator=generator)
+        scores = logits / temperature - waits.log()
+    groups = scores.argmax(dim=-1)
+    probabilities = logits.softmax(dim=-1).gather(-1, groups.unsqueeze(-1)).squeeze(-1)
+    return Choice(
+        codes=join_factors(groups, code_bits=code_bits),
+        confidence=probabilities.prod(dim=-1),
+        code_vectors=expected_codes(logits),
+    )
+
+
+def hidden_after(step: int, *, steps: int, tokens: int) -> int:
+    """Tokens still hidden after pass `step` of `steps`: MaskGIT's cosine schedule."""
+    return 0 if step + 1 == steps else int(tokens * math.cos((step + 1) / steps * math.pi / 2))
+
+
+def hide_least_confident(
+    confidence: Float[Tensor, "b n"], *, hidden: Bool[Tensor, "b n"], count: int
+) -> Bool[Tensor, "b n"]:
+    """The `count` least confident of the tokens still hidden; what was revealed stays so."""
+    ranked = confidence.masked_fill(~hidden, torch.inf).argsort(dim=-1, stable=True)
+    return torch.zeros_like(hidden).scatter(1, ranked[:, :count], value=True) & hidden
