@@ -9,11 +9,10 @@ from roboscape.sources.lift import (
     ACTION_CONVENTION,
     STATE_NAMES,
     LiftSimulator,
-    Proportions,
-    behaviour_of,
     lift_spec,
     make_environment,
 )
+from roboscape.sources.proportions import Proportions, behaviour_of
 from roboscape.sources.simulate import new_counter, simulate_seeds
 from roboscape.sources.simulation import project
 from roboscape.sources.staging import load_staged
@@ -105,22 +104,6 @@ def test_depth_at_the_cube_and_at_the_table(lift):
     table_m = np.array([[0.1, 0.25, 0.8]])
     x_px, y_px, table_depth_m = project(table_m, camera)[0]
     assert depth_m[round(y_px), round(x_px)] == pytest.approx(table_depth_m, abs=0.006)
-
-
-def test_behaviours_come_in_their_proportions():
-    proportions = Proportions()
-    drawn = [behaviour_of(seed, proportions) for seed in range(2000)]
-    for name, share in vars(proportions).items():
-        assert drawn.count(name) / 2000 == pytest.approx(share, abs=0.04)
-    only = Proportions(expert=0.0, noisy_expert=0.0, miss=2.0, random=0.0)
-    assert {behaviour_of(seed, only) for seed in range(20)} == {"miss"}
-
-
-@pytest.mark.parametrize("share", [-1.0, 0.0])
-def test_impossible_proportions_are_refused(share):
-    bad = Proportions(expert=share, noisy_expert=0.0, miss=0.0, random=0.0)
-    with pytest.raises(ValueError, match="not all zero"):
-        behaviour_of(0, bad)
 
 
 def test_environment_is_built_the_same_every_time(lift):

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,21 @@ from roboscape.sources.lift_behaviours import (
     BEHAVIOURS,
     LiftObservation,
     Manner,
-    SmoothNoise,
     approach,
     sample_manner,
 )
+from roboscape.sources.noise import SmoothNoise
+from roboscape.sources.proportions import Proportions, behaviour_of
+from roboscape.sources.recording import Recording
 from roboscape.sources.simulation import SceneRenderer
-from roboscape.sources.true_tracks import TrackRecorder
 
 Observed = OrderedDict[str, Any]
 """robosuite's own observation: arrays by name."""
 
 APPROACH_SHARE = 0.6
 """Share of the episodes that start with the hand at a random place over the table."""
+NOISE_SHARES = np.array([1.0, 1.0, 1.0, 0.4, 0.4, 0.4])
+"""Disturbance of each motion command, relative to that of the translation."""
 TASK = "lift the red cube"
 CONTROL_HZ = 20.0
 STATE_NAMES = (
@@ -51,20 +54,6 @@ ACTION_CONVENTION = ActionConvention(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proportions:
-    """Shares of the four behaviours; they need not add up to one."""
-
-    expert: float = 0.30
-    """Grasps and lifts; may carry the cube and put it down again."""
-    noisy_expert: float = 0.25
-    """The same under smooth random disturbance, and a third of the grasps go beside the cube."""
-    miss: float = 0.20
-    """Every grasp goes beside or above the cube."""
-    random: float = 0.25
-    """Random motion through the workspace, often low at the cube."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class CollectLift:
     """Record robosuite's Lift as a LeRobot dataset: RGB, depth, actions, proprioception, tracks."""
 
@@ -82,17 +71,8 @@ class CollectLift:
     """robosuite's name of the camera."""
     image_size: int = 128
     """Height and width of the images in pixels."""
-    proportions: Proportions = Proportions()
+    proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
-
-
-def behaviour_of(seed: int, proportions: Proportions) -> str:
-    """The behaviour of an episode; it depends on nothing but its seed."""
-    shares = np.array([getattr(proportions, name) for name in BEHAVIOURS])
-    if shares.min() < 0 or shares.sum() <= 0:
-        raise ValueError(f"proportions must be ≥ 0 and not all zero, got {proportions}")
-    generator = numpy_generator_for(seed, 0)
-    return str(generator.choice(list(BEHAVIOURS), p=shares / shares.sum()))
 
 
 def lift_spec(config: CollectLift) -> DatasetSpec:
@@ -120,13 +100,11 @@ class LiftSimulator:
         self._renderer = SceneRenderer(
             model, camera=config.camera, height=config.image_size, width=config.image_size
         )
-        self._tracks = TrackRecorder(model, self._renderer)
 
     def simulate(self, seed: int) -> Episode:
         """Record the episode of a seed.
 
-        `reward` is 1 in every row that shows the cube more than 4 cm above the table, and
-        `success` says whether there is such a row.
+        A row shows the task solved where the cube is more than 4 cm above the table.
         """
         behaviour = behaviour_of(seed, self._config.proportions)
         generator = numpy_generator_for(seed, 1)
@@ -134,39 +112,28 @@ class LiftSimulator:
         observed = self._reset(seed)
         if generator.random() < APPROACH_SHARE:
             observed = self._approach(observed, manner, generator)
-        noise = SmoothNoise(manner.noise, generator=numpy_generator_for(seed, 2))
+        noise = SmoothNoise(manner.noise * NOISE_SHARES, generator=numpy_generator_for(seed, 2))
         script = BEHAVIOURS[behaviour](
             self._script_view(observed), manner=manner, generator=generator
         )
-        frames, depths, actions, states, rewards = [], [], [], [], []
+        recording = Recording(
+            self._environment.sim.model._model,
+            renderer=self._renderer,
+            camera=self._config.camera,
+            generator=numpy_generator_for(seed, 3),
+        )
         command = next(script)
-        for row in range(self._config.horizon):
-            rgb, depth_m = self._renderer.render(self._data)
-            if row == 0:
-                self._tracks.start(self._data, depth_m, generator=numpy_generator_for(seed, 3))
-            else:
-                self._tracks.record(self._data, depth_m)
+        for _ in range(self._config.horizon):
             action = noise.disturb(command).astype(np.float32)
-            frames.append(rgb)
-            depths.append(depth_m)
-            actions.append(action)
-            states.append(proprioception(observed))
-            rewards.append(float(self._environment._check_success()))
+            recording.add(
+                self._data,
+                action=action,
+                state=proprioception(observed),
+                solved=bool(self._environment._check_success()),
+            )
             observed = self._environment.step(action.astype(np.float64))[0]
             command = script.send(self._script_view(observed))
-        camera = self._config.camera
-        return Episode(
-            frames={camera: np.stack(frames)},
-            depth_m={camera: np.stack(depths)},
-            actions=np.stack(actions),
-            state=np.stack(states),
-            reward=np.array(rewards, np.float32),
-            task=TASK,
-            success=bool(max(rewards) > 0),
-            seed=seed,
-            behaviour=behaviour,
-            tracks={camera: self._tracks.finish()},
-        )
+        return recording.episode(task=TASK, seed=seed, behaviour=behaviour)
 
     def close(self) -> None:
         """Free the graphics context."""

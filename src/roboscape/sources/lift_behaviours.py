@@ -244,18 +244,3 @@ BEHAVIOURS: dict[str, Callable[..., Script]] = {
     "miss": keep_attempting,
     "random": play,
 }
-
-
-class SmoothNoise:
-    """Ornstein-Uhlenbeck noise for the six motion commands: standard deviation `size`, mean 0."""
-
-    def __init__(self, size: float, *, generator: np.random.Generator) -> None:
-        self._size = size
-        self._generator = generator
-        self._value = generator.normal(0, 1, 6)
-
-    def disturb(self, action: Action) -> Action:
-        """The action with the next noise added, inside the controller's limits."""
-        self._value = 0.9 * self._value + np.sqrt(1 - 0.9**2) * self._generator.normal(0, 1, 6)
-        noise = self._size * self._value * np.array([1, 1, 1, 0.4, 0.4, 0.4])
-        return np.concatenate([np.clip(action[:6] + noise, -1, 1), action[6:]])
