@@ -35,8 +35,8 @@ def lift() -> TokenizerRun:
         dataset=Path("data/lift_train"),
         validation=Path("data/lift_validation"),
         output=Path("runs/tokenizer_lift"),
-        model=TokenizerConfig(depth_min_m=0.4, depth_max_m=4.0),
-        fit=FitConfig(steps=2500, evaluate_every=250, checkpoint_every=250),
+        model=TokenizerConfig(depth_min_m=0.3, depth_max_m=3.0),
+        fit=FitConfig(steps=1900, evaluate_every=200, checkpoint_every=100),
     )
 
 

@@ -17,7 +17,7 @@ class Encoder(nn.Module):
     def __init__(self, *, width: int, blocks: int, code_bits: int, downsampling: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, width, kernel_size=4, stride=4)]
-        layers += [ConvBlock(width, kernel=3) for _ in range(blocks)]
+        layers += [ConvBlock(width, kernel=1, expansion=2) for _ in range(blocks)]
         channels, size = width, 4
         while size < downsampling:
             layers.append(nn.Conv2d(channels, 2 * width, kernel_size=2, stride=2))

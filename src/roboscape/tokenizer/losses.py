@@ -18,13 +18,13 @@ class TokenizerLossConfig:
 
     squared: float = 1.0
     """Squared error: what PSNR counts."""
-    absolute: float = 0.1
+    absolute: float = 0.3
     """Absolute error: sharper edges."""
-    entropy: float = 0.01
+    entropy: float = 0.0005
     """Tokens sure of their code, and all codes used."""
     diversity: float = 1.0
     """Weight of the second half of that against the first."""
-    commitment: float = 0.1
+    commitment: float = 0.25
     """Vectors stay near their codes."""
 
 

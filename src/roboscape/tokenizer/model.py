@@ -35,13 +35,13 @@ class TokenizerConfig:
     """Residual blocks at each size."""
     decoder_width: int = 256
     """Width of the attention blocks."""
-    decoder_blocks: int = 4
+    decoder_blocks: int = 6
     """Attention blocks over all tokens of a frame."""
     decoder_heads: int = 4
     """Attention heads."""
     convolution_width: int = 64
     """Channels of the decoder at a quarter of the image's size."""
-    convolution_blocks: int = 2
+    convolution_blocks: int = 1
     """Residual blocks there."""
     depth_min_m: float = 0.1
     """Nearest depth that can be told apart."""

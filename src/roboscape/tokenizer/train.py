@@ -44,9 +44,11 @@ class TokenizerRun:
     """Which camera."""
     stride: int = 4
     """Every so many frames of an episode are learnt from."""
+    episodes: int | None = None
+    """Only so many of the first episodes; all of them where not given."""
     validation_episodes: int = 16
     """Episodes measured on."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images a step, half RGB and half depth."""
     seed: int = 0
     """Where all randomness comes from."""
@@ -71,7 +73,11 @@ def run(config: TokenizerRun) -> Tokenizer:
     """Train, measure the ceiling, and leave the tokenizer in `output/tokenizer`."""
     open_run(config.output, config)
     frames = cache_dataset(
-        config.dataset, config.output / "frames", camera=config.camera, stride=config.stride
+        config.dataset,
+        config.output / "frames",
+        camera=config.camera,
+        stride=config.stride,
+        max_episodes=config.episodes,
     )
     held_out = cache_dataset(
         config.validation,

@@ -1,0 +1,344 @@
+"""Write datasets as a token store: `roboscape tokenize DATASET ... --tokenizer DIR --output DIR`."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import tyro
+from jaxtyping import Float32
+from torch import Tensor
+
+from roboscape.clips.controls import ControlStatistics, control_signals
+from roboscape.clips.split import split_of
+from roboscape.core.files import atomic_path, read_json, write_json
+from roboscape.core.pretrained import resolve
+from roboscape.core.progress import progress
+from roboscape.core.seeding import numpy_generator_for
+from roboscape.dataset.annotations import SIMULATOR, annotations_folder, read_depth, read_tracks
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import CameraSpec, DatasetSpec, Tracks
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.store import COLUMNS, EPISODES, STORE, StoreConfig, TokenStore, shard_folder
+from roboscape.tokens.weights import weights_sha256
+
+log = logging.getLogger(__name__)
+
+RECORDED, NONE = "recorded", "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Encode every frame of some datasets, RGB and depth; goes on where it stopped."""
+
+    datasets: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """LeRobot datasets; they may hold different splits, an episode's seed says which."""
+    tokenizer: str
+    """Folder or hub name of a trained tokenizer."""
+    output: Path
+    """Folder of the store."""
+    camera: str | None = None
+    """The datasets' first camera where there is none."""
+    depth: str = RECORDED
+    """`recorded`, `none`, or the annotator whose estimates are taken."""
+    tracks: str = SIMULATOR
+    """The annotator whose tracks are taken, or `none`."""
+    points: int = 320
+    """Tracks kept an episode: those that travel farthest."""
+    stride: int = 4
+    """Native rows between two frames of a clip; the control statistics are measured for it."""
+    episodes_per_shard: int = 50
+    """Episodes a shard; an interrupted run repeats at most one shard."""
+
+    def __post_init__(self) -> None:
+        """Refuse a store of nothing."""
+        if not self.datasets or self.points < 1 or self.stride < 1 or self.episodes_per_shard < 1:
+            raise ValueError(
+                "expected at least one dataset, and points, stride and episodes_per_shard >= 1; "
+                f"got {self}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One episode to encode."""
+
+    dataset: int
+    episode: int
+    seed: int
+    length: int
+    success: bool | None
+    behaviour: str
+    task: str
+
+
+def run(config: Tokenize) -> TokenStore:
+    """Write the missing shards, then what makes the store whole."""
+    tokenizer = Tokenizer.from_pretrained(config.tokenizer)
+    sha256 = weights_sha256(resolve(config.tokenizer))
+    datasets = [LeRobotDataset(root) for root in config.datasets]
+    camera = check_datasets(datasets, tokenizer=tokenizer, config=config)
+    shards = plan(datasets, episodes_per_shard=config.episodes_per_shard)
+    settings = {
+        "tokenizer_sha256": sha256,
+        "camera": camera.name,
+        "depth": config.depth,
+        "tracks": config.tracks,
+        "points": config.points,
+    }
+    total = sum(source.length for shard in shards for source in shard)
+    with progress(total, f"tokenizing into {config.output.name}", unit="frame") as bar:
+        for number, sources in enumerate(shards):
+            wanted = settings | {"episodes": [asdict(source) for source in sources]}
+            if not is_written(shard_folder(config.output, number), wanted):
+                write_shard(
+                    shard_folder(config.output, number),
+                    encoded_episodes(sources, datasets, tokenizer, camera=camera, config=config),
+                    settings=wanted,
+                )
+            bar.update(sum(source.length for source in sources))
+    return finish(config, shards=shards, datasets=datasets, tokenizer=tokenizer, settings=settings)
+
+
+def check_datasets(
+    datasets: list[LeRobotDataset], *, tokenizer: Tokenizer, config: Tokenize
+) -> CameraSpec:
+    """Refuse datasets that do not fit together, or not the tokenizer."""
+    first = datasets[0].spec
+    for dataset in datasets[1:]:
+        for name in ("action", "state_names", "fps"):
+            if getattr(dataset.spec, name) != getattr(first, name):
+                raise ValueError(
+                    f"{dataset.root} has another `{name}` than {datasets[0].root}: "
+                    f"{getattr(dataset.spec, name)} against {getattr(first, name)}; "
+                    "a store holds recordings of one kind"
+                )
+    name = config.camera or first.cameras[0].name
+    for dataset in datasets:
+        check_camera(dataset.spec, name=name, root=dataset.root, tokenizer=tokenizer, config=config)
+    return next(camera for camera in first.cameras if camera.name == name)
+
+
+def check_camera(
+    spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokenizer, config: Tokenize
+) -> None:
+    """Refuse a camera that is not there, of another size, or without the depth asked for."""
+    cameras = {camera.name: camera for camera in spec.cameras}
+    if name not in cameras:
+        raise ValueError(f"{root} has no camera `{name}`; it has {sorted(cameras)}")
+    size = tokenizer.config.image_size
+    found = cameras[name]
+    if (found.height, found.width) != (size, size):
+        raise ValueError(
+            f"{root}: camera `{name}` records {found.height} x {found.width}, the tokenizer takes "
+            f"{size} x {size}"
+        )
+    if config.depth == RECORDED and not found.has_depth:
+        raise ValueError(
+            f"{root}: camera `{name}` recorded no depth; run `roboscape annotate` and pass "
+            "--depth with the annotator's name, or --depth none for an RGB-only model"
+        )
+
+
+def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[list[Source]]:
+    """Which episodes go into which shard."""
+    sources = []
+    for number, dataset in enumerate(datasets):
+        infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
+        sources += [
+            Source(
+                dataset=number,
+                episode=info.index,
+                seed=info.seed,
+                length=info.length,
+                success=info.success,
+                behaviour=info.behaviour,
+                task=info.task,
+            )
+            for info in infos
+        ]
+    if not sources:
+        raise ValueError("the datasets hold no episodes")
+    return [
+        sources[start : start + episodes_per_shard]
+        for start in range(0, len(sources), episodes_per_shard)
+    ]
+
+
+def is_written(folder: Path, settings: dict[str, object]) -> bool:
+    """Whether a shard is there and of these settings; one of another tokenizer is an error."""
+    path = folder / "shard.json"
+    if not path.is_file():
+        return False
+    found = read_json(path)
+    for name in ("tokenizer_sha256", "camera", "depth", "tracks", "points"):
+        if found[name] != settings[name]:
+            raise ValueError(
+                f"{folder} was written with {name} {found[name]}, asked for {settings[name]}; "
+                "a store holds one kind of tokens: choose another --output or delete it"
+            )
+    return found["episodes"] == settings["episodes"]
+
+
+@torch.inference_mode()
+def encoded_episodes(
+    sources: list[Source],
+    datasets: list[LeRobotDataset],
+    tokenizer: Tokenizer,
+    *,
+    camera: CameraSpec,
+    config: Tokenize,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The columns of every episode."""
+    for source in sources:
+        dataset = datasets[source.dataset]
+        rgb = torch.from_numpy(dataset.frames(source.episode, camera.name))
+        depth_m = episode_depth(dataset, source.episode, camera=camera, config=config)
+        columns = {
+            "rgb": tokenizer.encode_rgb(rgb).numpy(),
+            "actions": dataset.actions(source.episode),
+            "state": dataset.state(source.episode),
+        }
+        if depth_m is not None:
+            columns["depth"] = tokenizer.encode_depth(depth_m).numpy()
+        else:
+            columns["depth"] = np.zeros((len(rgb), 0), np.int32)
+        columns |= track_columns(
+            dataset, source, camera=camera, config=config, cell_px=tokenizer.config.downsampling
+        )
+        yield columns
+
+
+def episode_depth(
+    dataset: LeRobotDataset, episode: int, *, camera: CameraSpec, config: Tokenize
+) -> Float32[Tensor, "t h w"] | None:
+    """Depth as asked for, in metres."""
+    if config.depth == NONE:
+        return None
+    if config.depth == RECORDED:
+        return torch.from_numpy(dataset.depth_m(episode, camera.name))
+    root = annotations_folder(dataset.root)
+    found = read_depth(root, annotator=config.depth, camera=camera.name, episode=episode)
+    return torch.from_numpy(found)
+
+
+def track_columns(
+    dataset: LeRobotDataset, source: Source, *, camera: CameraSpec, config: Tokenize, cell_px: int
+) -> dict[str, np.ndarray]:
+    """Tracks in cells of the token grid, exactly `points` of them; missing ones are invisible."""
+    xy = np.zeros((source.length, config.points, 2), np.float16)
+    visible = np.zeros((source.length, config.points), bool)
+    if config.tracks != NONE:
+        tracks = read_tracks(
+            annotations_folder(dataset.root),
+            annotator=config.tracks,
+            camera=camera.name,
+            episode=source.episode,
+        )
+        kept = farthest_travelled(tracks, count=config.points)
+        # Pixel centres are integers, so the image begins half a pixel before the first one.
+        xy[:, : len(kept)] = (tracks.xy_px[:, kept] + 0.5) / cell_px
+        visible[:, : len(kept)] = tracks.visible[:, kept]
+    return {"tracks": xy, "visible": visible}
+
+
+def farthest_travelled(tracks: Tracks, *, count: int) -> np.ndarray:
+    """Indices of the `count` tracks with the longest paths, in their own order."""
+    steps = np.linalg.norm(np.diff(tracks.xy_px, axis=0), axis=-1)
+    seen = tracks.visible[1:] & tracks.visible[:-1]
+    path = np.where(seen, steps, 0).sum(axis=0)
+    return np.sort(np.argsort(-path, kind="stable")[:count])
+
+
+def write_shard(
+    folder: Path, episodes: Iterator[dict[str, np.ndarray]], *, settings: dict[str, object]
+) -> None:
+    """Write one shard, whole or not at all."""
+    collected: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+    for columns in episodes:
+        for name in COLUMNS:
+            collected[name].append(columns[name])
+    with atomic_path(folder) as temporary:
+        temporary.mkdir(parents=True)
+        for name, arrays in collected.items():
+            np.save(temporary / f"{name}.npy", np.concatenate(arrays))
+        write_json(temporary / "shard.json", settings)
+
+
+def finish(
+    config: Tokenize,
+    *,
+    shards: list[list[Source]],
+    datasets: list[LeRobotDataset],
+    tokenizer: Tokenizer,
+    settings: dict[str, object],
+) -> TokenStore:
+    """Measure the control statistics, write the episode table and, last, `store.json`."""
+    rows = [
+        {"shard": number, **asdict(source)}
+        for number, shard in enumerate(shards)
+        for source in shard
+    ]
+    for shard in range(len(shards)):
+        first_row = 0
+        for row in (row for row in rows if row["shard"] == shard):
+            row["first_row"] = first_row
+            first_row += row["length"]
+    with atomic_path(config.output / EPISODES) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    store = StoreConfig(
+        tokenizer=tokenizer.config,
+        tokenizer_sha256=str(settings["tokenizer_sha256"]),
+        camera=str(settings["camera"]),
+        annotator=config.tracks,
+        datasets=tuple(str(root) for root in config.datasets),
+        controls=measure_controls(datasets, stride=config.stride),
+        has_depth=config.depth != NONE,
+    )
+    write_json(config.output / STORE, asdict(store))
+    return TokenStore(config.output)
+
+
+def measure_controls(
+    datasets: list[LeRobotDataset], *, stride: int, length: int = 16, clips: int = 2000
+) -> ControlStatistics:
+    """Mean and deviation of every control dimension over random training clips.
+
+    Without a training episode (a store of test episodes alone) all episodes count, with a warning.
+    """
+    everything = [(data, e) for data in datasets for e in range(data.num_episodes)]
+    chosen = [(data, e) for data, e in everything if split_of(data.episode_info(e).seed) == "train"]
+    if not chosen:
+        log.warning("no training episodes: the control statistics are measured on all episodes")
+        chosen = everything
+    spec = datasets[0].spec
+
+    @cache
+    def numbers(which: int) -> tuple[np.ndarray, np.ndarray]:
+        dataset, episode = chosen[which]
+        return dataset.actions(episode), dataset.state(episode)
+
+    generator = numpy_generator_for(0)
+    signals = []
+    for which in np.sort(generator.integers(len(chosen), size=clips)):
+        actions, state = numbers(int(which))
+        start = int(generator.integers(max(1, len(actions) - (length - 1) * stride)))
+        piece = actions[start : start + (length - 1) * stride]
+        signals.append(
+            control_signals(piece, state[start], convention=spec.action, stride=stride)[1:]
+        )
+    rows = np.concatenate(signals).astype(np.float64)
+    deviation = rows.std(axis=0)
+    return ControlStatistics(
+        convention=spec.action,
+        stride=stride,
+        state_size=len(spec.state_names),
+        mean=tuple(rows.mean(axis=0).tolist()),
+        std=tuple(np.where(deviation < 1e-6, 1.0, deviation).tolist()),
+    )

@@ -1,0 +1,23 @@
+import pytest
+
+from roboscape.clips.split import SPLITS, split_of
+
+
+@pytest.mark.parametrize(
+    ("seed", "split"),
+    [
+        (0, "train"),
+        (799_999, "train"),
+        (800_000, "validation"),
+        (899_999, "validation"),
+        (900_000, "test"),
+    ],
+)
+def test_the_seed_alone_decides(seed, split):
+    assert split_of(seed) == split
+    assert split in SPLITS
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="-1"):
+        split_of(-1)
