@@ -56,8 +56,11 @@ def make_episode() -> Callable[..., Episode]:
 def _episode(seed: int = 0, *, length: int = 12, **changes: object) -> Episode:
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:SIDE, :SIDE]
-    moving = [np.stack([x * 7, y * 7, x + y + 20 * seed + 2 * t], -1) for t in range(length)]
-    frames = (np.stack(moving) % 256).astype(np.uint8)
+    waves = [
+        np.stack([np.sin((x + 2 * t) / 5), np.sin(y / 6 + seed), np.cos((x + y - t) / 7)], -1)
+        for t in range(length)
+    ]
+    frames = (127 + 100 * np.stack(waves)).astype(np.uint8)
     depth_m = np.stack([0.3 + x / SIDE + 0.02 * t for t in range(length)]).astype(np.float32)
     tracks = Tracks(
         xy_px=random.uniform(0, SIDE, (length, 5, 2)).astype(np.float32),
