@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from roboscape.clips.split import Split
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import generator_for, numpy_generator_for, seed_for
@@ -45,8 +46,6 @@ class WorldModelRun:
     """Run folder; the model itself ends in its `world_model` folder."""
     batch_size: int = 16
     """Clips a step."""
-    stride: int = 4
-    """Rows of the recording between two frames of a clip."""
     validation_clips: int = 32
     """Clips measured on, the first of that many validation episodes."""
     seed: int = 0
@@ -100,6 +99,11 @@ def run(config: WorldModelRun) -> WorldModel | None:
 
 def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
     """A freshly initialised model that fits the tokens."""
+    if config.model.branches == "both" and not store.config.has_depth:
+        raise ValueError(
+            f"{config.tokens} holds no depth, which the depth branch needs; annotate depth and "
+            "tokenize again, or train with --model.branches rgb"
+        )
     torch.manual_seed(seed_for(config.seed))
     shape = replace(
         config.model,
@@ -115,7 +119,7 @@ def make_step(
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """The training step: from its number to its loss."""
     dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
-    train_clips = len(store.clips("train"))
+    train_clips = len(store.clips("train", **clip_shape(store, config=config)))
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
         indices = numpy_generator_for(config.seed, number).integers(
@@ -165,11 +169,16 @@ def tokens_of(clip: TokenClip, *, modalities: int) -> Int[Tensor, "m b t n"]:
     return torch.stack([clip.rgb, clip.depth][:modalities])
 
 
+def clip_shape(store: TokenStore, *, config: WorldModelRun) -> dict[str, int]:
+    """Frames of a clip, and native rows between them."""
+    return {"length": config.model.max_frames, "stride": store.controls.stride}
+
+
 def batch_of(
-    store: TokenStore, indices: Int[np.ndarray, " b"], *, split: str, config: WorldModelRun
+    store: TokenStore, indices: Int[np.ndarray, " b"], *, split: Split, config: WorldModelRun
 ) -> TokenClip:
     """Clips of a split, on the run's device."""
-    clip = store.batch(indices, split=split, length=config.model.max_frames, stride=config.stride)
+    clip = store.batch(indices, split=split, **clip_shape(store, config=config))
     tensors = {name: value.to(config.device) for name, value in vars(clip).items()}
     return TokenClip(**tensors)
 
@@ -178,7 +187,8 @@ def make_evaluation(
     store: TokenStore, *, config: WorldModelRun
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Validation figures on fixed clips: the first of as many validation episodes as asked for."""
-    starts = store.clips("validation").first_of_episodes()[: config.validation_clips]
+    table = store.clips("validation", **clip_shape(store, config=config))
+    starts = table.first_of_episodes()[: config.validation_clips]
     dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
