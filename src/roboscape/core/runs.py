@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,34 @@ def open_run(folder: Path, config: Any) -> None:
         earlier = config_from_dict(type(config), read_json(path), where=str(path))
         if earlier != config:
             raise ValueError(
-                f"{folder} holds a run with another configuration:\n  {earlier}\nasked for:\n  "
-                f"{config}\nResume it with the same flags, or choose another --output"
+                f"{folder} holds a run with another configuration ("
+                f"{differences(earlier, config)}). Resume it with the same flags, or choose another "
+                "--output"
             )
     save_config(config, path)
     with atomic_path(folder / "environment.txt") as temporary:
         temporary.write_text(describe_environment())
+
+
+def differences(earlier: Any, asked: Any) -> str:
+    """The settings in which two configurations of one kind differ."""
+    old, new = flatten(asdict(earlier)), flatten(asdict(asked))
+    return ", ".join(
+        f"{name} was {old.get(name)}, now {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
+
+
+def flatten(content: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, prefix=f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def describe_environment() -> str:

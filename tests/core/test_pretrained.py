@@ -1,0 +1,46 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    width: int
+
+
+def test_weights_and_config_come_back(tmp_path):
+    layer = nn.Linear(3, 4)
+    save_weights(layer, Size(width=4), tmp_path)
+    again = nn.Linear(3, read_config(Size, tmp_path).width)
+    load_weights(again, tmp_path)
+    assert torch.equal(layer.weight, again.weight)
+
+
+def test_config_that_disagrees_with_weights_names_the_tensor(tmp_path):
+    save_weights(nn.Linear(3, 4), Size(width=5), tmp_path)
+    with pytest.raises(ValueError, match=r"`bias` should have shape \(5,\), the file has \(4,\)"):
+        load_weights(nn.Linear(3, 5), tmp_path)
+
+
+def test_truncated_weights_say_so(tmp_path):
+    save_weights(nn.Linear(3, 4), Size(width=4), tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="truncated"):
+        load_weights(nn.Linear(3, 4), tmp_path)
+
+
+def test_unknown_key_in_config_is_an_error(tmp_path):
+    (tmp_path / "config.json").write_text('{"width": 4, "widht": 5}')
+    with pytest.raises(ValueError, match="widht"):
+        read_config(Size, tmp_path)
+
+
+def test_a_name_that_is_neither_folder_nor_repository(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match="neither a folder here nor a hub repository"):
+        resolve("no/such-model-anywhere")

@@ -1,0 +1,24 @@
+from dataclasses import dataclass
+
+import pytest
+
+from roboscape.core.runs import open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    depth: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    steps: int = 10
+    model: Inner = Inner()
+
+
+def test_a_folder_holds_one_run_and_says_what_differs(tmp_path):
+    open_run(tmp_path, Run())
+    open_run(tmp_path, Run())
+    with pytest.raises(ValueError, match=r"model\.depth was 2, now 3, steps was 10, now 11"):
+        open_run(tmp_path, Run(steps=11, model=Inner(depth=3)))
+    assert "torch" in (tmp_path / "environment.txt").read_text()
