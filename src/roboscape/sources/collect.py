@@ -1,5 +1,6 @@
 """Collecting: processes simulate seeds, the parent saves them in order; nothing is lost."""
 
+import json
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -186,5 +187,5 @@ class _Saver:
 
 def _deciding_settings(config: CollectConfig) -> dict[str, object]:
     """The settings that two parts of one dataset must share, as they look in JSON."""
-    settings = asdict(config)  # type: ignore[call-overload]
+    settings = json.loads(json.dumps(asdict(config), default=str))  # type: ignore[call-overload]
     return {name: settings[name] for name in settings if name not in FREE_TO_CHANGE}

@@ -142,6 +142,19 @@ class SceneRenderer:
         return np.flipud(rgb), np.flipud(buffer)
 
 
+def set_camera_upright(model: Any, data: Any, camera: str) -> None:
+    """Turn a fixed camera by half a turn about its axis where the world hangs upside down in it."""
+    index = _camera_id(model, camera)
+    image_up = data.cam_xmat[index].reshape(3, 3)[:, 1]
+    if image_up[2] >= 0:
+        return
+    half_turn = np.array([0.0, 0.0, 0.0, 1.0])
+    turned = np.zeros(4)
+    mujoco.mju_mulQuat(turned, model.cam_quat[index], half_turn)
+    model.cam_quat[index] = turned
+    mujoco.mj_forward(model, data)
+
+
 def _camera_id(model: Any, name: str) -> int:
     """The camera's number; an unknown name is an error that lists the known ones."""
     names = [model.camera(index).name for index in range(model.ncam)]
