@@ -97,6 +97,18 @@ def test_more_rows_than_frames(dataset: Path, make_episode: MakeEpisode) -> None
     assert_others_are_usable(dataset)
 
 
+def test_lengths_of_videos_are_checked_without_decoding(dataset: Path) -> None:
+    read = LeRobotDataset(dataset)
+    assert read.missing_frames(range(5)) == {}
+    with VideoWriter(dataset / VIDEO, fps=20.0, height=32, width=32) as video:
+        video.write(np.zeros((14 + 11, 32, 32, 3), np.uint8))
+    (dataset / VIDEO.replace("file-001", "file-002")).unlink()
+    problems = read.missing_frames(range(5))
+    assert set(problems) == {3, 4}
+    assert "holds 25 frames where the rows need 29" in problems[3]
+    assert "found none" in problems[4]
+
+
 def test_fewer_rows_than_frames(dataset: Path) -> None:
     change_table(dataset / DATA, lambda table: table.slice(0, 25))
     read = LeRobotDataset(dataset)

@@ -129,7 +129,7 @@ def test_a_video_longer_than_its_episode_is_refused(tmp_path: Path) -> None:
     with VideoWriter(path, fps=30.0, height=16, width=24) as video:
         video.write(np.repeat(frames_of(0), 2, axis=0))
     read = LeRobotDataset(tmp_path)
-    with pytest.raises(ValueError, match="holds 18 frames for 9 rows"):
+    with pytest.raises(ValueError, match="holds 18 frames where the rows need 9"):
         read.frames(0, "top")
     assert len(read.frames(1, "top")) == 7
 

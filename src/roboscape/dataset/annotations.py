@@ -19,11 +19,13 @@ from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.video import VideoWriter, count_frames, read_frames
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.records import Tracks
+from roboscape.dataset.staging import clear_when_disk_is_full
 
 AnnotationKind = Literal["tracks", "depth"]
 
 SIMULATOR = "simulator"
 """The annotator that knows the truth: tracks that came with the episodes."""
+_SAFE = "annotations of the episodes before are safe, this one was not written"
 _SUFFIXES: dict[AnnotationKind, str] = {"tracks": ".npz", "depth": ".mp4"}
 
 
@@ -114,7 +116,7 @@ def write_tracks(root: Path, tracks: Tracks, *, annotator: str, camera: str, epi
     arrays = {"xy_px": tracks.xy_px.astype(np.float32), "visible": tracks.visible}
     if tracks.on_moving_body is not None:
         arrays["on_moving_body"] = tracks.on_moving_body
-    with atomic_path(path) as temporary:
+    with clear_when_disk_is_full(root, safe=_SAFE), atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
 
@@ -150,6 +152,7 @@ def write_depth(
     path = _file(root, kind="depth", annotator=annotator, camera=camera, episode=episode)
     _, height, width = codes.shape
     with (
+        clear_when_disk_is_full(root, safe=_SAFE),
         atomic_path(path) as temporary,
         VideoWriter(
             temporary, fps=provenance.fps, height=height, width=width, pixels="codes"

@@ -1,6 +1,7 @@
 """Reading LeRobot datasets v2.0, v2.1 and v3.0 where they lie, without the lerobot library."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -48,8 +49,8 @@ class LeRobotDataset:
         self._features: dict[str, dict] = info["features"]
         self._cameras = camera_features(info)
         self._places = read_episode_places(root, info)
-        self._table_path: Path | None = None
-        self._table = pa.table({})
+        # The data file read last, as one value: threads may share a reader.
+        self._latest: tuple[Path | None, pa.Table] = (None, pa.table({}))
 
     @property
     def num_episodes(self) -> int:
@@ -133,6 +134,29 @@ class LeRobotDataset:
         for episode in range(self.num_episodes):
             yield episode, self.frames(episode, camera)
 
+    def missing_frames(self, episodes: Iterable[int]) -> dict[int, str]:
+        """What is wrong with the lengths of the videos of some episodes; decodes nothing."""
+        count = cache(count_frames)
+        problems: dict[int, str] = {}
+        for episode in episodes:
+            place = self._place(episode)
+            for key, span in place.videos.items():
+                try:
+                    start = round(span.from_s * self.spec.fps)
+                    self._check_length(count(span.path), start + place.info.length, span.path)
+                except ValueError as error:
+                    problems[episode] = f"episode {episode} of {self.root}, {key}: {error}"
+        return problems
+
+    def _check_length(self, found: int, needed: int, path: Path) -> None:
+        """Make sure that a video reaches to its episode's end; alone in its file, exactly there."""
+        alone = self.version != layout.FORMAT_VERSION
+        if found < needed or (alone and found != needed):
+            raise ValueError(
+                f"{path} holds {found} frames where the rows need {needed}; frames and actions "
+                "would not belong together: copy the file again, or leave this episode out"
+            )
+
     def _place(self, episode: int) -> EpisodePlace:
         if not 0 <= episode < len(self._places):
             raise ValueError(
@@ -158,7 +182,7 @@ class LeRobotDataset:
         numbers = range(start + wanted.start, start + wanted.stop, wanted.step)
         try:
             if self.version != layout.FORMAT_VERSION:
-                _check_length(span.path, place.info.length)
+                self._check_length(count_frames(span.path), place.info.length, span.path)
             return read_frames(span.path, fps=self.spec.fps, wanted=numbers, pixels=pixels)
         except ValueError as error:
             raise ValueError(f"episode {episode} of {self.root}, {key}: {error}") from error
@@ -183,16 +207,17 @@ class LeRobotDataset:
     def _rows(self, episode: int, column: str) -> pa.Table:
         """The rows of one episode, with at least the given column."""
         place, where = self._place(episode), self._where(episode)
-        if self._table_path != place.data:
-            self._table = read_table(place.data)
-            self._table_path = place.data
+        path, table = self._latest
+        if path != place.data:
+            table = read_table(place.data)
+            self._latest = (place.data, table)
         for needed in ("episode_index", column):
-            if needed not in self._table.column_names:
+            if needed not in table.column_names:
                 raise ValueError(
                     f"{where}: the file lacks the column {needed!r} that {layout.INFO_PATH} "
                     "promises; leave this episode out, or write it again"
                 )
-        rows = self._table.filter(pc.field("episode_index") == episode)
+        rows = table.filter(pc.field("episode_index") == episode)
         if rows.num_rows != place.info.length:
             raise ValueError(
                 f"{where}: expected {place.info.length} rows (and as many video frames), found "
@@ -202,15 +227,6 @@ class LeRobotDataset:
 
     def _where(self, episode: int) -> str:
         return f"episode {episode} in {self._place(episode).data}"
-
-
-def _check_length(path: Path, length: int) -> None:
-    """Make sure that a file which holds one episode alone has a frame for every row."""
-    if (found := count_frames(path)) != length:
-        raise ValueError(
-            f"{path} holds {found} frames for {length} rows; frames and actions would not belong "
-            "together: leave this episode out, or record it again"
-        )
 
 
 def _decode_image(stored: dict, *, pixels: Pixels) -> np.ndarray:

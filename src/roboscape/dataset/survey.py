@@ -76,6 +76,7 @@ def survey(dataset: LeRobotDataset, *, max_episodes: int, max_image_episodes: in
     looked_at = _spread(dataset.num_episodes, max_episodes)
     broken: dict[int, str] = {}
     actions, state = _read_vectors(dataset, looked_at, broken=broken)
+    broken |= dataset.missing_frames(number for number in looked_at if number not in broken)
     readable = [number for number in looked_at if number not in broken]
     images_of = [readable[place] for place in _spread(len(readable), max_image_episodes)]
     cameras = {

@@ -50,7 +50,8 @@ class DatasetWriter:
         self._num_episodes = self._num_frames = self._next_part = 0
         self._statistics: Statistics = {}
         try:
-            self._claim_folder()
+            with clear_when_disk_is_full(root, safe="nothing was begun"):
+                self._claim_folder()
             if (root / layout.INFO_PATH).exists():
                 self._continue_dataset()
         except ValueError:
