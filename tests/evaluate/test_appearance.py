@@ -60,15 +60,14 @@ def test_shrink_takes_the_mean_of_the_covered_area():
 
 
 def test_ssim_is_torchmetrics_frame_by_frame():
-    truth, predicted = noise(2, 2, 32, 32, 3), noise(2, 2, 32, 32, 3, seed=1)
-    score = ssim(truth, predicted)
-    one = structural_similarity_index_measure(
-        torch.tensor(predicted[1, 0].transpose(2, 0, 1)[None], dtype=torch.float32),
-        torch.tensor(truth[1, 0].transpose(2, 0, 1)[None], dtype=torch.float32),
-        data_range=255.0,
-    )
-    assert score.shape == (2, 2)
-    assert score[1, 0] == pytest.approx(float(one), abs=1e-6)
+    truth = noise(2, 2, 40, 32, 3)
+    predicted = (truth * 0.7 + noise(2, 2, 40, 32, 3, seed=1) * 0.3).astype(np.uint8)
+    flat = [
+        torch.tensor(frames, dtype=torch.float32).flatten(0, 1).permute(0, 3, 1, 2)
+        for frames in (predicted, truth)
+    ]
+    expected = structural_similarity_index_measure(*flat, data_range=255.0, reduction="none")
+    assert ssim(truth, predicted).ravel() == pytest.approx(expected.numpy(), abs=1e-5)
     assert ssim(truth, truth) == pytest.approx(np.ones((2, 2)))
 
 

@@ -37,6 +37,4 @@ def test_random_actions_are_of_the_pool_and_held_for_a_model_frame():
     held = actions.reshape(5, 4, 2)
     assert (held == held[:, :1]).all()
     assert all(row.tolist() in pool.tolist() for row in actions)
-    assert not np.array_equal(
-        actions, random_actions(pool, num_frames=5, stride=4, seed=0, clip=2)
-    )
+    assert not np.array_equal(actions, random_actions(pool, num_frames=5, stride=4, seed=0, clip=2))

@@ -47,10 +47,11 @@ def test_aether_mask_is_0_to_70_metres():
 @settings(max_examples=20, deadline=None)
 @given(scale=st.floats(0.1, 10.0))
 def test_scale_alignment_does_not_see_a_change_of_unit(scale: float):
-    truth, predicted = scene(), scene(1)
+    truth = scene()
+    predicted = truth * scene(1) / 1.5
     one = aether_depth_scores(truth, predicted, with_shift=False)
     other = aether_depth_scores(truth, predicted * np.float32(scale), with_shift=False)
-    assert other.abs_rel == pytest.approx(one.abs_rel, rel=5e-3)
+    assert other.abs_rel == pytest.approx(one.abs_rel, rel=2e-2)
     assert other.delta1 == pytest.approx(one.delta1, abs=0.02)
 
 

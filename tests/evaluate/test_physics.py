@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from roboscape.evaluate.physics import intersection_over_union, motion_masks, physics_iq, small_masks
+from roboscape.evaluate.physics import (
+    intersection_over_union,
+    motion_masks,
+    physics_iq,
+    small_masks,
+)
 
 
 def square_moving(step_px: int, *, top: int = 40, num_frames: int = 8) -> np.ndarray:

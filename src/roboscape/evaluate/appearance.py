@@ -10,12 +10,13 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 IDENTICAL_DB = 100.0
 """What equal images score, whose PSNR is infinite; no other pair may score more."""
 IVIDEOGPT_SIDE_PX = 64
+SSIM_WINDOW_PX, SSIM_SIGMA_PX = 11, 1.5
+FLAT = "b t h w c -> (b t) h w c"
 
 
 def psnr_db(
@@ -31,7 +32,7 @@ def psnr_db(
 def psnr_ivideogpt_db(
     truth: UInt8[np.ndarray, "b t h w 3"], samples: UInt8[np.ndarray, "s b t h w 3"]
 ) -> Float[np.ndarray, " b"]:
-    """PSNR as iVideoGPT counts it: 64 x 64, the context frame's reconstruction included, best sample.
+    """PSNR as iVideoGPT counts it: 64 x 64, reconstructed context frame included, best sample.
 
     Args:
         truth: raw frames.
@@ -49,7 +50,7 @@ def shrink(
     frames: UInt8[np.ndarray, "b t h w 3"], *, side_px: int
 ) -> UInt8[np.ndarray, "b t side side 3"]:
     """Frames at `side_px` x `side_px`, each new pixel the mean of the area that it covers."""
-    flat = rearrange(frames, "b t h w c -> (b t) h w c")
+    flat = rearrange(frames, FLAT)
     size = (side_px, side_px)
     small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in flat])
     return rearrange(small, "(b t) h w c -> b t h w c", b=len(frames))
@@ -58,12 +59,34 @@ def shrink(
 def ssim(
     truth: UInt8[np.ndarray, "b t h w 3"], predicted: UInt8[np.ndarray, "b t h w 3"]
 ) -> Float[np.ndarray, "b t"]:
-    """Structural similarity of each frame (Wang et al. 2004): Gaussian 11 x 11 window, range 255."""
-    similarity = structural_similarity_index_measure(
-        _channels_first(predicted), _channels_first(truth), data_range=255.0, reduction="none"
+    """Structural similarity of each frame (Wang et al. 2004): Gaussian 11 x 11 window, range 255.
+
+    The numbers are those of torchmetrics (a test holds them to it), whose dense windows take a
+    hundred times as long on a CPU as these separable ones.
+    """
+    pairs = zip(rearrange(truth, FLAT), rearrange(predicted, FLAT), strict=True)
+    return rearrange(
+        np.array([_ssim_of_frame(*pair) for pair in pairs]), "(b t) -> b t", b=len(truth)
     )
-    assert isinstance(similarity, Tensor)
-    return rearrange(similarity.double().numpy(), "(b t) -> b t", b=len(truth))
+
+
+def _ssim_of_frame(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"]) -> float:
+    """SSIM of one pair of images."""
+    x, y = first.astype(np.float64), second.astype(np.float64)
+    mean_x, mean_y, xx, yy, xy = (_windowed(image) for image in (x, y, x * x, y * y, x * y))
+    low, high = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    covariance = xy - mean_x * mean_y
+    variances = (xx - mean_x**2) + (yy - mean_y**2)
+    luminance = (2 * mean_x * mean_y + low) / (mean_x**2 + mean_y**2 + low)
+    return float((luminance * (2 * covariance + high) / (variances + high)).mean())
+
+
+def _windowed(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    """Gaussian means; the image is mirrored at its border."""
+    window = (SSIM_WINDOW_PX, SSIM_WINDOW_PX)
+    return np.asarray(
+        cv2.GaussianBlur(image, window, SSIM_SIGMA_PX, borderType=cv2.BORDER_REFLECT_101)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

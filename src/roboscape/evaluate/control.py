@@ -1,4 +1,4 @@
-"""Control: how much worse the imagined video gets when the actions are not the ones that were taken.
+"""Control: how much worse the imagined video gets under actions that were not taken.
 
 Delta PSNR = PSNR(truth, imagined with the true actions) - PSNR(truth, imagined with other actions).
 A model that ignores its actions scores 0. Two protocols, by where the other actions come from:
@@ -30,7 +30,7 @@ def delta_psnr_db(
 
 
 def partners(num_clips: int, *, seed: int) -> Int[np.ndarray, " b"]:
-    """For each clip the one whose actions it gets under `shuffled`: never its own, each used once."""
+    """For each clip the one whose actions it gets: never its own, each used once."""
     if num_clips < 2:
         raise ValueError(
             f"delta_psnr@shuffled needs the actions of another episode; the set has {num_clips}. "

@@ -35,7 +35,7 @@ def metric_depth_scores(
     *,
     valid: Bool[np.ndarray, "b t h w"],
 ) -> DepthScores:
-    """Scores of each frame in metres, without any alignment; a frame without valid pixels is NaN."""
+    """Scores of each frame in metres, nothing aligned; a frame without valid pixels is NaN."""
     return _score(truth_m, predicted_m, valid)
 
 
@@ -57,7 +57,7 @@ def aether_depth_scores(
     *,
     with_shift: bool,
 ) -> DepthScores:
-    """Scores of each clip after fitting one scale, or one scale and one shift, to the whole clip."""
+    """Scores of each clip after fitting one scale, or one scale and one shift, to all of it."""
     valid = valid_at_aether(truth_m)
     fit = fit_scale_and_shift if with_shift else fit_scale
     clips = []

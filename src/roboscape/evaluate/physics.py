@@ -37,7 +37,9 @@ def physics_iq(
 ) -> PhysicsIqScores:
     """Compare the motion of two videos that start at the same moment."""
     true_mask, predicted_mask = small_masks(truth), small_masks(predicted)
-    per_frame = [intersection_over_union(a, b) for a, b in zip(true_mask, predicted_mask, strict=True)]
+    per_frame = [
+        intersection_over_union(a, b) for a, b in zip(true_mask, predicted_mask, strict=True)
+    ]
     return PhysicsIqScores(
         spatial_iou=intersection_over_union(true_mask.any(axis=0), predicted_mask.any(axis=0)),
         spatiotemporal_iou=float(np.mean(per_frame)),
@@ -56,7 +58,8 @@ def motion_masks(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h
         difference = cv2.absdiff(grey, cv2.convertScaleAbs(background))
         _, mask = cv2.threshold(difference, MOTION_THRESHOLD, 255, cv2.THRESH_BINARY)
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, MORPHOLOGY_KERNEL)
-        masks.append(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, MORPHOLOGY_KERNEL))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, MORPHOLOGY_KERNEL)
+        masks.append(np.asarray(mask, np.uint8))
     return np.stack(masks)
 
 

@@ -1,0 +1,161 @@
+"""Which clips are measured, and reading them: the start of every episode at the model's rate."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from roboscape.clips.controls import control_signals
+from roboscape.clips.split import SPLITS, Split, split_of
+from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
+from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.videos import Videos, read_videos
+
+log = logging.getLogger(__name__)
+
+SplitChoice = Literal["auto", "test", "validation", "train"]
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The clips of an evaluation; pixels are read batch by batch, numbers are kept."""
+
+    dataset: LeRobotDataset
+    bundle: Bundle
+    camera: str
+    split: Split
+    episodes: tuple[int, ...]
+    num_skipped: int
+    """Episodes of the split that are too short."""
+    num_frames: int
+    """Frames of a clip, the given one included."""
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.episodes)
+
+    @property
+    def stride(self) -> int:
+        """Rows between two frames."""
+        return self.bundle.controls.stride
+
+    @property
+    def rows(self) -> slice:
+        """The rows of an episode that a clip shows."""
+        return slice(0, (self.num_frames - 1) * self.stride + 1, self.stride)
+
+    def batches(self, size: int) -> Iterator[range]:
+        """The clips' numbers, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield range(start, min(start + size, len(self)))
+
+    def info(self, clip: int) -> EpisodeInfo:
+        """The episode that a clip is of."""
+        return self.dataset.episode_info(self.episodes[clip])
+
+    def videos(self, clips: range | list[int]) -> Videos:
+        """The true frames of some clips."""
+        episodes = [self.episodes[clip] for clip in clips]
+        return read_videos(self.dataset, camera=self.camera, episodes=episodes, rows=self.rows)
+
+    @cached_property
+    def actions(self) -> list[Float[np.ndarray, "rows a"]]:
+        """Each clip's actions at the native rate, as many as lead through its frames."""
+        num_rows = (self.num_frames - 1) * self.stride
+        return [self.dataset.actions(episode)[:num_rows] for episode in self.episodes]
+
+    @cached_property
+    def first_states(self) -> list[Float[np.ndarray, " s"]]:
+        """Each clip's proprioception at its first frame."""
+        return [self.dataset.state(episode)[0] for episode in self.episodes]
+
+    def controls(
+        self, clips: range | list[int], *, actions: list[Float[np.ndarray, "rows a"]]
+    ) -> Float[Tensor, "b t c"]:
+        """Normalised control signals of some clips under the given actions."""
+        signals = [
+            control_signals(
+                clip_actions,
+                self.first_states[clip],
+                convention=self.bundle.controls.convention,
+                stride=self.stride,
+            )
+            for clip, clip_actions in zip(clips, actions, strict=True)
+        ]
+        return self.bundle.controls.normalize(torch.from_numpy(np.stack(signals)))
+
+    def rewarded(self) -> Bool[np.ndarray, " b"] | None:
+        """Whether any shown row has a reward; None where the dataset has no rewards at all."""
+        found = [self.dataset.reward(episode) for episode in self.episodes]
+        if not any(reward.any() for reward in found):
+            return None
+        return np.array([bool((reward[self.rows] > 0).any()) for reward in found])
+
+
+def choose_clips(
+    bundle: Bundle,
+    dataset: LeRobotDataset,
+    *,
+    horizon: int,
+    split: SplitChoice = "auto",
+    num_clips: int | None = None,
+    camera: str | None = None,
+) -> ClipSet:
+    """The first episodes of a split that are long enough for the horizon.
+
+    Raises:
+        ValueError: the split has no episode, or none that is long enough.
+    """
+    infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
+    chosen = choose_split([info.seed for info in infos], wanted=split)
+    num_frames = horizon + 1
+    needed = horizon * bundle.controls.stride + 1
+    of_split = [info for info in infos if split_of(info.seed) == chosen]
+    long_enough = [info.index for info in of_split if info.length >= needed]
+    if not long_enough:
+        longest = max(info.length for info in of_split)
+        raise ValueError(
+            f"a horizon of {horizon} frames needs episodes of {needed} rows (stride "
+            f"{bundle.controls.stride}), the longest of the {chosen} split has {longest}; choose "
+            f"--horizon {(longest - 1) // bundle.controls.stride} or less"
+        )
+    skipped = len(of_split) - len(long_enough)
+    if skipped:
+        log.warning("%d of %d episodes are shorter than %d rows", skipped, len(of_split), needed)
+    return ClipSet(
+        dataset=dataset,
+        bundle=bundle,
+        camera=camera or dataset.spec.cameras[0].name,
+        split=chosen,
+        episodes=tuple(long_enough[:num_clips]),
+        num_skipped=skipped,
+        num_frames=num_frames,
+    )
+
+
+def choose_split(seeds: list[int], *, wanted: SplitChoice) -> Split:
+    """The split to measure; `auto` takes the most held-out one that there is.
+
+    Raises:
+        ValueError: there is no episode of the wanted split; seeds below 900000 are never test.
+    """
+    counts = Counter(split_of(seed) for seed in seeds)
+    if not counts:
+        raise ValueError("the dataset has no episodes to evaluate")
+    if wanted == "auto":
+        return next(split for split in reversed(SPLITS) if counts[split])
+    if not counts[wanted]:
+        held = ", ".join(f"{count} {split}" for split, count in counts.items())
+        raise ValueError(
+            f"--split {wanted}: this dataset has {held} episodes (by seed: test from 900000 on, "
+            "validation from 800000). Seen episodes are never called test; collect fresh ones, for "
+            "example `roboscape collect lift --output data/lift_test --seed 900000 --episodes 100`"
+        )
+    return wanted

@@ -1,0 +1,278 @@
+"""The rows of the table: every metric under its protocol's name, alike for all subjects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from roboscape.evaluate.appearance import Lpips, psnr_db, psnr_ivideogpt_db, ssim
+from roboscape.evaluate.geometry import (
+    DepthScores,
+    aether_depth_scores,
+    metric_depth_scores,
+    valid_at_aether,
+    valid_in_range,
+)
+from roboscape.evaluate.physics import physics_iq
+from roboscape.rollout.videos import RECORDED, Videos
+
+Better = Literal["higher", "lower"]
+Reference = Literal["raw", "decoded"]
+"""What is compared with: the recorded frames, or the same frames through the tokenizer."""
+
+Scores = Float[np.ndarray, "b"] | Float[np.ndarray, "b t"]
+"""One number a clip, or one a clip and imagined frame; NaN where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricName:
+    """How one row of the table is called and read."""
+
+    key: str
+    """Name with its protocol, e.g. `abs_rel@metric`."""
+    title: str
+    protocol: str
+    """How it is measured, in one sentence."""
+    unit: str = ""
+    better: Better = "higher"
+    digits: int = 3
+    """Decimals that are shown."""
+    missing: str = ""
+    """Why the row is empty, where it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """Rows that are computed together."""
+
+    names: tuple[MetricName, ...]
+    measure: Callable[[Videos, Videos], tuple[Scores, ...]]
+    """(truth, predicted) to the scores of every name."""
+    references: tuple[Reference, ...] = ("raw", "decoded")
+    needs_depth: bool = False
+    weigh: Callable[[Videos], Float[np.ndarray, " b"]] | None = None
+    """How much each clip counts; equally where there is none."""
+
+
+def all_metrics(
+    *, lpips: Lpips, nearest_m: float, farthest_m: float, depth_source: str
+) -> tuple[Metric, ...]:
+    """Every metric that compares two videos.
+
+    Args:
+        lpips: LPIPS, or why there is none.
+        nearest_m: the dataset's depth range.
+        farthest_m: its other end.
+        depth_source: `recorded`, or the annotator that estimated what counts as true depth.
+    """
+    truth = "" if depth_source in ("", RECORDED) else f"; truth is estimated by {depth_source}"
+    return (
+        _psnr(),
+        _psnr_ivideogpt(),
+        _ssim(),
+        _lpips(lpips),
+        _metric_depth(nearest_m=nearest_m, farthest_m=farthest_m, truth=truth),
+        _aether_depth(with_shift=False, truth=truth),
+        _aether_depth(with_shift=True, truth=truth),
+        _physics_iq(),
+    )
+
+
+IMAGINED_ACTIONS = {
+    "shuffled": "the actions of another episode of the set (start state its own); mean over frames",
+    "genie_random": (
+        "random actions: for every model frame one action of the set, held until the next frame; "
+        "at the 4th imagined frame (Genie's t = 4)"
+    ),
+}
+"""The protocols of Delta PSNR, by where the other actions come from."""
+
+
+def delta_psnr_name(protocol: str, *, missing: str = "") -> MetricName:
+    """The row of Delta PSNR under one protocol."""
+    return MetricName(
+        key=f"delta_psnr@{protocol}",
+        title=f"ΔPSNR @ {protocol.replace('_', ' ')}",
+        protocol=f"PSNR with the true actions − PSNR with {IMAGINED_ACTIONS[protocol]}",
+        unit="dB",
+        digits=2,
+        missing=missing,
+    )
+
+
+def token_accuracy_name(modality: str) -> MetricName:
+    """The row of token accuracy in one modality."""
+    return MetricName(
+        key=f"token_accuracy_{modality}",
+        title=f"Token accuracy, {modality if modality == 'depth' else modality.upper()}",
+        protocol="share of tokens with all bits right, mean over imagined frames",
+    )
+
+
+def _psnr() -> Metric:
+    return Metric(
+        names=(
+            MetricName(
+                key="psnr",
+                title="PSNR",
+                protocol="8-bit RGB, range 255, mean over imagined frames, then over clips",
+                unit="dB",
+                digits=2,
+            ),
+        ),
+        measure=lambda truth, predicted: (psnr_db(truth.rgb[:, 1:], predicted.rgb[:, 1:]),),
+    )
+
+
+def _psnr_ivideogpt() -> Metric:
+    name = MetricName(
+        key="psnr@ivideogpt, best of 1",
+        title="PSNR @ iVideoGPT, best of 1",
+        protocol=(
+            "64 × 64 by area averaging, the reconstructed context frame included, raw truth; "
+            "iVideoGPT itself takes the best of 100 samples, this the first"
+        ),
+        unit="dB",
+        digits=2,
+    )
+    return Metric(
+        names=(name,),
+        measure=lambda truth, predicted: (psnr_ivideogpt_db(truth.rgb, predicted.rgb[None]),),
+        references=("raw",),
+    )
+
+
+def _ssim() -> Metric:
+    name = MetricName(
+        key="ssim",
+        title="SSIM",
+        protocol="RGB, Gaussian 11 × 11 window (σ 1.5), range 255, mean over imagined frames",
+    )
+    return Metric(
+        names=(name,),
+        measure=lambda truth, predicted: (ssim(truth.rgb[:, 1:], predicted.rgb[:, 1:]),),
+    )
+
+
+def _lpips(lpips: Lpips) -> Metric:
+    name = MetricName(
+        key="lpips",
+        title="LPIPS",
+        protocol="AlexNet, mean over imagined frames (1xgpt's is the one against decoded truth)",
+        better="lower",
+        digits=4,
+        missing=lpips.missing,
+    )
+    return Metric(
+        names=(name,),
+        measure=lambda truth, predicted: (lpips(truth.rgb[:, 1:], predicted.rgb[:, 1:]),),
+    )
+
+
+def _metric_depth(*, nearest_m: float, farthest_m: float, truth: str) -> Metric:
+    protocol = (
+        "metres as they are, no alignment; pixels whose true depth is finite and within "
+        f"{nearest_m:g} to {farthest_m:g} m; mean over imagined frames{truth}"
+    )
+
+    def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
+        truth_m, predicted_m = _imagined_depth(truth), _imagined_depth(predicted)
+        valid = valid_in_range(truth_m, nearest_m=nearest_m, farthest_m=farthest_m)
+        return _as_tuple(metric_depth_scores(truth_m, predicted_m, valid=valid))
+
+    names = _depth_names("metric", "metric", protocol)
+    return Metric(names=names, measure=measure, needs_depth=True)
+
+
+def _aether_depth(*, with_shift: bool, truth: str) -> Metric:
+    fitted = "one scale and one shift" if with_shift else "one scale"
+    protocol = (
+        f"{fitted} a clip, of least absolute error; pixels with 0 < true depth < 70 m; predictions "
+        "cut at 70 m; clips weighted by valid pixels (CUT3R, Aether)"
+        f"{truth}"
+    )
+
+    def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
+        scores = aether_depth_scores(
+            _imagined_depth(truth), _imagined_depth(predicted), with_shift=with_shift
+        )
+        return _as_tuple(scores)
+
+    def weigh(truth: Videos) -> Float[np.ndarray, " b"]:
+        return valid_at_aether(_imagined_depth(truth)).sum(axis=(1, 2, 3)).astype(np.float64)
+
+    key = "aether_scale_shift" if with_shift else "aether_scale"
+    title = "Aether, scale & shift" if with_shift else "Aether, scale"
+    return Metric(
+        names=_depth_names(key, title, protocol), measure=measure, needs_depth=True, weigh=weigh
+    )
+
+
+def _depth_names(key: str, title: str, protocol: str) -> tuple[MetricName, ...]:
+    """AbsRel, delta 1 and delta 2 under one protocol."""
+    delta1, delta2 = "share of pixels within a factor of 1.25", "within a factor of 1.25²"
+    error = "mean of |predicted − true| / true"
+    return (
+        MetricName(
+            key=f"abs_rel@{key}",
+            title=f"AbsRel @ {title}",
+            protocol=f"{error}; {protocol}",
+            better="lower",
+            digits=4,
+        ),
+        MetricName(key=f"delta1@{key}", title=f"δ₁ @ {title}", protocol=f"{delta1}; {protocol}"),
+        MetricName(key=f"delta2@{key}", title=f"δ₂ @ {title}", protocol=f"{delta2}; {protocol}"),
+    )
+
+
+def _imagined_depth(videos: Videos) -> Float[np.ndarray, "b t h w"]:
+    """Depth of the frames after the given one."""
+    assert videos.depth_m is not None
+    return videos.depth_m[:, 1:]
+
+
+def _as_tuple(scores: DepthScores) -> tuple[Scores, ...]:
+    """In the order of `_depth_names`."""
+    return scores.abs_rel, scores.delta1, scores.delta2
+
+
+def _physics_iq() -> Metric:
+    common = (
+        "Physics-IQ's motion masks (grey, 5 × 5 blur, running average 0.3, threshold 10, opening "
+        "and closing 5 × 5, a quarter of the size), given frame included"
+    )
+    names = (
+        MetricName(
+            key="spatial_iou@physics_iq", title="Spatial IoU", protocol=f"where motion is; {common}"
+        ),
+        MetricName(
+            key="spatiotemporal_iou@physics_iq",
+            title="Spatiotemporal IoU",
+            protocol=f"where and when, frame by frame, two empty masks count as 1; {common}",
+        ),
+        MetricName(
+            key="weighted_spatial_iou@physics_iq",
+            title="Weighted spatial IoU",
+            protocol=f"where and how much; {common}",
+        ),
+        MetricName(
+            key="mse@physics_iq",
+            title="MSE",
+            protocol="squared error of RGB in [0, 1] at a quarter of the size (Physics-IQ)",
+            better="lower",
+            digits=4,
+        ),
+    )
+
+    def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
+        clips = [physics_iq(a, b) for a, b in zip(truth.rgb, predicted.rgb, strict=True)]
+        return (
+            np.array([clip.spatial_iou for clip in clips]),
+            np.array([clip.spatiotemporal_iou for clip in clips]),
+            np.array([clip.weighted_spatial_iou for clip in clips]),
+            np.array([clip.mse for clip in clips]),
+        )
+
+    return Metric(names=names, measure=measure)

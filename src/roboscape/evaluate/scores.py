@@ -1,0 +1,100 @@
+"""Scores of every clip, collected batch by batch and turned into rows."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from roboscape.evaluate.metrics import MetricName, Scores
+from roboscape.evaluate.results import SUBJECTS, Curve, Measured, Row, Subject
+from roboscape.evaluate.statistics import estimate
+
+
+@dataclass(frozen=True)
+class ScoreKey:
+    """Whose score of which metric against what."""
+
+    metric: str
+    reference: str
+    subject: Subject
+
+
+@dataclass
+class ScoreBook:
+    """All scores so far: for each key and seed, one piece a batch."""
+
+    _pieces: dict[ScoreKey, dict[int, list[Scores]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    _weights: dict[str, list[Float[np.ndarray, " b"]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def add(self, key: ScoreKey, scores: Scores, *, seed: int = 0) -> None:
+        """Append the scores of a batch; batches come in the order of the clips."""
+        self._pieces[key][seed].append(scores)
+
+    def add_weights(self, metric: str, weights: Float[np.ndarray, " b"]) -> None:
+        """Append how much the clips of a batch count."""
+        self._weights[metric].append(weights)
+
+    def scores(self, key: ScoreKey) -> Float[np.ndarray, "s b *t"] | None:
+        """All scores of a key, seeds first; None where there are none."""
+        if key not in self._pieces:
+            return None
+        return np.stack([np.concatenate(pieces) for pieces in self._pieces[key].values()])
+
+    def row(self, name: MetricName, *, reference: str, at_frame: int | None = None) -> Row:
+        """The row of a metric.
+
+        Args:
+            name: the metric.
+            reference: what was compared with.
+            at_frame: the imagined frame (1 is the first) whose score is the headline; the mean over
+                all of them where there is none.
+        """
+        weights = self._weights.get(name.key)
+        measured = {
+            subject: measure(
+                self.scores(ScoreKey(name.key, reference, subject)),
+                weights=np.concatenate(weights) if weights else None,
+                at_frame=at_frame,
+            )
+            for subject in SUBJECTS
+        }
+        return Row(name=name, reference=reference, **measured)  # pyright: ignore[reportArgumentType]
+
+
+def measure(
+    scores: Float[np.ndarray, "s b *t"] | None,
+    *,
+    weights: Float[np.ndarray, " b"] | None = None,
+    at_frame: int | None = None,
+) -> Measured | None:
+    """Mean, errors and curve of one subject's scores; None where nothing is known."""
+    if scores is None:
+        return None
+    per_clip = scores
+    if scores.ndim == 3:
+        per_clip = scores[..., at_frame - 1] if at_frame else known_mean(scores, axis=2)
+    found = estimate(per_clip, weights=weights)
+    if found is None:
+        return None
+    return Measured(estimate=found, curve=curve_of(scores) if scores.ndim == 3 else ())
+
+
+def curve_of(scores: Float[np.ndarray, "s b t"]) -> Curve:
+    """The mean over seeds and clips at every imagined frame."""
+    means = known_mean(scores, axis=(0, 1))
+    return tuple(float(mean) if np.isfinite(mean) else None for mean in means)
+
+
+def known_mean(
+    scores: Float[np.ndarray, "*d"], *, axis: int | tuple[int, ...]
+) -> Float[np.ndarray, "*e"]:
+    """The mean of the values that are known (not NaN); NaN where none is."""
+    known = np.isfinite(scores)
+    total = np.where(known, scores, 0.0).sum(axis=axis)
+    count = known.sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,166 @@
+"""RGB-D videos in batches, and their way through the tokenizer and the world model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from roboscape.dataset.annotations import annotations_folder, annotators, read_depth
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.imagine import imagine
+from roboscape.tokenizer.model import Tokenizer
+
+RECORDED = "recorded"
+FRAMES_AT_ONCE = 64
+"""Frames that pass through the tokenizer together; memory grows with it, not with the video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Videos:
+    """A batch of RGB-D videos at the model's rate. Frame 0 is the one that was given.
+
+    Axes: b clip, t frame, h height, w width.
+    """
+
+    rgb: UInt8[np.ndarray, "b t h w 3"]
+    depth_m: Float[np.ndarray, "b t h w"] | None
+    """None where a recording has no depth or a model imagines none."""
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.rgb)
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Videos":
+        """The same change of the first two axes made to RGB and depth."""
+        depth_m = None if self.depth_m is None else change(self.depth_m)
+        return Videos(rgb=change(self.rgb), depth_m=depth_m)
+
+    def frozen(self) -> "Videos":
+        """The static floor: every frame is a copy of frame 0."""
+        num_frames = self.rgb.shape[1]
+        return self.map(lambda array: np.repeat(array[:, :1], num_frames, axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCodes:
+    """A batch of RGB-D videos as tokens, int32."""
+
+    rgb: Int[Tensor, "b t n"]
+    depth: Int[Tensor, "b t n"] | None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "VideoCodes":
+        """The same change of the first two axes made to RGB and depth."""
+        depth = None if self.depth is None else change(self.depth)
+        return VideoCodes(rgb=change(self.rgb), depth=depth)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen while imagining."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token; above, tokens are drawn."""
+    refinement_steps: int = 1
+    """MaskGIT passes a frame; 1 predicts all tokens at once (Eq. 2)."""
+
+
+GREEDY = Sampling()
+"""The likeliest tokens, one pass a frame."""
+
+
+def depth_source(dataset: LeRobotDataset, camera: str) -> str:
+    """Where a camera's depth comes from: `recorded`, the annotator that estimated it, or empty."""
+    if any(spec.name == camera and spec.has_depth for spec in dataset.spec.cameras):
+        return RECORDED
+    found = annotators(annotations_folder(dataset.root))
+    return next((one.name for one in found if one.kind == "depth"), "")
+
+
+def read_videos(
+    dataset: LeRobotDataset, *, camera: str, episodes: list[int], rows: slice
+) -> Videos:
+    """The same rows of some episodes, with recorded depth or, failing that, estimated depth."""
+    rgb = np.stack([dataset.frames(episode, camera, rows) for episode in episodes])
+    source = depth_source(dataset, camera)
+    if not source:
+        return Videos(rgb=rgb, depth_m=None)
+    folder = annotations_folder(dataset.root)
+    depth_m = [
+        dataset.depth_m(episode, camera, rows)
+        if source == RECORDED
+        else read_depth(folder, annotator=source, camera=camera, episode=episode, rows=rows)
+        for episode in episodes
+    ]
+    return Videos(rgb=rgb, depth_m=np.stack(depth_m))
+
+
+@torch.inference_mode()
+def encode_videos(tokenizer: Tokenizer, videos: Videos) -> VideoCodes:
+    """Every frame's tokens."""
+    depth = None
+    if videos.depth_m is not None:
+        depth = _through(tokenizer.encode_depth, torch.from_numpy(videos.depth_m), tokenizer)
+    return VideoCodes(
+        rgb=_through(tokenizer.encode_rgb, torch.from_numpy(videos.rgb), tokenizer), depth=depth
+    )
+
+
+@torch.inference_mode()
+def decode_videos(tokenizer: Tokenizer, codes: VideoCodes) -> Videos:
+    """Every token's pixels; inverse of `encode_videos` up to the tokenizer's loss."""
+    depth_m = None
+    if codes.depth is not None:
+        depth_m = _through(tokenizer.decode_depth, codes.depth, tokenizer).numpy()
+    return Videos(rgb=_through(tokenizer.decode_rgb, codes.rgb, tokenizer).numpy(), depth_m=depth_m)
+
+
+@torch.inference_mode()
+def imagine_codes(
+    bundle: Bundle,
+    *,
+    prompt: VideoCodes,
+    controls: Float[Tensor, "b t c"],
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
+) -> VideoCodes:
+    """The prompt's frames followed by imagined ones, up to the length of `controls`.
+
+    Args:
+        bundle: tokenizer and world model.
+        prompt: the given frames, at least one.
+        controls: normalised control signal that led into each frame; that of frame 0 is ignored.
+        sampling: how tokens are chosen.
+        generator: source of randomness where the temperature is above 0.
+    """
+    device = next(bundle.world_model.parameters()).device
+    frames = list(
+        imagine(
+            bundle.world_model,
+            rgb=prompt.rgb.to(device),
+            depth=None if prompt.depth is None else prompt.depth.to(device),
+            controls=controls.to(device),
+            temperature=sampling.temperature,
+            refinement_steps=sampling.refinement_steps,
+            generator=generator,
+        )
+    )
+    rgb = torch.stack([frame.rgb_codes for frame in frames], dim=1).cpu()
+    depths = [frame.depth_codes.cpu() for frame in frames if frame.depth_codes is not None]
+    depth = None
+    if depths and prompt.depth is not None:
+        depth = torch.cat([prompt.depth, torch.stack(depths, dim=1)], dim=1)
+    return VideoCodes(rgb=torch.cat([prompt.rgb, rgb], dim=1), depth=depth)
+
+
+def _through(change: Callable[[Any], Tensor], clips: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """Apply a per-frame map of the tokenizer to all frames of all clips, some at a time."""
+    device = next(tokenizer.parameters()).device
+    flat = rearrange(clips, "b t ... -> (b t) ...")
+    parts = [change(part.to(device)).cpu() for part in flat.split(FRAMES_AT_ONCE)]
+    return rearrange(torch.cat(parts), "(b t) ... -> b t ...", b=len(clips))
