@@ -1,4 +1,4 @@
-"""Control signals: what the robot was told between two frames of a clip, from native-rate actions."""
+"""Control signals: what a robot was told between two frames of a clip."""
 
 from dataclasses import dataclass
 
@@ -33,8 +33,9 @@ def control_signals(
     Frame t lies `stride` native rows after frame t - 1, so n actions reach 1 + n // stride frames.
     Row 0 is zeros: nothing led into the first frame. The other rows hold
 
-    - delta actions: the `stride` actions since the frame before, stacked; the motion commanded since
-      the first frame, in physical units (of a gripper the last command); the first frame's state;
+    - delta actions: the `stride` actions since the frame before, stacked; the motion commanded
+      since the first frame, in physical units (of a gripper the last command); the first frame's
+      state;
     - absolute actions: the last action before the frame; the first frame's state.
 
     Args:
@@ -91,7 +92,7 @@ def gripper_dimensions(convention: ActionConvention) -> Bool[np.ndarray, " a"]:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlStatistics:
-    """What turns control signals into a model's inputs: measured on the training split, kept with it."""
+    """What turns control signals into a model's inputs; measured on the training split."""
 
     convention: ActionConvention
     """What the actions mean."""

@@ -97,7 +97,9 @@ def depth_picture(
 ) -> UInt8[np.ndarray, "b h w 3"]:
     """Depth in false colours."""
     gray = ((1 - tokenizer.depth_to_image(depth_m)[:, 0]) * 127.5).round().to(torch.uint8)
-    return np.stack([cv2.applyColorMap(one, cv2.COLORMAP_INFERNO)[..., ::-1] for one in gray.numpy()])
+    return np.stack(
+        [cv2.applyColorMap(one, cv2.COLORMAP_INFERNO)[..., ::-1] for one in gray.numpy()]
+    )
 
 
 def save_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:

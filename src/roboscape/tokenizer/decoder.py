@@ -38,9 +38,7 @@ class Decoder(nn.Module):
         self.enlarge = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, convolution_width * scale**2),
-            Rearrange(
-                "b (h w) (c y x) -> b c (h y) (w x)", h=tokens_per_side, y=scale, x=scale
-            ),
+            Rearrange("b (h w) (c y x) -> b c (h y) (w x)", h=tokens_per_side, y=scale, x=scale),
         )
         self.convolutions = nn.Sequential(
             *[ConvBlock(convolution_width, kernel=3) for _ in range(convolution_blocks)],

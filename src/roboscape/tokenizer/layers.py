@@ -32,8 +32,12 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.norm = PositionNorm(channels)
         self.first = nn.Conv2d(channels, channels * expansion, kernel, padding=kernel // 2)
-        self.second = nn.Conv2d(channels * expansion, channels, 1 if expansion > 1 else kernel,
-                                padding=0 if expansion > 1 else kernel // 2)
+        self.second = nn.Conv2d(
+            channels * expansion,
+            channels,
+            1 if expansion > 1 else kernel,
+            padding=0 if expansion > 1 else kernel // 2,
+        )
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -51,9 +51,7 @@ def tokenizer_loss(
     return loss, figures
 
 
-def psnr(
-    images: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]
-) -> Float[Tensor, " b"]:
+def psnr(images: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
     """Peak signal-to-noise ratio of every image in [-1, 1], in dB."""
     error = (images - truth).square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
     return 10 * torch.log10(4 / error)

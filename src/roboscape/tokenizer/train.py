@@ -174,7 +174,9 @@ def batch_at(
     return torch.cat([rgb, depth]).contiguous(memory_format=torch.channels_last)
 
 
-def make_evaluation(held_out: FrameCache, *, folder: Path) -> Callable[[nn.Module], dict[str, float]]:
+def make_evaluation(
+    held_out: FrameCache, *, folder: Path
+) -> Callable[[nn.Module], dict[str, float]]:
     """Validation figures, and the newest reconstructions in `samples/reconstructions.png`."""
     shown = np.linspace(0, len(held_out) - 1, num=min(12, len(held_out)), dtype=int)
 

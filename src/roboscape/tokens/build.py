@@ -1,36 +1,29 @@
-"""Write datasets as a token store: `roboscape tokenize DATASET ... --tokenizer DIR --output DIR`."""
+"""Write datasets as a token store: `roboscape tokenize DATASETS --tokenizer DIR --output DIR`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import tyro
-from jaxtyping import Float32
-from torch import Tensor
 
-from roboscape.clips.controls import ControlStatistics, control_signals
-from roboscape.clips.split import split_of
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
-from roboscape.core.seeding import numpy_generator_for
-from roboscape.dataset.annotations import SIMULATOR, annotations_folder, read_depth, read_tracks
+from roboscape.dataset.annotations import SIMULATOR
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.records import CameraSpec, DatasetSpec, Tracks
+from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.encode import NONE, RECORDED, Source, encoded_episodes
+from roboscape.tokens.statistics import measure_controls
 from roboscape.tokens.store import COLUMNS, EPISODES, STORE, StoreConfig, TokenStore, shard_folder
 from roboscape.tokens.weights import weights_sha256
 
 log = logging.getLogger(__name__)
-
-RECORDED, NONE = "recorded", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +58,6 @@ class Tokenize:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One episode to encode."""
-
-    dataset: int
-    episode: int
-    seed: int
-    length: int
-    success: bool | None
-    behaviour: str
-    task: str
-
-
 def run(config: Tokenize) -> TokenStore:
     """Write the missing shards, then what makes the store whole."""
     tokenizer = Tokenizer.from_pretrained(config.tokenizer)
@@ -99,7 +79,15 @@ def run(config: Tokenize) -> TokenStore:
             if not is_written(shard_folder(config.output, number), wanted):
                 write_shard(
                     shard_folder(config.output, number),
-                    encoded_episodes(sources, datasets, tokenizer, camera=camera, config=config),
+                    encoded_episodes(
+                        sources,
+                        datasets,
+                        tokenizer,
+                        camera=camera.name,
+                        depth=config.depth,
+                        tracks=config.tracks,
+                        points=config.points,
+                    ),
                     settings=wanted,
                 )
             bar.update(sum(source.length for source in sources))
@@ -171,7 +159,7 @@ def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[lis
     ]
 
 
-def is_written(folder: Path, settings: dict[str, object]) -> bool:
+def is_written(folder: Path, settings: Mapping[str, object]) -> bool:
     """Whether a shard is there and of these settings; one of another tokenizer is an error."""
     path = folder / "shard.json"
     if not path.is_file():
@@ -186,78 +174,8 @@ def is_written(folder: Path, settings: dict[str, object]) -> bool:
     return found["episodes"] == settings["episodes"]
 
 
-@torch.inference_mode()
-def encoded_episodes(
-    sources: list[Source],
-    datasets: list[LeRobotDataset],
-    tokenizer: Tokenizer,
-    *,
-    camera: CameraSpec,
-    config: Tokenize,
-) -> Iterator[dict[str, np.ndarray]]:
-    """The columns of every episode."""
-    for source in sources:
-        dataset = datasets[source.dataset]
-        rgb = torch.from_numpy(dataset.frames(source.episode, camera.name))
-        depth_m = episode_depth(dataset, source.episode, camera=camera, config=config)
-        columns = {
-            "rgb": tokenizer.encode_rgb(rgb).numpy(),
-            "actions": dataset.actions(source.episode),
-            "state": dataset.state(source.episode),
-        }
-        if depth_m is not None:
-            columns["depth"] = tokenizer.encode_depth(depth_m).numpy()
-        else:
-            columns["depth"] = np.zeros((len(rgb), 0), np.int32)
-        columns |= track_columns(
-            dataset, source, camera=camera, config=config, cell_px=tokenizer.config.downsampling
-        )
-        yield columns
-
-
-def episode_depth(
-    dataset: LeRobotDataset, episode: int, *, camera: CameraSpec, config: Tokenize
-) -> Float32[Tensor, "t h w"] | None:
-    """Depth as asked for, in metres."""
-    if config.depth == NONE:
-        return None
-    if config.depth == RECORDED:
-        return torch.from_numpy(dataset.depth_m(episode, camera.name))
-    root = annotations_folder(dataset.root)
-    found = read_depth(root, annotator=config.depth, camera=camera.name, episode=episode)
-    return torch.from_numpy(found)
-
-
-def track_columns(
-    dataset: LeRobotDataset, source: Source, *, camera: CameraSpec, config: Tokenize, cell_px: int
-) -> dict[str, np.ndarray]:
-    """Tracks in cells of the token grid, exactly `points` of them; missing ones are invisible."""
-    xy = np.zeros((source.length, config.points, 2), np.float16)
-    visible = np.zeros((source.length, config.points), bool)
-    if config.tracks != NONE:
-        tracks = read_tracks(
-            annotations_folder(dataset.root),
-            annotator=config.tracks,
-            camera=camera.name,
-            episode=source.episode,
-        )
-        kept = farthest_travelled(tracks, count=config.points)
-        # Pixel centres are integers, so the image begins half a pixel before the first one.
-        xy[:, : len(kept)] = (tracks.xy_px[:, kept] + 0.5) / cell_px
-        visible[:, : len(kept)] = tracks.visible[:, kept]
-    return {"tracks": xy, "visible": visible}
-
-
-def farthest_travelled(tracks: Tracks, *, count: int) -> np.ndarray:
-    """Indices of the `count` tracks with the longest paths, in their own order."""
-    steps = np.linalg.norm(np.diff(tracks.xy_px, axis=0), axis=-1)
-    seen = tracks.visible[1:] & tracks.visible[:-1]
-    path = np.where(seen, steps, 0).sum(axis=0)
-    return np.sort(np.argsort(-path, kind="stable")[:count])
-
-
 def write_shard(
-    folder: Path, episodes: Iterator[dict[str, np.ndarray]], *, settings: dict[str, object]
+    folder: Path, episodes: Iterator[dict[str, np.ndarray]], *, settings: Mapping[str, object]
 ) -> None:
     """Write one shard, whole or not at all."""
     collected: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
@@ -277,7 +195,7 @@ def finish(
     shards: list[list[Source]],
     datasets: list[LeRobotDataset],
     tokenizer: Tokenizer,
-    settings: dict[str, object],
+    settings: Mapping[str, object],
 ) -> TokenStore:
     """Measure the control statistics, write the episode table and, last, `store.json`."""
     rows = [
@@ -303,42 +221,3 @@ def finish(
     )
     write_json(config.output / STORE, asdict(store))
     return TokenStore(config.output)
-
-
-def measure_controls(
-    datasets: list[LeRobotDataset], *, stride: int, length: int = 16, clips: int = 2000
-) -> ControlStatistics:
-    """Mean and deviation of every control dimension over random training clips.
-
-    Without a training episode (a store of test episodes alone) all episodes count, with a warning.
-    """
-    everything = [(data, e) for data in datasets for e in range(data.num_episodes)]
-    chosen = [(data, e) for data, e in everything if split_of(data.episode_info(e).seed) == "train"]
-    if not chosen:
-        log.warning("no training episodes: the control statistics are measured on all episodes")
-        chosen = everything
-    spec = datasets[0].spec
-
-    @cache
-    def numbers(which: int) -> tuple[np.ndarray, np.ndarray]:
-        dataset, episode = chosen[which]
-        return dataset.actions(episode), dataset.state(episode)
-
-    generator = numpy_generator_for(0)
-    signals = []
-    for which in np.sort(generator.integers(len(chosen), size=clips)):
-        actions, state = numbers(int(which))
-        start = int(generator.integers(max(1, len(actions) - (length - 1) * stride)))
-        piece = actions[start : start + (length - 1) * stride]
-        signals.append(
-            control_signals(piece, state[start], convention=spec.action, stride=stride)[1:]
-        )
-    rows = np.concatenate(signals).astype(np.float64)
-    deviation = rows.std(axis=0)
-    return ControlStatistics(
-        convention=spec.action,
-        stride=stride,
-        state_size=len(spec.state_names),
-        mean=tuple(rows.mean(axis=0).tolist()),
-        std=tuple(np.where(deviation < 1e-6, 1.0, deviation).tolist()),
-    )
