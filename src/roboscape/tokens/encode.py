@@ -1,0 +1,105 @@
+"""One episode of a dataset as columns of a token store."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int
+from torch import Tensor
+
+from roboscape.dataset.annotations import annotations_folder, read_depth, read_tracks
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import Tracks
+from roboscape.tokenizer.model import Tokenizer
+
+RECORDED, NONE = "recorded", "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One episode to encode."""
+
+    dataset: int
+    episode: int
+    seed: int
+    length: int
+    success: bool | None
+    behaviour: str
+    task: str
+
+
+@torch.inference_mode()
+def encoded_episodes(
+    sources: list[Source],
+    datasets: list[LeRobotDataset],
+    tokenizer: Tokenizer,
+    *,
+    camera: str,
+    depth: str,
+    tracks: str,
+    points: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The columns of every episode, one after the other; arguments as in `Tokenize`."""
+    for source in sources:
+        dataset = datasets[source.dataset]
+        rgb = torch.from_numpy(dataset.frames(source.episode, camera))
+        depth_m = episode_depth(dataset, source.episode, camera=camera, depth=depth)
+        columns = {
+            "rgb": tokenizer.encode_rgb(rgb).numpy(),
+            "actions": dataset.actions(source.episode),
+            "state": dataset.state(source.episode),
+        }
+        if depth_m is not None:
+            columns["depth"] = tokenizer.encode_depth(depth_m).numpy()
+        else:
+            columns["depth"] = np.zeros((len(rgb), 0), np.int32)
+        found = (
+            read_tracks(
+                annotations_folder(dataset.root),
+                annotator=tracks,
+                camera=camera,
+                episode=source.episode,
+            )
+            if tracks != NONE
+            else None
+        )
+        columns |= track_columns(
+            found, source.length, points=points, cell_px=tokenizer.config.downsampling
+        )
+        yield columns
+
+
+def episode_depth(
+    dataset: LeRobotDataset, episode: int, *, camera: str, depth: str
+) -> Float32[Tensor, "t h w"] | None:
+    """Depth as asked for, in metres."""
+    if depth == NONE:
+        return None
+    if depth == RECORDED:
+        return torch.from_numpy(dataset.depth_m(episode, camera))
+    root = annotations_folder(dataset.root)
+    found = read_depth(root, annotator=depth, camera=camera, episode=episode)
+    return torch.from_numpy(found)
+
+
+def track_columns(
+    tracks: Tracks | None, length: int, *, points: int, cell_px: int
+) -> dict[str, np.ndarray]:
+    """Tracks in cells of the token grid, exactly `points` of them; missing ones are invisible."""
+    xy = np.zeros((length, points, 2), np.float16)
+    visible = np.zeros((length, points), bool)
+    if tracks is not None:
+        kept = farthest_travelled(tracks, count=points)
+        # Pixel centres are integers, so the image begins half a pixel before the first one.
+        xy[:, : len(kept)] = np.nan_to_num(tracks.xy_px[:, kept] + 0.5) / cell_px
+        visible[:, : len(kept)] = tracks.visible[:, kept]
+    return {"tracks": xy, "visible": visible}
+
+
+def farthest_travelled(tracks: Tracks, *, count: int) -> Int[np.ndarray, " k"]:
+    """Indices of the `count` tracks with the longest paths, in their own order."""
+    steps = np.linalg.norm(np.diff(tracks.xy_px, axis=0), axis=-1)
+    seen = tracks.visible[1:] & tracks.visible[:-1]
+    path = np.where(seen, steps, 0).sum(axis=0)
+    return np.sort(np.argsort(-path, kind="stable")[:count])
