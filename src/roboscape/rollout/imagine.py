@@ -215,12 +215,14 @@ def check_prompt(
 ) -> None:
     """Refuse a prompt or controls of other sizes than the model's."""
     config = model.config
-    _, _, frames, tokens = prompt.shape
+    _, batch, frames, tokens = prompt.shape
     if frames < 1 or tokens != config.tokens_per_frame:
         raise ValueError(
             f"expected a prompt of at least one frame of {config.tokens_per_frame} tokens, got "
             f"{frames} frames of {tokens}"
         )
+    if len(controls) != batch:
+        raise ValueError(f"got prompts of {batch} rollouts and controls of {len(controls)}")
     if controls.shape[1] < frames or controls.shape[2] != config.control_size:
         raise ValueError(
             f"expected {config.control_size} control numbers for each of {frames} prompt frames, "

@@ -61,7 +61,7 @@ def describe(model: WorldModel, *, batch_size: int) -> list[str]:
     ]
 
 
-def memory_bytes(model: WorldModel, *, batch_size: int) -> float:
+def memory_bytes(model: WorldModel, *, batch_size: int) -> int:
     """Estimate for training in bf16: weights, gradients, average, optimiser and activations."""
     config = model.config
     states = 5 * 4 * model.parameter_counts()["total"]

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.model import WorldModel
+
+TINY = {
+    "control_size": 3,
+    "depth": 2,
+    "width": 16,
+    "heads": 2,
+    "code_bits": 6,
+    "grid": (2, 3),
+    "max_frames": 5,
+}
+
+
+@pytest.fixture
+def make_model():
+    """A tiny model whose every weight matters: nothing is left at zero."""
+
+    def make(**changes):
+        model = WorldModel(WorldModelConfig(**(TINY | changes)))
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                scale = 1.0 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(scale * noise + ("norm" in name and parameter.ndim == 1))
+        return model.eval().requires_grad_(requires_grad=False)
+
+    return make
+
+
+@pytest.fixture
+def make_clip():
+    """Random tokens and controls that fit a model: tokens `m b t n`, controls `b t c`."""
+
+    def make(model, *, batch=2, frames=5, seed=1):
+        config, generator = model.config, torch.Generator().manual_seed(seed)
+        shape = (config.modalities, batch, frames, config.tokens_per_frame)
+        tokens = torch.randint(2**config.code_bits, shape, generator=generator).int()
+        controls = torch.randn(batch, frames, config.control_size, generator=generator)
+        return tokens, controls
+
+    return make

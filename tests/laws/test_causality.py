@@ -1,0 +1,124 @@
+"""What a logit may depend on: the past, its own control, the revealed part of its own frame."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from roboscape.world_model.config import DEPTH, RGB
+from roboscape.world_model.masking import masked_rows, next_frame_rows
+from roboscape.world_model.model import WorldModel
+
+ROW = 2
+"""The row under test; it predicts frame ROW + 1."""
+
+
+def differs(before, after):
+    return [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+
+
+def logits_until(model, rows, *, row=ROW):
+    return [logits[:, : row + 1] for logits in model(rows)]
+
+
+@pytest.mark.parametrize("time_position", ["rotary", "learned"])
+def test_later_frames_and_controls_never_change_earlier_logits(
+    make_model, make_clip, time_position
+):
+    model = make_model(time_position=time_position)
+    tokens, controls = make_clip(model)
+    before = logits_until(model, next_frame_rows(tokens, controls))
+    tokens[:, :, ROW + 1 :] = 63 - tokens[:, :, ROW + 1 :]
+    controls[:, ROW + 2 :] += 1
+    after = logits_until(model, next_frame_rows(tokens, controls))
+    assert differs(before, after) == [False, False]
+
+
+@pytest.mark.parametrize("what", ["first frame", "previous frame", "own control", "old control"])
+def test_every_part_of_the_past_is_seen(make_model, make_clip, what):
+    model = make_model()
+    tokens, controls = make_clip(model)
+    before = logits_until(model, next_frame_rows(tokens, controls))
+    match what:
+        case "first frame":
+            tokens[:, :, 0] = 63 - tokens[:, :, 0]
+        case "previous frame":
+            tokens[:, :, ROW] = 63 - tokens[:, :, ROW]
+        case "own control":
+            controls[:, ROW + 1] += 1
+        case "old control":
+            controls[:, 1] += 1
+    after = logits_until(model, next_frame_rows(tokens, controls))
+    assert differs([x[:, ROW] for x in before], [x[:, ROW] for x in after]) == [True, True]
+
+
+def test_the_first_control_is_ignored(make_model, make_clip):
+    model = make_model()
+    tokens, controls = make_clip(model)
+    before = model(next_frame_rows(tokens, controls))
+    controls[:, 0] += 1
+    assert differs(before, model(next_frame_rows(tokens, controls))) == [False, False]
+
+
+def test_hidden_tokens_of_a_frame_do_not_leak(make_model, make_clip):
+    model = make_model()
+    tokens, controls = make_clip(model)
+    rows = next_frame_rows(tokens, controls)
+    rows = replace(rows, hidden=torch.rand(rows.hidden.shape) < 0.5)
+    before = model(rows)
+    other = torch.where(rows.hidden, 63 - rows.current, rows.current)
+    assert differs(before, model(replace(rows, current=other))) == [False, False]
+    seen = torch.where(rows.hidden, rows.current, 63 - rows.current)
+    assert differs(before, model(replace(rows, current=seen))) == [True, True]
+
+
+def test_depth_never_looks_at_rgb_and_rgb_looks_at_depth(make_model, make_clip):
+    model = make_model()
+    tokens, controls = make_clip(model)
+    before = model(next_frame_rows(tokens, controls))
+    for changed, expected in ((RGB, [True, False]), (DEPTH, [True, True])):
+        other = tokens.clone()
+        other[changed] = 63 - other[changed]
+        assert differs(before, model(next_frame_rows(other, controls))) == expected
+
+
+def test_without_injection_the_branches_are_strangers(make_model, make_clip):
+    model = make_model(inject_depth=False)
+    tokens, controls = make_clip(model)
+    before = model(next_frame_rows(tokens, controls))
+    tokens[DEPTH] = 63 - tokens[DEPTH]
+    assert differs(before, model(next_frame_rows(tokens, controls))) == [False, True]
+
+
+def test_a_new_model_starts_with_rgb_independent_of_depth(make_model, make_clip):
+    model = make_model()
+    fresh = WorldModel(model.config)
+    for injection, new in zip(model.injections, fresh.injections, strict=True):
+        injection.weight.copy_(new.weight)
+    tokens, controls = make_clip(model)
+    before = model(next_frame_rows(tokens, controls))
+    tokens[DEPTH] = 63 - tokens[DEPTH]
+    assert differs(before, model(next_frame_rows(tokens, controls))) == [False, True]
+
+
+def test_plain_masked_rows_see_the_past_and_not_the_future(make_model, make_clip):
+    model = make_model(objective="masked")
+    tokens, controls = make_clip(model)
+    rows = masked_rows(tokens, controls, generator=torch.Generator().manual_seed(0))
+    rows = replace(rows, hidden=torch.zeros_like(rows.hidden))
+    before = logits_until(model, rows)
+    later, earlier = tokens.clone(), tokens.clone()
+    later[:, :, ROW + 1 :] = 63 - later[:, :, ROW + 1 :]
+    earlier[:, :, 0] = 63 - earlier[:, :, 0]
+    assert differs(before, logits_until(model, replace(rows, current=later))) == [False, False]
+    assert differs(before, logits_until(model, replace(rows, current=earlier))) == [True, True]
+
+
+def test_a_batch_of_two_is_two_batches_of_one(make_model, make_clip):
+    model = make_model()
+    tokens, controls = make_clip(model)
+    together = model(next_frame_rows(tokens, controls))
+    for index in range(2):
+        alone = model(next_frame_rows(tokens[:, [index]], controls[[index]]))
+        for one, both in zip(alone, together, strict=True):
+            torch.testing.assert_close(one[0], both[index])

@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from roboscape.core.seeding import generator_for
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.masking import (
+    MaskingConfig,
+    corrupted_rows,
+    hide,
+    hiding_rates,
+    masked_rows,
+    next_frame_rows,
+    revealed_rows,
+    self_predicted_rows,
+)
+from roboscape.world_model.model import WorldModel
+
+TOKENS = torch.arange(2 * 16 * 5 * 12).reshape(2, 16, 5, 12).int()
+CONTROLS = torch.randn(16, 5, 3)
+
+
+def test_rows_pair_a_frame_with_the_one_before_and_its_control():
+    rows = next_frame_rows(TOKENS, CONTROLS)
+    assert torch.equal(rows.previous, TOKENS[:, :, :-1])
+    assert torch.equal(rows.current, TOKENS[:, :, 1:])
+    assert torch.equal(rows.controls, CONTROLS[:, 1:])
+    assert rows.hidden.all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_share_of_fully_hidden_rows(share):
+    rows = next_frame_rows(TOKENS.repeat(1, 20, 1, 1), CONTROLS.repeat(20, 1, 1))
+    rows = revealed_rows(rows, fully_hidden=share, generator=generator_for(0))
+    whole = rows.hidden.all(dim=-1).all(dim=0).float().mean().item()
+    # A row whose rate is close to 1 may be whole by chance.
+    assert share <= whole + 0.05
+    assert whole <= share + 0.2
+    assert rows.hidden.any(dim=-1).all()
+
+
+def test_hiding_rates_are_cosine_distributed():
+    rates = hiding_rates((100, 200), generator=generator_for(0))
+    assert rates.mean().item() == pytest.approx(2 / torch.pi, abs=0.01)
+    hidden = hide(torch.full((50, 20), 0.3), modalities=2, tokens=64, generator=generator_for(1))
+    assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_corruption_replaces_by_the_same_place_of_another_frame():
+    rows = next_frame_rows(TOKENS, CONTROLS)
+    found = corrupted_rows(rows, largest_rate=0.5, generator=generator_for(0))
+    changed = found.previous != rows.previous
+    assert 0.1 < changed.float().mean() < 0.4
+    place, modality = 12, 16 * 5 * 12
+    assert torch.equal(found.previous % place, rows.previous % place)
+    assert torch.equal(found.previous // modality, rows.previous // modality)
+    none = corrupted_rows(rows, largest_rate=0.0, generator=generator_for(0))
+    assert torch.equal(none.previous, rows.previous)
+
+
+def test_self_predictions_keep_the_first_frame_and_shift_by_one():
+    torch.manual_seed(0)
+    model = WorldModel(
+        WorldModelConfig(control_size=3, depth=1, width=8, heads=2, code_bits=4, grid=(3, 4))
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    rows = next_frame_rows(TOKENS % 16, CONTROLS)
+    found = self_predicted_rows(model, rows)
+    assert torch.equal(found.previous[:, :, 0], rows.previous[:, :, 0])
+    low, high = model(rows)[0].argmax(dim=-1).unbind(dim=-1)
+    assert torch.equal(found.previous[0, :, 1:], (low + 4 * high)[:, :-1].int())
+    shown = replace(rows, hidden=torch.zeros_like(rows.hidden))
+    assert torch.equal(self_predicted_rows(model, shown).previous, found.previous)
+
+
+def test_plain_masked_rows_are_clean_then_masked():
+    rows = masked_rows(TOKENS, CONTROLS, generator=generator_for(0))
+    assert rows.previous is None
+    hidden = rows.hidden.any(dim=-1).any(dim=0)
+    assert not hidden[:, 0].any()
+    assert hidden[:, -1].all()
+    assert (hidden[:, 1:] >= hidden[:, :-1]).all()
+
+
+def test_shares_outside_their_range_are_refused():
+    with pytest.raises(ValueError, match="shares"):
+        MaskingConfig(corruption=1.5)

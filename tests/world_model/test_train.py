@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from roboscape.presets.world_model import debug, genie
+from roboscape.training.loop import read_metrics
+from roboscape.world_model import train
+from roboscape.world_model.masking import MaskingConfig
+from roboscape.world_model.model import WorldModel
+from roboscape.world_model.train import run
+
+
+@pytest.fixture
+def config(token_store, tmp_path):
+    preset = debug()
+    return replace(
+        preset,
+        tokens=token_store.root,
+        output=tmp_path / "run",
+        precision="fp32",
+        model=replace(preset.model, max_frames=6, width=16),
+        masking=MaskingConfig(self_predicted=0.5, self_predicted_after=0),
+        fit=replace(preset.fit, steps=4, log_every=1, evaluate_every=4, checkpoint_every=2),
+    )
+
+
+def weights(model):
+    return torch.cat([parameter.flatten() for parameter in model.parameters()])
+
+
+def test_trains_reports_validates_and_saves(config):
+    trained = run(config)
+    saved = WorldModel.from_pretrained(config.output / "world_model")
+    assert torch.equal(weights(saved), weights(trained))
+    assert saved.config.grid == (4, 4)
+    assert saved.config.control_size == 12
+    lines = read_metrics(config.output / "metrics.jsonl")
+    first = next(line for line in lines if "loss_keypoint" in line)
+    assert {"loss_rgb", "loss_depth", "loss_attention"} <= first.keys()
+    # Untrained, every factor of 512 entries costs ln 512 nats.
+    assert first["loss_rgb"] == pytest.approx(2 * 6.238, abs=0.01)
+    validation = next(line for line in lines if "validation_rgb_loss" in line)
+    factors = validation["validation_rgb_loss_factor0"] + validation["validation_rgb_loss_factor1"]
+    assert validation["validation_rgb_loss"] == pytest.approx(factors, rel=1e-5)
+    assert validation["validation_depth_copy_accuracy"] == 0
+
+
+def test_four_steps_equal_two_and_two_bit_for_bit(config, monkeypatch):
+    whole = weights(run(config))
+    make_step = train.make_step
+
+    def interrupted(*args, **kwargs):
+        step = make_step(*args, **kwargs)
+
+        def stop_at_two(number):
+            if number == 2:
+                raise KeyboardInterrupt
+            return step(number)
+
+        return stop_at_two
+
+    again = replace(config, output=config.output.with_name("resumed"))
+    monkeypatch.setattr(train, "make_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(again)
+    monkeypatch.setattr(train, "make_step", make_step)
+    assert torch.equal(weights(run(again)), whole)
+
+
+def test_dry_run_describes_and_trains_nothing(config, caplog):
+    caplog.set_level("INFO")
+    assert run(replace(config, dry_run=True)) is None
+    assert not config.output.exists()
+    text = caplog.text
+    assert "in one branch" in text
+    assert "2 clips x 5 rows x 16 tokens x 2 branches = 320 tokens" in text
+    assert "GiB" in text
+
+
+def test_the_genie_baseline_trains(config):
+    preset = genie()
+    shape = replace(preset.model, max_frames=6, width=16, heads=2, depth=1)
+    trained = run(replace(config, model=shape, loss=preset.loss))
+    assert trained.config.modalities == 1
+    lines = read_metrics(config.output / "metrics.jsonl")
+    assert not any("loss_depth" in line or "loss_keypoint" in line for line in lines)
+
+
+@pytest.mark.parametrize("switch", ["depth", "keypoint", "attention"])
+def test_each_physical_switch_turns_its_term_off(config, switch):
+    run(
+        replace(
+            config,
+            loss=replace(config.loss, **{switch: 0.0}),
+            fit=replace(config.fit, steps=1, evaluate_every=1),
+        )
+    )
+    line = read_metrics(config.output / "metrics.jsonl")[0]
+    for name in ("depth", "keypoint", "attention"):
+        assert (f"loss_{name}" in line) == (name != switch)
