@@ -6,6 +6,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from roboscape.core.attention import attend
+
 
 class PositionNorm(nn.Module):
     """Layer normalisation over the channels of each position alone.
@@ -64,8 +66,7 @@ class AttentionBlock(nn.Module):
         joined = self.queries_keys_values(self.norm_attention(x))
         q, k, v = rearrange(joined, "b n (three h d) -> three b h n d", three=3, h=self.heads)
         # Written out: for 64 tokens the fused kernel's backward pass is slower on CPUs.
-        weights = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1)
-        mixed = weights.to(v.dtype) @ v
+        mixed = attend(q, k, v)
         x = x + self.output(rearrange(mixed, "b h n d -> b n (h d)"))
         hidden = F.gelu(self.expand(self.norm_mlp(x)), approximate="tanh")
         return x + self.contract(hidden)
