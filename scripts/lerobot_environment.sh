@@ -32,7 +32,7 @@ TEXT
     exit 1
 fi
 
-echo "installing $requirement with $("$python" --version) into $environment (8 GB, some minutes)"
+echo "installing $requirement with $("$python" --version) into $environment (5 to 8 GB, some minutes)"
 test -x "$environment/bin/python" || "$python" -m venv "$environment"
 "$environment/bin/pip" install --quiet --disable-pip-version-check "$requirement" pytest
 "$environment/bin/python" -c 'from lerobot.datasets.lerobot_dataset import LeRobotDataset'
