@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from roboscape.tokenizer.losses import TokenizerLossConfig
 from roboscape.tokenizer.model import TokenizerConfig
 from roboscape.tokenizer.train import TokenizerRun
 from roboscape.training.loop import FitConfig
@@ -35,8 +36,10 @@ def lift() -> TokenizerRun:
         dataset=Path("data/lift_train"),
         validation=Path("data/lift_validation"),
         output=Path("runs/tokenizer_lift"),
-        model=TokenizerConfig(depth_min_m=0.3, depth_max_m=3.0),
-        fit=FitConfig(steps=1900, evaluate_every=200, checkpoint_every=100),
+        model=TokenizerConfig(depth_min_m=0.3, depth_max_m=3.0, convolution_blocks=1),
+        # A weak push to use all codes: tokens of a scene at rest stay the same, and none collapses.
+        loss=TokenizerLossConfig(entropy=0.0005, commitment=0.25),
+        fit=FitConfig(steps=1800, evaluate_every=300, checkpoint_every=100),
     )
 
 

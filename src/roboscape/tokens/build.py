@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
+from roboscape.core.config import load_config
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
@@ -46,6 +47,8 @@ class Tokenize:
     """Tracks kept an episode: those that travel farthest."""
     stride: int = 4
     """Native rows between two frames of a clip; the control statistics are measured for it."""
+    controls: Path | None = None
+    """`controls.json` of a bundle to fine-tune: keeps the normalisation that its model knows."""
     episodes_per_shard: int = 50
     """Episodes a shard; an interrupted run repeats at most one shard."""
 
@@ -216,8 +219,27 @@ def finish(
         camera=str(settings["camera"]),
         annotator=config.tracks,
         datasets=tuple(str(root) for root in config.datasets),
-        controls=measure_controls(datasets, stride=config.stride),
+        controls=control_statistics(config, datasets=datasets),
         has_depth=config.depth != NONE,
     )
     write_json(config.output / STORE, asdict(store))
     return TokenStore(config.output)
+
+
+def control_statistics(config: Tokenize, *, datasets: list[LeRobotDataset]) -> ControlStatistics:
+    """Statistics measured on these datasets, or those of the bundle that will be fine-tuned.
+
+    Raises:
+        ValueError: the bundle's signals mean something else than the datasets'.
+    """
+    if config.controls is None:
+        return measure_controls(datasets, stride=config.stride)
+    known = load_config(ControlStatistics, config.controls)
+    convention = datasets[0].spec.action
+    if (known.convention, known.stride) != (convention, config.stride):
+        raise ValueError(
+            f"{config.controls} describes {known.convention} at stride {known.stride}; "
+            f"{config.datasets[0]} has {convention} at stride {config.stride}. Convert the actions, "
+            "or train without --controls"
+        )
+    return known

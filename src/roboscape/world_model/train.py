@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from roboscape.clips.split import Split
 from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import generator_for, numpy_generator_for, seed_for
 from roboscape.tokens.store import TokenClip, TokenStore
@@ -44,6 +45,8 @@ class WorldModelRun:
     """Token store to learn from, made by `roboscape tokenize`."""
     output: Path
     """Run folder; the model itself ends in its `world_model` folder."""
+    start_from: str = ""
+    """Folder or hub name of a world model to fine-tune; its shape must be `model`'s."""
     batch_size: int = 16
     """Clips a step."""
     validation_clips: int = 32
@@ -98,7 +101,7 @@ def run(config: WorldModelRun) -> WorldModel | None:
 
 
 def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
-    """A freshly initialised model that fits the tokens."""
+    """A model that fits the tokens: freshly initialised, or the one to fine-tune."""
     if config.model.branches == "both" and not store.config.has_depth:
         raise ValueError(
             f"{config.tokens} holds no depth, which the depth branch needs; annotate depth and "
@@ -111,7 +114,10 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
         grid=store.grid,
         code_bits=store.code_bits,
     )
-    return WorldModel(shape).to(config.device)
+    model = WorldModel(shape)
+    if config.start_from:
+        load_weights(model, resolve(config.start_from))
+    return model.to(config.device)
 
 
 def make_step(
