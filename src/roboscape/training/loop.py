@@ -164,7 +164,7 @@ class MetricsFile:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float | int]]:
     """All complete lines of a metrics file; a kill can cut only the last one, which is left out."""
     lines = []
     for line in path.read_text().splitlines():
