@@ -42,6 +42,9 @@ def line_chart(row: Row) -> str:
     if not values:
         return ""
     count = max(len(curve) for _, curve in curves)
+    if row.name.key.startswith("delta_psnr"):
+        # 0 is a model that ignores its actions: always in the picture.
+        values.append(0.0)
     low, high = padded_range(values)
     x = Axis(low=1, high=max(count, 2), start_px=LEFT, end_px=WIDTH - RIGHT)
     y = Axis(low=low, high=high, start_px=HEIGHT - BOTTOM, end_px=TOP)

@@ -34,7 +34,9 @@ class MetricName:
     """Name with its protocol, e.g. `abs_rel@metric`."""
     title: str
     protocol: str
-    """How it is measured, in one sentence."""
+    """How it is measured."""
+    common: str = ""
+    """The part of the protocol that it shares with its neighbours in the table."""
     unit: str = ""
     better: Better = "higher"
     digits: int = 3
@@ -173,7 +175,7 @@ def _lpips(lpips: Lpips) -> Metric:
 
 def _metric_depth(*, nearest_m: float, farthest_m: float, truth: str) -> Metric:
     protocol = (
-        "metres as they are, no alignment; pixels whose true depth is finite and within "
+        "metric: metres as they are, no alignment; pixels whose true depth is finite and within "
         f"{nearest_m:g} to {farthest_m:g} m; mean over imagined frames{truth}"
     )
 
@@ -189,9 +191,8 @@ def _metric_depth(*, nearest_m: float, farthest_m: float, truth: str) -> Metric:
 def _aether_depth(*, with_shift: bool, truth: str) -> Metric:
     fitted = "one scale and one shift" if with_shift else "one scale"
     protocol = (
-        f"{fitted} a clip, of least absolute error; pixels with 0 < true depth < 70 m; predictions "
-        "cut at 70 m; clips weighted by valid pixels (CUT3R, Aether)"
-        f"{truth}"
+        f"depth@aether: {fitted} a clip, of least absolute error; pixels with 0 < true depth < 70 "
+        f"m; predictions cut at 70 m; clips weighted by valid pixels (CUT3R, Aether){truth}"
     )
 
     def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
@@ -210,20 +211,29 @@ def _aether_depth(*, with_shift: bool, truth: str) -> Metric:
     )
 
 
-def _depth_names(key: str, title: str, protocol: str) -> tuple[MetricName, ...]:
+def _depth_names(key: str, title: str, common: str) -> tuple[MetricName, ...]:
     """AbsRel, delta 1 and delta 2 under one protocol."""
-    delta1, delta2 = "share of pixels within a factor of 1.25", "within a factor of 1.25²"
-    error = "mean of |predicted − true| / true"
     return (
         MetricName(
             key=f"abs_rel@{key}",
             title=f"AbsRel @ {title}",
-            protocol=f"{error}; {protocol}",
+            protocol="mean of |predicted − true| / true",
+            common=common,
             better="lower",
             digits=4,
         ),
-        MetricName(key=f"delta1@{key}", title=f"δ₁ @ {title}", protocol=f"{delta1}; {protocol}"),
-        MetricName(key=f"delta2@{key}", title=f"δ₂ @ {title}", protocol=f"{delta2}; {protocol}"),
+        MetricName(
+            key=f"delta1@{key}",
+            title=f"δ₁ @ {title}",
+            protocol="share of pixels within a factor of 1.25",
+            common=common,
+        ),
+        MetricName(
+            key=f"delta2@{key}",
+            title=f"δ₂ @ {title}",
+            protocol="share of pixels within a factor of 1.25²",
+            common=common,
+        ),
     )
 
 
@@ -240,27 +250,33 @@ def _as_tuple(scores: DepthScores) -> tuple[Scores, ...]:
 
 def _physics_iq() -> Metric:
     common = (
-        "Physics-IQ's motion masks (grey, 5 × 5 blur, running average 0.3, threshold 10, opening "
-        "and closing 5 × 5, a quarter of the size), given frame included"
+        "Physics-IQ: motion masks from grey frames (5 × 5 blur, running average 0.3, threshold 10, "
+        "opening and closing 5 × 5) at a quarter of the size, the given frame included"
     )
     names = (
         MetricName(
-            key="spatial_iou@physics_iq", title="Spatial IoU", protocol=f"where motion is; {common}"
+            key="spatial_iou@physics_iq",
+            title="Spatial IoU",
+            protocol="where anything moves",
+            common=common,
         ),
         MetricName(
             key="spatiotemporal_iou@physics_iq",
             title="Spatiotemporal IoU",
-            protocol=f"where and when, frame by frame, two empty masks count as 1; {common}",
+            protocol="where and when, frame by frame; two empty masks count as 1",
+            common=common,
         ),
         MetricName(
             key="weighted_spatial_iou@physics_iq",
             title="Weighted spatial IoU",
-            protocol=f"where and how much; {common}",
+            protocol="where and how much",
+            common=common,
         ),
         MetricName(
             key="mse@physics_iq",
             title="MSE",
-            protocol="squared error of RGB in [0, 1] at a quarter of the size (Physics-IQ)",
+            protocol="squared error of RGB in [0, 1] at a quarter of the size",
+            common=common,
             better="lower",
             digits=4,
         ),

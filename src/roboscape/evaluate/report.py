@@ -20,7 +20,12 @@ from roboscape.rollout.panels import join_columns, make_columns
 REPORT = "report.html"
 FILM_SCALE = 2
 LAST_FRAME_HOLD_S = 0.8
-TILES = ("psnr", "abs_rel@metric", "delta_psnr@shuffled")
+FILM_GAP_PX = 12
+TILES = {
+    "psnr": "Likeness (PSNR)",
+    "abs_rel@metric": "Depth error (AbsRel)",
+    "delta_psnr@shuffled": "Obedience (ΔPSNR)",
+}
 CHARTS = (
     ("psnr", "raw"),
     ("ssim", "raw"),
@@ -97,12 +102,12 @@ def warning(setting: Setting) -> str:
 def tiles(results: Results) -> str:
     """The few numbers that one looks at first."""
     parts = []
-    for key in TILES:
+    for key, title in TILES.items():
         row = results.row(key)
         if row.model is None:
             continue
         below = range_bar(row) or f'<p class="say">{escape(row.name.protocol)}</p>'
-        parts.append(tile(row.name.title, number(row, row.model), row.name.unit, below))
+        parts.append(tile(title, number(row, row.model), row.name.unit, below))
     if results.cube:
         cube = results.cube
         clips = cube.rose_in_both + cube.rose_only_in_truth
@@ -127,7 +132,7 @@ def tile(name: str, value: str, unit: str, below: str) -> str:
 def film(example: Example, setting: Setting, folder: Path) -> str:
     """One clip as a looping video inside the page; the file is also kept in `folder`."""
     columns = make_columns(example.truth, example.imagined)
-    frames = join_columns(columns, scale=FILM_SCALE)
+    frames = join_columns(columns, scale=FILM_SCALE, gap_px=FILM_GAP_PX)
     rest = np.repeat(frames[-1:], round(LAST_FRAME_HOLD_S * setting.frame_hz), axis=0)
     path = folder / f"episode_{example.record.episode:06d}.mp4"
     with atomic_path(path) as temporary:
@@ -138,9 +143,18 @@ def film(example: Example, setting: Setting, folder: Path) -> str:
     return (
         f'<figure class="{kind}"><figcaption><span class="tag">{escape(example.label)}</span>'
         f'<span class="about">{about(example.record)}</span></figcaption>'
-        f'<div class="columns">{captions}</div>'
-        f'<video autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
-        "</figure>"
+        f'<div style="{gaps(len(columns), frames.shape[2])}"><div class="columns">{captions}</div>'
+        '<div class="stage"><video autoplay loop muted playsinline '
+        f'src="data:video/mp4;base64,{data}"></video></div></div></figure>'
+    )
+
+
+def gaps(num_columns: int, width_px: int) -> str:
+    """Where the gaps between a film's columns lie, for the style sheet to lay paper over them."""
+    column_px = (width_px - (num_columns - 1) * FILM_GAP_PX) / num_columns
+    return (
+        f"--columns:{num_columns};--column:{100 * column_px / width_px:.4f}%;"
+        f"--gap:{100 * FILM_GAP_PX / width_px:.4f}%"
     )
 
 

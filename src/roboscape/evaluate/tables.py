@@ -33,7 +33,13 @@ def table(rows: list[Row]) -> str:
         members = [row for row in rows if row.name.key.split("@")[0].split(",")[0] in metrics]
         if members:
             body.append(f'<tr class="group"><td colspan="5">{escape(title)}</td></tr>')
-        body += [table_row(row) for row in members]
+        for number_in_group, row in enumerate(members):
+            before = members[number_in_group - 1].name.common if number_in_group else ""
+            if row.name.common != before:
+                body.append(
+                    f'<tr class="common"><td colspan="5">{escape(row.name.common)}</td></tr>'
+                )
+            body.append(table_row(row))
     return (
         f'<div class="scroll"><table><thead><tr><th>metric and protocol</th>{heads}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"

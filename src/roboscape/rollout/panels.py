@@ -59,10 +59,21 @@ def grey_after(frames: UInt8[np.ndarray, "t h w 3"], count: int) -> UInt8[np.nda
     return np.concatenate([frames, grey])
 
 
-def join_columns(columns: tuple[Column, ...], *, scale: int = 1) -> UInt8[np.ndarray, "t h w 3"]:
-    """The columns beside each other without captions, every pixel `scale` pixels wide."""
-    joined = np.concatenate([column.frames for column in columns], axis=2)
-    return repeat(joined, "t h w c -> t (h sy) (w sx) c", sy=scale, sx=scale)
+def join_columns(
+    columns: tuple[Column, ...], *, scale: int = 1, gap_px: int = 0
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """The columns beside each other without captions, every pixel `scale` pixels wide.
+
+    Between two columns lie `gap_px` black pixels.
+    """
+    large = [
+        repeat(column.frames, "t h w c -> t (h sy) (w sx) c", sy=scale, sx=scale)
+        for column in columns
+    ]
+    num_frames, height, _, _ = large[0].shape
+    gap = np.zeros((num_frames, height, gap_px, 3), np.uint8)
+    parts = [part for picture in large for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=2)
 
 
 def draw_side_by_side(
