@@ -37,7 +37,7 @@ format: $(STAMP)  ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lerobot:  ## Install lerobot 0.6.1 in an environment of its own (8 GB, Python 3.12 or newer)
+lerobot:  ## Install lerobot 0.6.1 in an environment of its own (6 GB, Python 3.12 or newer)
 	bash scripts/lerobot_environment.sh
 
 test-lerobot: $(STAMP)  ## Prove that lerobot opens our datasets and we open its

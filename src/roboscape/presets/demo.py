@@ -20,7 +20,7 @@ from roboscape.rollout.bundle import CONTROLS, TOKENIZER, WORLD_MODEL, Bundle
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.train import run as train_world_model
+from roboscape.world_model.train import train as train_world_model
 
 log = logging.getLogger(__name__)
 

@@ -111,13 +111,10 @@ def table(columns: dict[str, Results]) -> str:
     rows = [["", *names]]
     for key, title, digits in TABLE:
         models = [score(results, key, "model", digits) for results in columns.values()]
-        rows.append(
-            [title, score(first, key, "static", digits), *models]
-            + [score(first, key, "ceiling", digits)]
-        )
-    agreements = [
-        f"{results.cube.agreement:.0%}" if results.cube else "–" for results in columns.values()
-    ]
+        floor, ceiling = (score(first, key, end, digits) for end in ("static", "ceiling"))
+        rows.append([title, floor, *models, ceiling])
+    cubes = [results.cube for results in columns.values()]
+    agreements = [f"{cube.agreement:.0%}" if cube else "–" for cube in cubes]
     rows.append(["cube rises as in truth", "–", *agreements, "–"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]

@@ -21,7 +21,7 @@ from roboscape.rollout.bundle import Bundle
 from roboscape.tokenizer.train import TokenizerRun
 from roboscape.tokenizer.train import run as train_tokenizer
 from roboscape.world_model.train import WorldModelRun
-from roboscape.world_model.train import run as train_world_model
+from roboscape.world_model.train import train as train_world_model
 
 log = logging.getLogger(__name__)
 

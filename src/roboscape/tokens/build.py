@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
+from roboscape.clips.controls import ControlStatistics
 from roboscape.core.config import load_config
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
@@ -239,7 +240,7 @@ def control_statistics(config: Tokenize, *, datasets: list[LeRobotDataset]) -> C
     if (known.convention, known.stride) != (convention, config.stride):
         raise ValueError(
             f"{config.controls} describes {known.convention} at stride {known.stride}; "
-            f"{config.datasets[0]} has {convention} at stride {config.stride}. Convert the actions, "
-            "or train without --controls"
+            f"{config.datasets[0]} has {convention} at stride {config.stride}. Convert the "
+            "actions, or train without --controls"
         )
     return known

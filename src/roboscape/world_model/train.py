@@ -76,14 +76,19 @@ class WorldModelRun:
             raise ValueError("batch_size and validation_clips must be 1 or more")
 
 
-def run(config: WorldModelRun) -> WorldModel | None:
+def run(config: WorldModelRun) -> None:
+    """Train, or with `dry_run` only say how large it would be."""
+    if config.dry_run:
+        announce(make_model(config, store=TokenStore(config.tokens)), config=config)
+    else:
+        train(config)
+
+
+def train(config: WorldModelRun) -> WorldModel:
     """Train, and leave the averaged model in `output/world_model`."""
     store = TokenStore(config.tokens)
     model = make_model(config, store=store)
-    for line in describe(model, batch_size=config.batch_size):
-        log.info("%s", line)
-    if config.dry_run:
-        return None
+    announce(model, config=config)
     open_run(config.output, config)
     trained = fit(
         model,
@@ -98,6 +103,12 @@ def run(config: WorldModelRun) -> WorldModel | None:
     assert isinstance(trained, WorldModel)
     trained.eval().save_pretrained(config.output / "world_model")
     return trained
+
+
+def announce(model: WorldModel, *, config: WorldModelRun) -> None:
+    """Log the size of the model and of a step."""
+    for line in describe(model, batch_size=config.batch_size):
+        log.info("%s", line)
 
 
 def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
