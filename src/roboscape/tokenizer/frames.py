@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class FrameCache:
         return torch.from_numpy(self.depth_m[indices].astype(np.float32))
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path) -> "FrameCache":
         """Map a cache that `write_cache` made."""
         index = read_json(folder / "index.json")
         shape = (index["frames"], index["height"], index["width"])

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
 from einops import rearrange
@@ -183,7 +182,7 @@ class Tokenizer(nn.Module):
         save_weights(self, self.config, folder)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> Self:
+    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "Tokenizer":
         """Load from a folder or a hub repository, ready to encode and decode."""
         folder = resolve(name, subfolder=subfolder)
         tokenizer = cls(read_config(TokenizerConfig, folder))

@@ -184,6 +184,7 @@ def make_evaluation(
         assert isinstance(model, Tokenizer)
         picture = comparison_picture(model, held_out, indices=shown)
         save_picture(picture, folder / "samples" / "reconstructions.png")
-        return asdict(measure_ceiling(model, held_out))
+        ceiling = asdict(measure_ceiling(model, held_out))
+        return {name: float(value) for name, value in ceiling.items()}
 
     return evaluate

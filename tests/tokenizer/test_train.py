@@ -1,0 +1,113 @@
+import itertools
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from roboscape.presets.tokenizer import PRESETS
+from roboscape.tokenizer.frames import FrameCache, write_cache
+from roboscape.tokenizer.losses import TokenizerLossConfig
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.train import TokenizerRun, batch_at, check_frames, make_step, train
+from roboscape.training.loop import FitConfig, read_metrics
+from roboscape.training.optimizer import OptimizerConfig
+
+
+@pytest.fixture
+def run_config(config, tmp_path) -> TokenizerRun:
+    return TokenizerRun(
+        dataset=Path("unused"),
+        validation=Path("unused"),
+        output=tmp_path / "run",
+        batch_size=8,
+        precision="fp32",
+        model=config,
+        optimizer=OptimizerConfig(warmup_steps=2, learning_rate=3e-3),
+        fit=FitConfig(
+            steps=40, log_every=5, evaluate_every=40, checkpoint_every=20, average_decay=0.8
+        ),
+    )
+
+
+def test_training_reconstructs_better_than_the_start(run_config, tokenizer, frames):
+    trained = train(run_config, frames=frames, held_out=frames)
+    figures = read_metrics(run_config.output / "metrics.jsonl")
+    last = next(line for line in reversed(figures) if "validation_psnr" in line)
+    first = next(line for line in figures if "squared" in line)
+    assert last["validation_psnr"] > 10 * np.log10(4 / first["squared"]) + 3
+    loaded = Tokenizer.from_pretrained(run_config.output / "tokenizer")
+    rgb = frames.rgb_at(np.arange(4))
+    assert torch.equal(loaded.encode_rgb(rgb), trained.encode_rgb(rgb))
+    assert (run_config.output / "samples" / "reconstructions.png").is_file()
+
+
+def test_four_steps_equal_two_and_two(run_config, frames):
+    def weights(config):
+        return train(config, frames=frames, held_out=frames).state_dict()
+
+    four = replace(run_config.fit, steps=4, checkpoint_every=2, evaluate_every=4)
+    whole = weights(replace(run_config, fit=four, output=run_config.output / "whole"))
+    halves = replace(run_config, fit=four, output=run_config.output / "halves")
+    stop_after(halves, frames, step=2)
+    resumed = weights(halves)
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def stop_after(config, frames, *, step):
+    """Train and be interrupted after some steps, as by a keyboard."""
+
+    reads = itertools.count(1)
+
+    class InterruptedFrames(FrameCache):
+        def rgb_at(self, indices):
+            if next(reads) > step:
+                raise KeyboardInterrupt
+            return super().rgb_at(indices)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, frames=InterruptedFrames(**vars(frames)), held_out=frames)
+
+
+def test_every_batch_mixes_both_kinds_and_follows_from_its_number(run_config, tokenizer, frames):
+    arguments = {"tokenizer": tokenizer, "frames": frames, "config": run_config}
+    batch = batch_at(3, **arguments)
+    assert torch.equal(batch, batch_at(3, **arguments))
+    assert not torch.equal(batch, batch_at(4, **arguments))
+    gray = (batch[:, 0] == batch[:, 2]).all(dim=(1, 2))
+    assert gray.tolist() == [False] * 4 + [True] * 4
+
+
+def test_collapse_is_said_loudly(run_config, frames, caplog):
+    tokenizer = Tokenizer(run_config.model)
+    last = tokenizer.encoder.layers[-2]
+    assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.ones_(last.bias)
+    with caplog.at_level(logging.WARNING):
+        make_step(tokenizer.train(), frames, config=run_config)(25)
+    assert "CODEBOOK COLLAPSE at step 25" in caplog.text
+
+
+def test_depth_out_of_range_is_reported_with_its_share(run_config, tmp_path, caplog):
+    rgb, depth_m = np.zeros((1, 32, 32, 3), np.uint8), np.full((1, 32, 32), 1.0, np.float32)
+    depth_m[:, :8] = 9.0
+    with caplog.at_level(logging.WARNING):
+        check_frames(write_cache(tmp_path / "c", [(rgb, depth_m)]), config=run_config)
+    assert "25.00 %" in caplog.text
+
+
+def test_frames_of_another_size_are_refused(run_config, tmp_path):
+    cache = write_cache(tmp_path / "c", [(np.zeros((1, 16, 16, 3), np.uint8), None)])
+    with pytest.raises(ValueError, match="16 x 16"):
+        check_frames(cache, config=run_config)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_complete_run(name):
+    run = PRESETS[name]()
+    assert isinstance(run.loss, TokenizerLossConfig)
+    Tokenizer(run.model)
