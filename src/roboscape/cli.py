@@ -77,6 +77,11 @@ COMMANDS: dict[str, Command] = {
         presets="roboscape.presets.world_model",
         summary="Learn to predict the next RGB and depth frame from actions.",
     ),
+    "bundle": Command(
+        module="roboscape.rollout.pack",
+        config="Pack",
+        summary="Put a tokenizer and a world model together for release.",
+    ),
     "rollout": Command(
         module="roboscape.rollout.video",
         config="Rollout",

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# How the bundled checkpoint `checkpoints/lift` was made: two CPU cores, no GPU. The amounts are flags:
+#   EPISODES=600 bash recipes/lift.sh
+# Every step resumes where it stopped; run the same line again after an interruption.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+roboscape=${ROBOSCAPE:-.venv/bin/roboscape}
+episodes=${EPISODES:-600}
+held_out=${HELD_OUT:-60}
+
+# 1. Recordings: MuJoCo, 20 Hz, RGB + depth + true tracks; the split goes by seed.
+$roboscape collect lift --output data/lift_train --episodes "$episodes" --seed 0
+$roboscape collect lift --output data/lift_validation --episodes "$held_out" --seed 800000
+$roboscape collect lift --output data/lift_test --episodes "$held_out" --seed 900000
+for split in train validation test; do $roboscape inspect "data/lift_$split"; done
+
+# 2. Tokenizer: 128 px -> 8 x 8 tokens of 18 bits, RGB and depth.
+$roboscape train tokenizer lift
+
+# 3. Tokens of every frame, and the world model on them.
+for split in train validation test; do $roboscape clips "data/lift_$split"; done
+$roboscape tokenize data/lift_train data/lift_validation data/lift_test \
+    --tokenizer runs/tokenizer_lift/tokenizer --output data/lift_tokens
+$roboscape train world-model lift
+
+# 4. The bundle, and what it is worth. Test seeds are used here and nowhere else.
+$roboscape bundle --tokenizer runs/tokenizer_lift/tokenizer --world-model runs/world_model_lift/world_model \
+    --tokens data/lift_tokens --output checkpoints/lift
+$roboscape evaluate --checkpoint checkpoints/lift --dataset data/lift_test --output runs/evaluate_lift

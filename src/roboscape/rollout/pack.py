@@ -1,0 +1,51 @@
+"""`roboscape bundle`: put a tokenizer and a world model together for release."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from roboscape.rollout.bundle import Bundle
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.store import TokenStore
+from roboscape.tokens.weights import weights_sha256
+from roboscape.world_model.model import WorldModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Write a bundle: everything that a rollout needs, in one folder."""
+
+    tokenizer: Path
+    """Folder of the tokenizer."""
+    world_model: Path
+    """Folder of the world model."""
+    tokens: Path
+    """Token store that the world model was trained on: it knows how control signals are made."""
+    output: Path
+    """Folder of the bundle."""
+
+
+def run(config: Pack) -> Bundle:
+    """Check that the parts belong together and write them.
+
+    Raises:
+        ValueError: the store was made with another tokenizer.
+    """
+    store = TokenStore(config.tokens)
+    found = weights_sha256(config.tokenizer)
+    if found != store.config.tokenizer_sha256:
+        raise ValueError(
+            f"{config.tokens} was made with another tokenizer (weights "
+            f"{store.config.tokenizer_sha256[:12]}) than {config.tokenizer} ({found[:12]}); "
+            "pass the tokenizer of the store"
+        )
+    bundle = Bundle(
+        tokenizer=Tokenizer.from_pretrained(config.tokenizer),
+        world_model=WorldModel.from_pretrained(config.world_model),
+        controls=store.controls,
+    )
+    bundle.save_pretrained(config.output)
+    log.info("wrote %s", config.output)
+    return bundle
