@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from roboscape.clips.index import IndexClips, run
+from roboscape.dataset.records import (
+    ActionConvention,
+    CameraSpec,
+    DatasetSpec,
+    Episode,
+    Tracks,
+)
+from roboscape.dataset.writer import DatasetWriter
+
+SPEC = DatasetSpec(
+    fps=20.0,
+    robot_type="panda",
+    cameras=(CameraSpec(name="front", height=32, width=32),),
+    state_names=(),
+    action=ActionConvention(
+        mode="delta",
+        names=("x",),
+        units=("m",),
+        scale=(1.0,),
+        frame="robot_base",
+        rotation="none",
+        gripper="none",
+        action_hz=20.0,
+    ),
+    source="table",
+)
+
+
+def episode(seed, xy_px):
+    length = len(xy_px)
+    return Episode(
+        frames={"front": np.zeros((length, 32, 32, 3), np.uint8)},
+        depth_m={},
+        actions=np.zeros((length, 1), np.float32),
+        state=np.zeros((length, 0), np.float32),
+        reward=np.zeros(length, np.float32),
+        task="slide the block",
+        success=True,
+        seed=seed,
+        behaviour="expert",
+        tracks={"front": Tracks(xy_px=xy_px, visible=np.ones(xy_px.shape[:2], bool))},
+    )
+
+
+def paths(length, x):
+    xy = np.zeros((length, 5, 2), np.float32)
+    xy[:, 0, 0] = x
+    return xy
+
+
+@pytest.fixture
+def config(tmp_path) -> IndexClips:
+    t = np.arange(20)
+    with DatasetWriter(tmp_path / "data", SPEC) as writer:
+        writer.add(episode(0, paths(20, t)))
+        writer.add(episode(800_000, paths(20, 0 * t)))
+        writer.add(episode(900_000, paths(20, 9.0 * (t // 2 % 2))))
+    return IndexClips(dataset=tmp_path / "data", length=5, stride=2, every=4)
+
+
+def test_every_clip_is_listed_with_its_split_and_judged(config):
+    table = pq.read_table(run(config)).to_pylist()
+    assert [row["start"] for row in table if row["episode"] == 0] == [0, 4, 8]
+    assert [row["split"] for row in table[::3]] == ["train", "validation", "test"]
+    assert [row["keep"] for row in table[::3]] == [True, False, False]
+    moving, still, shaking = table[0], table[3], table[6]
+    assert moving["motion_px"] == pytest.approx(8.0) and moving["reason"] == ""
+    assert still["reason"].startswith("still: 0.0 px")
+    assert shaking["reason"].startswith("disordered: 1.00")
+    assert moving["skill"] == "slide the block" and moving["scene"] == "table"
+    assert moving["difficulty"] and not still["difficulty"]
+
+
+def test_the_index_can_go_elsewhere(config, tmp_path):
+    path = run(replace(config, output=tmp_path / "elsewhere" / "clips.parquet"))
+    assert path == tmp_path / "elsewhere" / "clips.parquet" and path.is_file()
+
+
+def test_too_long_a_clip_is_refused(config):
+    with pytest.raises(ValueError, match="longest has 20 rows"):
+        run(replace(config, length=16))
+
+
+def test_tracks_that_are_not_there_are_asked_for(config):
+    with pytest.raises(ValueError, match="roboscape annotate"):
+        run(replace(config, tracks="optical_flow"))

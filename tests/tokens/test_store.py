@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from roboscape.clips.controls import control_signals
+from roboscape.clips.split import split_of
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.build import run
+from roboscape.tokens.store import TokenStore
+from roboscape.tokens.weights import weights_sha256
+
+SHAPE = {"length": 4, "stride": 2}
+
+
+@pytest.fixture
+def store(config) -> TokenStore:
+    return run(config)
+
+
+def test_a_random_clip_is_what_direct_encoding_gives(store, files):
+    tokenizer = Tokenizer.from_pretrained(files.tokenizer)
+    dataset = LeRobotDataset(files.train)
+    table = store.clips("train", **SHAPE)
+    chosen = np.random.default_rng(0).integers(len(table), size=6)
+    clips = store.batch(chosen, split="train", **SHAPE)
+    for row, clip in enumerate(chosen):
+        episode, start = int(table.episode[clip]), int(table.start[clip])
+        rows = slice(start, start + 7, 2)
+        with torch.inference_mode():
+            rgb = tokenizer.encode_rgb(torch.from_numpy(dataset.frames(episode, "front", rows)))
+            depth_m = torch.from_numpy(dataset.depth_m(episode, "front", rows))
+            depth = tokenizer.encode_depth(depth_m)
+        assert torch.equal(clips.rgb[row], rgb)
+        assert torch.equal(clips.depth[row], depth)
+        signals = control_signals(
+            dataset.actions(episode)[start : start + 6],
+            dataset.state(episode)[start],
+            convention=dataset.spec.action,
+            stride=2,
+        )
+        expected = store.controls.normalize(torch.from_numpy(signals))
+        torch.testing.assert_close(clips.controls[row], expected)
+
+
+def test_clips_are_every_start_of_the_split(store):
+    train, validation = store.clips("train", **SHAPE), store.clips("validation", **SHAPE)
+    assert len(train) == 5 * (14 - 6) and len(validation) == 2 * (14 - 6)
+    assert train.first_of_episodes().tolist() == [0, 8, 16, 24, 32]
+    seeds = store.episodes.seed
+    assert {split_of(int(seed)) for seed in seeds[validation.episode]} == {"validation"}
+    assert not set(train.episode) & set(validation.episode)
+    assert (train.start + 6 < store.episodes.length[train.episode]).all()
+
+
+def test_controls_are_normalised_over_training_clips(store):
+    clips = store.batch(
+        np.arange(len(store.clips("train", **SHAPE))), split="train", **SHAPE
+    ).controls
+    assert clips.shape[-1] == store.control_size
+    assert not clips[:, 0].any(), "nothing led into the first frame"
+    # The statistics are measured on clips of 16 frames; these are shorter.
+    assert clips[:, 1:, :4].mean().abs() < 0.2
+    assert 0.7 < clips[:, 1:, :4].std() < 1.3
+
+
+def test_arrays_are_mapped_not_read(store):
+    arrays = store._shard(0)
+    assert all(isinstance(array, np.memmap) for array in arrays.values())
+
+
+def test_the_store_knows_its_tokenizer(store, files):
+    store.check_tokenizer(weights_sha256(files.tokenizer))
+    with pytest.raises(ValueError, match="its codes mean something else"):
+        store.check_tokenizer(weights_sha256(files.other_tokenizer))
+
+
+def test_another_stride_is_refused(store):
+    with pytest.raises(ValueError, match="stride 2, got 4"):
+        store.batch(np.array([0]), split="train", length=3, stride=4)
+
+
+def test_a_split_or_length_that_is_not_there_is_refused(store):
+    with pytest.raises(ValueError, match="no test clip"):
+        store.clips("test", **SHAPE)
+    with pytest.raises(ValueError, match="no train clip of 16 frames"):
+        store.clips("train", length=16, stride=2)
+
+
+def test_no_store_is_no_store(tmp_path):
+    with pytest.raises(ValueError, match="roboscape tokenize"):
+        TokenStore(tmp_path)
+
+
+def test_opening_again_gives_the_same_clips(store, config):
+    again = TokenStore(config.output)
+    assert again.config == store.config
+    indices = np.array([1, 5])
+    first = vars(store.batch(indices, split="validation", **SHAPE))
+    second = vars(again.batch(indices, split="validation", **SHAPE))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_store_of_other_statistics_is_no_store(store):
+    with pytest.raises(ValueError, match="control signals"):
+        replace(store.controls, mean=(0.0,))
