@@ -18,7 +18,7 @@ SPEC = DatasetSpec(
     fps=20.0,
     robot_type="panda",
     cameras=(CameraSpec(name="front", height=32, width=32),),
-    state_names=(),
+    state_names=("x",),
     action=ActionConvention(
         mode="delta",
         names=("x",),
@@ -39,7 +39,7 @@ def episode(seed, xy_px):
         frames={"front": np.zeros((length, 32, 32, 3), np.uint8)},
         depth_m={},
         actions=np.zeros((length, 1), np.float32),
-        state=np.zeros((length, 0), np.float32),
+        state=np.zeros((length, 1), np.float32),
         reward=np.zeros(length, np.float32),
         task="slide the block",
         success=True,
