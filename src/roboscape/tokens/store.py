@@ -100,7 +100,8 @@ class TokenStore:
         self.config = config_from_dict(
             StoreConfig, read_json(root / STORE), where=str(root / STORE)
         )
-        table = pq.read_table(root / EPISODES)
+        # `read_table` would import the whole dataset engine, which takes a second.
+        table = pq.ParquetFile(root / EPISODES).read()
         self.episodes = EpisodeTable(
             **{
                 name: table[name].to_numpy().astype(np.int64)
@@ -213,7 +214,10 @@ class TokenStore:
     def _open_shard(self, shard: int) -> dict[str, np.ndarray]:
         """A shard's arrays, mapped."""
         folder = shard_folder(self.root, shard)
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
+        # Plain views: numpy's own class for mapped arrays makes every slice ten times as dear.
+        return {
+            name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in COLUMNS
+        }
 
 
 def shard_folder(root: Path, shard: int) -> Path:
