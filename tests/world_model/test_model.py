@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from roboscape.presets.world_model import PRESETS
 from roboscape.core.attention import attend
+from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.cache import Cache
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.masking import next_frame_rows
