@@ -1,1 +1,1 @@
-"""What every stage uses: configuration, seeds, files, number formats, video. No robots, no models."""
+"""What every stage uses: configuration, seeds, files, number formats, video. No robots or models."""

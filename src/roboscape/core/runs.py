@@ -26,9 +26,9 @@ def open_run(folder: Path, config: Any) -> None:
         earlier = config_from_dict(type(config), read_json(path), where=str(path))
         if earlier != config:
             raise ValueError(
-                f"{folder} holds a run with another configuration ("
-                f"{differences(earlier, config)}). Resume it with the same flags, or choose another "
-                "--output"
+                f"{folder} holds a run with another configuration "
+                f"({differences(earlier, config)}). Resume it with the same flags, or choose "
+                "another --output"
             )
     save_config(config, path)
     with atomic_path(folder / "environment.txt") as temporary:

@@ -5,8 +5,8 @@ from html import escape
 
 from roboscape.evaluate.results import Curve, Row, Subject
 
-WIDTH, HEIGHT = 340, 210
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
+WIDTH, HEIGHT = 340.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 12.0, 30.0
 NUM_TICKS = 4
 SUBJECT_NAMES: dict[Subject, str] = {
     "model": "model",
@@ -25,7 +25,7 @@ class Axis:
     start_px: float
     end_px: float
 
-    def place(self, value: float) -> float:
+    def place(self, value: int | float) -> float:
         """The pixel of a value."""
         share = (value - self.low) / (self.high - self.low)
         return self.start_px + share * (self.end_px - self.start_px)
@@ -46,12 +46,12 @@ def line_chart(row: Row) -> str:
         # 0 is a model that ignores its actions: always in the picture.
         values.append(0.0)
     low, high = padded_range(values)
-    x = Axis(low=1, high=max(count, 2), start_px=LEFT, end_px=WIDTH - RIGHT)
+    x = Axis(low=1.0, high=float(max(count, 2)), start_px=LEFT, end_px=WIDTH - RIGHT)
     y = Axis(low=low, high=high, start_px=HEIGHT - BOTTOM, end_px=TOP)
     lines = [polyline(subject, curve, x, y) for subject, curve in reversed(curves)]
     title = escape(f"{row.name.title} at each imagined frame")
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
+        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{title}">'
         f"{grid(y)}{frame_ticks(count, x)}{''.join(lines)}</svg>"
     )
 

@@ -16,7 +16,7 @@ from roboscape.clips.controls import control_signals
 from roboscape.clips.split import SPLITS, Split, split_of
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.videos import Videos, read_videos
+from roboscape.rollout.videos import Videos, check_convention, read_videos
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ def choose_clips(
     Raises:
         ValueError: the split has no episode, or none that is long enough.
     """
+    check_convention(bundle, dataset)
     infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
     chosen = choose_split([info.seed for info in infos], wanted=split)
     num_frames = horizon + 1

@@ -33,6 +33,8 @@ PLANE_TOLERANCE = 0.005
 """Relative deviation of inverse depth up to which a pixel belongs to the table."""
 PLANE_FIRST_TOLERANCE = 0.1
 PLANE_TIGHTENING = 0.7
+SMALLEST_TABLE = 0.2
+"""The share of the image that the table must fill."""
 TABLE_TOP_ROW = 0.3
 """The fit starts from the pixels below this fraction of the image's height."""
 
@@ -106,10 +108,10 @@ def table_inverse_depth(depth_m: Float[np.ndarray, "h w"]) -> Float[np.ndarray, 
         plane = design @ coefficients
         tolerance = max(PLANE_TOLERANCE, PLANE_FIRST_TOLERANCE * PLANE_TIGHTENING**iteration)
         inside = np.abs(plane / inverse - 1) < tolerance
-        if inside.sum() < design.shape[-1]:
+        if inside.mean() < SMALLEST_TABLE:
             raise ValueError(
                 "expected a table in view: no plane explains the depth of the first frame. The "
-                "cube test is made for robosuite's Lift; switch it off for other scenes"
+                "cube test is made for robosuite's Lift; switch it off (--cube off) elsewhere"
             )
     return plane
 

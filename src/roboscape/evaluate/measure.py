@@ -208,7 +208,7 @@ class Measurement:
 
 def token_accuracy(
     truth: Int[Tensor, "b t n"], predicted: Int[Tensor, "b t n"]
-) -> Float[np.ndarray, "b t"]:
+) -> Float[np.ndarray, "b h"]:
     """Share of right tokens in each frame after the given one."""
     right = (truth[:, 1:] == predicted[:, 1:]).double()
     return reduce(right, "b t n -> b t", "mean").numpy()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from roboscape.core.config import load_config, save_config
 from roboscape.evaluate.cube import CubeTest
@@ -124,6 +124,6 @@ class Results:
         save_config(self, folder / RESULTS)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Results":
         """Read `results.json` back."""
         return load_config(cls, folder / RESULTS)

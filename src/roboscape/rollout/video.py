@@ -23,6 +23,7 @@ from roboscape.rollout.videos import (
     GREEDY,
     Sampling,
     Videos,
+    check_convention,
     decode_videos,
     encode_videos,
     imagine_codes,
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 LAST_FRAME_HOLD_S = 0.8
 """How long a video rests on its last frame before it starts again."""
-GIF_COLOURS = 128
+GIF_COLOURS = 255
 MOVIE_SUFFIXES = (".mp4", ".gif")
 
 
@@ -98,6 +99,7 @@ def imagine_episode(
         ValueError: the start lies outside the episode, the given actions do not reach the horizon,
             or the model needs depth that the dataset does not have.
     """
+    check_convention(bundle, dataset)
     controls, stride = bundle.controls, bundle.controls.stride
     length = dataset.episode_info(start.episode).length
     if not 0 <= start.row < length or start.horizon < 1:

@@ -100,6 +100,17 @@ def read_videos(
     return Videos(rgb=rgb, depth_m=np.stack(depth_m))
 
 
+def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
+    """Refuse recordings whose actions mean something else than those of the training."""
+    expected, found = bundle.controls.convention, dataset.spec.action
+    if expected != found:
+        raise ValueError(
+            f"the checkpoint was trained with the action convention\n  {expected}\nand "
+            f"{dataset.root} is recorded in\n  {found}\nUse a checkpoint of this robot, or correct "
+            "`meta/roboscape.json` where it is wrong (`roboscape inspect` shows what looks wrong)"
+        )
+
+
 @torch.inference_mode()
 def encode_videos(tokenizer: Tokenizer, videos: Videos) -> VideoCodes:
     """Every frame's tokens."""

@@ -150,12 +150,27 @@ def _work(
     try:
         simulator = make_simulator()
         for seed in seeds:
-            while seed >= first_unsaved.value + MOST_STAGED:
-                time.sleep(0.2)
+            _wait_for_room(seed, first_unsaved)
             reports.send(_Report(seed=seed, event="begins"))
             stage_episode(folder, simulator.simulate(seed))
             reports.send(_Report(seed=seed, event="staged"))
         simulator.close()
+    except BrokenPipeError:
+        # The parent was killed. What is staged is kept, and there is nobody to tell.
+        return
     except Exception:
         reports.send(_Report(seed=seed, event="failed", error=traceback.format_exc()))
         raise
+
+
+def _wait_for_room(seed: int, first_unsaved: Any) -> None:
+    """Wait while too much lies staged.
+
+    Raises:
+        BrokenPipeError: the parent, which would make room, is gone.
+    """
+    parent = multiprocessing.parent_process()
+    while seed >= first_unsaved.value + MOST_STAGED:
+        if parent is not None and not parent.is_alive():
+            raise BrokenPipeError("the collecting process has ended")
+        time.sleep(0.2)
