@@ -6,9 +6,9 @@ from roboscape.core import precision
 
 
 def test_the_faster_format_is_chosen_and_a_tie_keeps_fp32():
-    fast = precision.FormatSpeeds(fp32_gflops=100, bf16_gflops=200)
-    slow = precision.FormatSpeeds(fp32_gflops=100, bf16_gflops=0.3)
-    tie = precision.FormatSpeeds(fp32_gflops=100, bf16_gflops=105)
+    fast = precision.FormatSpeeds(fp32_gflops=100.0, bf16_gflops=200.0)
+    slow = precision.FormatSpeeds(fp32_gflops=100.0, bf16_gflops=0.3)
+    tie = precision.FormatSpeeds(fp32_gflops=100.0, bf16_gflops=105.0)
     choices = [speeds.choice for speeds in (fast, slow, tie)]
     assert choices == [torch.bfloat16, torch.float32, torch.float32]
 

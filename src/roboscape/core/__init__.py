@@ -1,1 +1,1 @@
-"""What every stage uses: configuration, seeds, files, number formats, video. No robots or models."""
+"""What every stage uses: configuration, seeds, files, number formats. No robots, no models."""

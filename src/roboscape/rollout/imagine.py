@@ -44,7 +44,7 @@ def imagine(
     refinement_steps: int = 1,
     generator: torch.Generator | None = None,
 ) -> Iterator[ImaginedFrame]:
-    """Yield frames p, p + 1, ... t - 1 after a prompt of p true frames.
+    """Yield frames p, p + 1, ... t - 1 after a prompt of p true frames (Eq. 1).
 
     Args:
         model: In evaluation mode, on any device.

@@ -100,11 +100,11 @@ class TokenStore:
         self.config = config_from_dict(
             StoreConfig, read_json(root / STORE), where=str(root / STORE)
         )
-        # `read_table` would import the whole dataset engine, which takes a second.
+        # `read_table` would import a dataset engine, and `to_numpy` pandas: a second each.
         table = pq.ParquetFile(root / EPISODES).read()
         self.episodes = EpisodeTable(
             **{
-                name: table[name].to_numpy().astype(np.int64)
+                name: np.array(table[name].to_pylist(), np.int64)
                 for name in ("shard", "first_row", "length", "seed")
             }
         )
