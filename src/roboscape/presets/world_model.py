@@ -7,6 +7,7 @@ from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.losses import LossConfig
+from roboscape.world_model.masking import MaskingConfig
 from roboscape.world_model.train import WorldModelRun
 
 
@@ -28,8 +29,12 @@ def lift() -> WorldModelRun:
     return WorldModelRun(
         tokens=Path("data/lift_tokens"),
         output=Path("runs/world_model_lift"),
+        batch_size=8,
         model=WorldModelConfig(depth=4, width=128, heads=4),
-        fit=FitConfig(steps=3000),
+        # Rollouts take one pass a frame by default, so most rows train exactly that.
+        masking=MaskingConfig(fully_hidden=0.8),
+        optimizer=OptimizerConfig(muon_learning_rate=0.007, warmup_steps=100),
+        fit=FitConfig(steps=3600, evaluate_every=400, checkpoint_every=100, average_decay=0.995),
     )
 
 
