@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roboscape.sources.graphics import mujoco
@@ -8,6 +8,7 @@ from roboscape.sources.simulation import (
     CameraPose,
     SceneRenderer,
     depth_to_metres,
+    may_be_seen,
     project,
     unproject,
 )
@@ -112,6 +113,50 @@ def test_project_inverts_unproject(x_px, y_px, depth_m):
     )
     pixels = np.array([[x_px, y_px, depth_m]])
     np.testing.assert_allclose(project(unproject(pixels, camera), camera), pixels, atol=1e-6)
+
+
+CAMERA = CameraPose(
+    position_m=np.zeros(3), camera_to_world=np.eye(3), focal_px=100.0, height=80, width=120
+)
+
+
+@given(
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.floats(0.01, 1),
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+)
+def test_what_is_not_drawn_is_out_of_view(x_m, y_m, z_m, radius_m, azimuth, height):
+    """No point of a sphere that is left out lands in the image."""
+    centre_m = np.array([[x_m, y_m, z_m]])
+    ring = np.sqrt(1 - height**2)
+    direction = np.array([np.cos(np.pi * azimuth) * ring, np.sin(np.pi * azimuth) * ring, height])
+    point_m = centre_m + 0.999 * radius_m * direction
+    assume(abs(point_m[0, 2]) > 1e-6)
+    x_px, y_px, depth_m = project(point_m, CAMERA)[0]
+    lands = depth_m > 0 and -0.5 <= x_px <= 119.5 and -0.5 <= y_px <= 79.5
+    assert may_be_seen(centre_m, np.array([radius_m]), CAMERA)[0] or not lands
+
+
+def test_things_beside_and_behind_are_left_out_and_planes_never():
+    centres_m = np.array([[0, 0, -2], [3, 0, -2], [0, 3, -2], [0, 0, 2], [0, 0, 2]], np.float64)
+    radii_m = np.array([0.1, 0.1, 0.1, 0.1, 0.0])
+    seen = may_be_seen(centres_m, radii_m, CAMERA)
+    assert seen.tolist() == [True, False, False, False, True]
+
+
+def test_leaving_out_changes_no_pixel(lift, monkeypatch):
+    lift._reset(3)
+    quick = lift._renderer.render(lift._data)
+    bodies = lift._renderer.render_bodies(lift._data)
+    monkeypatch.setattr(
+        "roboscape.sources.simulation.may_be_seen", lambda _, radii_m, __: radii_m > -1
+    )
+    np.testing.assert_array_equal(lift._renderer.render(lift._data)[0], quick[0])
+    np.testing.assert_array_equal(lift._renderer.render(lift._data)[1], quick[1])
+    np.testing.assert_array_equal(lift._renderer.render_bodies(lift._data), bodies)
 
 
 def test_unknown_camera_is_refused_with_the_known_ones(room):

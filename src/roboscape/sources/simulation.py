@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from roboscape.sources.graphics import mujoco, new_gl_context
 
 VISUAL_GEOM_GROUP = 1
+HIDDEN_GROUP = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +49,24 @@ def depth_to_metres(
     return near_m * far_m / (near_m + buffer.astype(np.float64) * (far_m - near_m))
 
 
-class SceneRenderer:
-    """One fixed camera of one MuJoCo model, rendered off screen without shadows or reflections.
+def may_be_seen(
+    centres_m: Float[np.ndarray, "k 3"], radii_m: Float[np.ndarray, " k"], camera: CameraPose
+) -> Bool[np.ndarray, " k"]:
+    """Whether spheres reach into a camera's view; radius 0 means boundless (MuJoCo's planes)."""
+    local = (centres_m - camera.position_m) @ camera.camera_to_world
+    inside = -local[:, 2] > -radii_m
+    for axis, extent_px in ((0, camera.width), (1, camera.height)):
+        slope = extent_px / 2 / camera.focal_px
+        beyond_m = (np.abs(local[:, axis]) + local[:, 2] * slope) / np.hypot(1, slope)
+        inside &= beyond_m < radii_m
+    return inside | (radii_m == 0)
 
-    A single pass gives RGB and depth together: MuJoCo's own `Renderer` draws the scene twice.
+
+class SceneRenderer:
+    """One camera of one MuJoCo model, rendered off screen without shadows or reflections.
+
+    A single pass gives RGB and depth together, where MuJoCo's own `Renderer` draws the scene twice,
+    and what lies outside the view is not drawn: most of a robot's triangles are.
     """
 
     def __init__(
@@ -81,6 +96,7 @@ class SceneRenderer:
         self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._view.fixedcamid = self._camera_id
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
+        self._groups = model.geom_group.copy()
 
     def render(self, data: Any) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
         """RGB and depth along the optical axis in metres, of the simulation's present state."""
@@ -125,9 +141,12 @@ class SceneRenderer:
     ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
         """One pass over the scene; OpenGL's first row is the lowest, so both images are flipped."""
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        seen = may_be_seen(data.geom_xpos, self._model.geom_rbound, self.camera_pose(data))
+        self._model.geom_group[:] = np.where(seen, self._groups, HIDDEN_GROUP)
         mujoco.mjv_updateScene(
             self._model, data, self._options, None, self._view, everything, self._scene
         )
+        self._model.geom_group[:] = self._groups
         flags = mujoco.mjtRndFlag
         self._scene.flags[flags.mjRND_SHADOW] = False
         self._scene.flags[flags.mjRND_REFLECTION] = False
