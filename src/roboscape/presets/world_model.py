@@ -34,7 +34,7 @@ def lift() -> WorldModelRun:
         # Rollouts take one pass a frame by default, so most rows train exactly that.
         masking=MaskingConfig(fully_hidden=0.8),
         optimizer=OptimizerConfig(muon_learning_rate=0.007, warmup_steps=100),
-        fit=FitConfig(steps=3600, evaluate_every=400, checkpoint_every=100, average_decay=0.995),
+        fit=FitConfig(steps=2400, evaluate_every=300, checkpoint_every=100, average_decay=0.995),
     )
 
 
