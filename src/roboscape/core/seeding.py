@@ -1,7 +1,11 @@
 """Randomness derived from coordinates, never stored: that makes every run resumable exactly."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_for(*coordinates: int) -> int:
@@ -10,8 +14,11 @@ def seed_for(*coordinates: int) -> int:
     return int(state) % 2**63
 
 
-def generator_for(*coordinates: int, device: str = "cpu") -> torch.Generator:
+def generator_for(*coordinates: int, device: str = "cpu") -> "torch.Generator":
     """PyTorch random numbers for one place in a run, for example (seed, rank, step)."""
+    # Simulating processes need NumPy's numbers only, and start in half the time without torch.
+    import torch
+
     return torch.Generator(device).manual_seed(seed_for(*coordinates))
 
 
