@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.config import WorldModelConfig
 
-INITIAL_STD = 0.2
+INITIAL_STD = 1.0
 """Standard deviation of every embedding at the start."""
 
 
