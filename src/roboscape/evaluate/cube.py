@@ -3,16 +3,20 @@
 The rule, the same for true and imagined video:
 
 1. The cube is the largest connected patch of red: pixels whose red level exceeds both other
-   channels by more than 40 and stays below 220 (which leaves out the gripper's pure red lamp), at
-   least 8 of them.
+   channels by more than 40 and stays below 220 (which leaves out the gripper's pure red lamp). It
+   must fill a quarter of a percent of the image (41 pixels at 128 x 128, nearly half of a cube that
+   nothing hides); below that the cube counts as not seen.
 2. The table is the plane that explains most of the given frame's depth. Seen by a pinhole camera, a
    plane's inverse depth is linear in the pixel coordinates, so no camera parameters are needed.
 3. A pixel with depth z, where the table behind it would have depth z_table, lies at the height
    1 - z / z_table above the table, as a fraction of the camera's own height above it. The cube's
-   height is the median over its pixels.
-4. The cube rose if its height exceeds 0.14 in any frame. A resting cube reads 0.07, one that was
-   just let go 0.09; a cube at robosuite's success height (its centre 4 cm above the table) reads
-   0.10, and every lift in the recordings that the rule was set on goes beyond 0.19.
+   height is the lower quartile over its pixels: three quarters of them must lie higher, which the
+   hand's depth bleeding into the cube's edge can't do.
+4. The cube rose if its height exceeds 0.145 in any frame, about 5 cm. Resting cubes read up to 0.09,
+   lifted ones mostly 0.16 and more.
+5. Where the rule and the simulator's own reward disagree on the *true* video, the clip is left out as
+   undecided. That is 2.8 % of 360 Lift recordings that the rule was not set on, all of them lifts that
+   begin in the last frame or happen out of sight.
 
 The image row alone would not do: a cube that is carried towards the camera sinks in the picture
 while it rises in the world. Depth is needed; without it the test is left out.
@@ -26,8 +30,10 @@ from jaxtyping import Bool, Float, UInt8
 
 RED_EXCESS = 40
 LAMP_LEVEL = 220
-SMALLEST_CUBE_PX = 8
-RISE_HEIGHT = 0.14
+SMALLEST_CUBE = 0.0025
+"""The share of the image that a cube must fill to be seen."""
+HEIGHT_QUANTILE = 0.25
+RISE_HEIGHT = 0.145
 PLANE_ITERATIONS = 20
 PLANE_TOLERANCE = 0.005
 """Relative deviation of inverse depth up to which a pixel belongs to the table."""
@@ -41,7 +47,7 @@ TABLE_TOP_ROW = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class CubeSighting:
-    """The cube in every frame of one video; NaN where fewer than 8 of its pixels are seen."""
+    """The cube in every frame of one video; NaN where it is not seen."""
 
     height: Float[np.ndarray, " t"]
     """Above the table, as a fraction of the camera's height above it."""
@@ -77,20 +83,20 @@ def watch_cube(
     for t, (frame, depth) in enumerate(zip(rgb, depth_m, strict=True)):
         patch = cube_patch(frame)
         if patch is not None:
-            height[t] = np.median(1 - depth[patch] * table[patch])
+            height[t] = np.quantile(1 - depth[patch] * table[patch], HEIGHT_QUANTILE)
             centre_px[t] = np.argwhere(patch).mean(axis=0)[::-1]
     return CubeSighting(height=height, centre_px=centre_px)
 
 
 def cube_patch(frame: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"] | None:
-    """The pixels of the cube, or None where there are too few."""
+    """The pixels of the cube, or None where they are too few."""
     level = frame.astype(np.int16)
     red = level[..., 0]
     excess = red - np.maximum(level[..., 1], level[..., 2])
     is_red = ((excess > RED_EXCESS) & (red < LAMP_LEVEL)).astype(np.uint8)
     _, labels, areas, _ = cv2.connectedComponentsWithStats(is_red, connectivity=8)
     patch_areas = areas[1:, cv2.CC_STAT_AREA]
-    if not patch_areas.size or patch_areas.max() < SMALLEST_CUBE_PX:
+    if not patch_areas.size or patch_areas.max() < SMALLEST_CUBE * is_red.size:
         return None
     return np.asarray(labels) == 1 + patch_areas.argmax()
 
@@ -127,7 +133,9 @@ class CubeTest:
     """Hallucinated lifts."""
     rose_in_neither: int
     agreement: float
-    """Share of clips where truth and imagination agree."""
+    """Share of decided clips where truth and imagination agree."""
+    undecided: int
+    """Clips left out, because the rule and the simulator disagree on the true video."""
     detector_agreement: float | None
     """The rule on raw true video against the simulator's own reward; None where it gave none."""
     ceiling_agreement: float
@@ -153,19 +161,36 @@ def cube_test(
     """
     num_seeds = len(imagined) // len(true)
     truth = np.array([clip.rose for clip in true])
-    repeated, guess = np.tile(truth, num_seeds), np.array([clip.rose for clip in imagined])
+    decided = decided_clips(true, rewarded)
+    repeated, counted = np.tile(truth, num_seeds), np.tile(decided, num_seeds)
+    guess = np.array([clip.rose for clip in imagined])
     shown = [
         (a.seen.sum(), (a.seen & b.seen).sum())
         for a, b in zip(true * num_seeds, imagined, strict=True)
     ]
     total, kept = np.sum(shown, axis=0)
+    through_tokenizer = truth == np.array([clip.rose for clip in decoded])
     return CubeTest(
-        rose_in_both=int((repeated & guess).sum()),
-        rose_only_in_truth=int((repeated & ~guess).sum()),
-        rose_only_in_imagination=int((~repeated & guess).sum()),
-        rose_in_neither=int((~repeated & ~guess).sum()),
-        agreement=float((repeated == guess).mean()),
-        detector_agreement=None if rewarded is None else float((truth == rewarded).mean()),
-        ceiling_agreement=float((truth == np.array([clip.rose for clip in decoded])).mean()),
+        rose_in_both=int((repeated & guess & counted).sum()),
+        rose_only_in_truth=int((repeated & ~guess & counted).sum()),
+        rose_only_in_imagination=int((~repeated & guess & counted).sum()),
+        rose_in_neither=int((~repeated & ~guess & counted).sum()),
+        agreement=share(repeated == guess, counted),
+        undecided=int((~decided).sum()),
+        detector_agreement=None if rewarded is None else float(decided.mean()),
+        ceiling_agreement=share(through_tokenizer, decided),
         seen=float(kept / total) if total else 0.0,
     )
+
+
+def decided_clips(
+    true: list[CubeSighting], rewarded: Bool[np.ndarray, " b"] | None
+) -> Bool[np.ndarray, " b"]:
+    """Clips whose outcome can be read off the true video; all of them without rewards."""
+    truth = np.array([clip.rose for clip in true])
+    return np.ones_like(truth) if rewarded is None else truth == rewarded
+
+
+def share(hits: Bool[np.ndarray, " b"], among: Bool[np.ndarray, " b"]) -> float:
+    """The share of hits among some clips; 0 where there are none."""
+    return float(hits[among].mean()) if among.any() else 0.0

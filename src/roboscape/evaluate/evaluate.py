@@ -19,7 +19,7 @@ from roboscape.core.runs import describe_machine, git
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import load_lpips
 from roboscape.evaluate.clips import ClipSet, SplitChoice, choose_clips
-from roboscape.evaluate.cube import CubeTest, cube_test
+from roboscape.evaluate.cube import CubeTest, cube_test, decided_clips
 from roboscape.evaluate.examples import Example, choose_examples, make_examples
 from roboscape.evaluate.measure import Measurement, Plan
 from roboscape.evaluate.metrics import all_metrics
@@ -178,8 +178,8 @@ def clip_records(measurement: Measurement) -> tuple[ClipRecord, ...]:
         return scores[0].mean(axis=-1).tolist()
 
     psnr, static, ceiling = psnr_of("model"), psnr_of("static"), psnr_of("ceiling")
-    first_seed = measurement.plan.seeds[0]
-    imagined = measurement.cube_imagined.get(first_seed, [])
+    imagined = measurement.cube_imagined.get(measurement.plan.seeds[0], [])
+    decided = decided_clips(measurement.cube_true, measurement.clips.rewarded()) if imagined else []
     records = []
     for clip in range(len(measurement.clips)):
         info = measurement.clips.info(clip)
@@ -192,7 +192,9 @@ def clip_records(measurement: Measurement) -> tuple[ClipRecord, ...]:
                 psnr_db=psnr[clip],
                 static_psnr_db=static[clip],
                 ceiling_psnr_db=ceiling[clip],
-                cube_rose=measurement.cube_true[clip].rose if imagined else None,
+                cube_rose=(
+                    measurement.cube_true[clip].rose if imagined and decided[clip] else None
+                ),
                 cube_rose_imagined=imagined[clip].rose if imagined else None,
             )
         )

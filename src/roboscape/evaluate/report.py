@@ -11,7 +11,7 @@ import numpy as np
 from roboscape.core.files import atomic_path
 from roboscape.core.video import write_video
 from roboscape.evaluate.charts import SUBJECT_NAMES, line_chart, range_bar
-from roboscape.evaluate.cube import CubeTest
+from roboscape.evaluate.cube import RISE_HEIGHT, CubeTest
 from roboscape.evaluate.examples import Example
 from roboscape.evaluate.results import ClipRecord, Results, Setting
 from roboscape.evaluate.tables import number, tables
@@ -36,6 +36,17 @@ CHARTS = (
     ("delta_psnr@genie_random", "raw"),
     ("token_accuracy_rgb", "codes"),
     ("token_accuracy_depth", "codes"),
+)
+RULE = (
+    "<ol><li>The cube is the largest red patch that fills a quarter of a percent of the image.</li>"
+    "<li>The table is the plane in the given frame's depth; a plane's inverse depth is linear in "
+    "pixels, so no camera parameters are needed.</li>"
+    "<li>The cube's height is the lower quartile over its pixels of 1 − depth / depth of the table "
+    "behind it, as a fraction of the camera's height above the table.</li>"
+    f"<li>It rose if that exceeds {RISE_HEIGHT:g} in any frame, about 5 cm: resting cubes read up "
+    "to 0.09, lifted ones mostly 0.16 and more. RGB and depth must agree for a lift to count.</li>"
+    "<li>Clips where this rule and the simulator's reward disagree on the true video (a lift that "
+    "begins in the last frame or out of sight) are left out.</li></ol>"
 )
 
 
@@ -216,7 +227,7 @@ def cube_section(cube: CubeTest | None, missing: str, setting: Setting) -> str:
     if cube.detector_agreement is not None:
         detector = (
             f"on the true videos it agrees with the simulator's reward in "
-            f"{cube.detector_agreement:.1%} of {setting.num_clips} clips"
+            f"{cube.detector_agreement:.1%} of {setting.num_clips} clips ({cube.undecided} left out)"
         )
     return (
         f'<div class="cube">{matrix}<div><p>Truth and imagination agree in '
@@ -224,13 +235,7 @@ def cube_section(cube: CubeTest | None, missing: str, setting: Setting) -> str:
         f"{detector}, and through the tokenizer alone it keeps {cube.ceiling_agreement:.1%} of its "
         f"verdicts. Of the frames that show the true cube, {cube.seen:.1%} also show the imagined "
         "one.</p>"
-        "<ol><li>The cube is the largest red patch of 8 pixels or more.</li>"
-        "<li>The table is the plane in the given frame's depth; a plane's inverse depth is linear "
-        "in pixels, so no camera parameters are needed.</li>"
-        "<li>The cube's height is the median over its pixels of 1 − depth / table depth behind it, "
-        "as a fraction of the camera's height above the table.</li>"
-        "<li>It rose if that exceeds 0.14 in any frame; a resting cube reads 0.07, lifted ones "
-        "0.19 and more. RGB and depth must agree for a lift to count.</li></ol></div></div>"
+        f"{RULE}</div></div>"
     )
 
 

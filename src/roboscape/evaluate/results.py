@@ -62,7 +62,7 @@ class ClipRecord:
     static_psnr_db: float
     ceiling_psnr_db: float
     cube_rose: bool | None = None
-    """In the true video, by the cube rule; None where the test was left out."""
+    """In the true video, by the cube rule; None where the clip was left out or not tested."""
     cube_rose_imagined: bool | None = None
 
 

@@ -33,8 +33,8 @@ def lift() -> WorldModelRun:
         model=WorldModelConfig(depth=4, width=128, heads=4),
         # Rollouts take one pass a frame by default, so most rows train exactly that.
         masking=MaskingConfig(fully_hidden=0.8),
-        optimizer=OptimizerConfig(muon_learning_rate=0.007, warmup_steps=100),
-        fit=FitConfig(steps=2400, evaluate_every=300, checkpoint_every=100, average_decay=0.995),
+        optimizer=OptimizerConfig(learning_rate=6e-3, muon_learning_rate=0.02, warmup_steps=50),
+        fit=FitConfig(steps=1700, evaluate_every=300, checkpoint_every=100, average_decay=0.995),
     )
 
 

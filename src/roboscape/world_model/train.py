@@ -160,7 +160,8 @@ def step_loss(
     terms = loss_terms(
         model, rows, first=clip.rgb[:, 0].long(), keypoints=keypoints, config=config.loss
     )
-    report = number % config.fit.log_every == 0
+    # The loop counts finished steps: it reports step 10 after the one that is numbered 9.
+    report = (number + 1) % config.fit.log_every == 0 or number + 1 == config.fit.steps
     return terms.total(config.loss), terms.figures() if report else {}
 
 
