@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import (
+    halve_weights,
+    load_weights,
+    read_config,
+    resolve,
+    save_weights,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +50,16 @@ def test_a_name_that_is_neither_folder_nor_repository(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match="neither a folder here nor a hub repository"):
         resolve("no/such-model-anywhere")
+
+
+def test_halved_weights_load_as_before_but_rounded(tmp_path):
+    layer = nn.Linear(30, 40)
+    save_weights(layer, Size(width=40), tmp_path)
+    before = (tmp_path / "model.safetensors").stat().st_size
+    halve_weights(tmp_path, keep=("bias",))
+    again = nn.Linear(30, 40)
+    load_weights(again, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.6 * before
+    assert torch.equal(layer.bias, again.bias)
+    assert again.weight.dtype == torch.float32
+    torch.testing.assert_close(layer.weight, again.weight, rtol=1e-3, atol=1e-4)

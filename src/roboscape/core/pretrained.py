@@ -89,3 +89,21 @@ def resolve(name: str | Path, *, subfolder: str = "") -> Path:
             f"({type(error).__name__}: {error}). An interrupted download resumes: run the same "
             f"command again, or `hf download {name}` and pass the folder that it prints"
         ) from error
+
+
+def halve_weights(folder: Path, *, keep: tuple[str, ...] = ()) -> None:
+    """Rewrite `model.safetensors` with 16-bit floats, half the size; loading makes them 32-bit.
+
+    Args:
+        folder: As written by `save_pretrained`.
+        keep: Beginnings of names of tensors that stay exact.
+    """
+    path = folder / WEIGHTS
+    halved = {
+        name: tensor.half()
+        if tensor.is_floating_point() and not name.startswith(keep or ("\0",))
+        else tensor
+        for name, tensor in load_file(path).items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(halved, temporary)

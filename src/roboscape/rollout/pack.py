@@ -4,7 +4,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from roboscape.rollout.bundle import Bundle
+from roboscape.core.pretrained import halve_weights
+from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.store import TokenStore
 from roboscape.tokens.weights import weights_sha256
@@ -25,6 +26,8 @@ class Pack:
     """Token store that the world model was trained on: it knows how control signals are made."""
     output: Path
     """Folder of the bundle."""
+    half: bool = True
+    """Keep weights as 16-bit floats, half the size; the encoder's, which make the codes, exact."""
 
 
 def run(config: Pack) -> Bundle:
@@ -47,5 +50,8 @@ def run(config: Pack) -> Bundle:
         controls=store.controls,
     )
     bundle.save_pretrained(config.output)
+    if config.half:
+        halve_weights(config.output / TOKENIZER, keep=("encoder.",))
+        halve_weights(config.output / WORLD_MODEL)
     log.info("wrote %s", config.output)
-    return bundle
+    return Bundle.from_pretrained(config.output)
