@@ -4,19 +4,19 @@ The rule, the same for true and imagined video:
 
 1. The cube is the largest connected patch of red: pixels whose red level exceeds both other
    channels by more than 40 and stays below 220 (which leaves out the gripper's pure red lamp). It
-   must fill a quarter of a percent of the image (41 pixels at 128 x 128, nearly half of a cube that
-   nothing hides); below that the cube counts as not seen.
+   must fill a quarter of a percent of the image (41 pixels at 128 x 128, nearly half of a cube
+   that nothing hides); below that the cube counts as not seen.
 2. The table is the plane that explains most of the given frame's depth. Seen by a pinhole camera, a
    plane's inverse depth is linear in the pixel coordinates, so no camera parameters are needed.
 3. A pixel with depth z, where the table behind it would have depth z_table, lies at the height
    1 - z / z_table above the table, as a fraction of the camera's own height above it. The cube's
    height is the lower quartile over its pixels: three quarters of them must lie higher, which the
    hand's depth bleeding into the cube's edge can't do.
-4. The cube rose if its height exceeds 0.145 in any frame, about 5 cm. Resting cubes read up to 0.09,
-   lifted ones mostly 0.16 and more.
-5. Where the rule and the simulator's own reward disagree on the *true* video, the clip is left out as
-   undecided. That is 2.8 % of 360 Lift recordings that the rule was not set on, all of them lifts that
-   begin in the last frame or happen out of sight.
+4. The cube rose if its height exceeds 0.145 in any frame, about 5 cm. Resting cubes read up to
+   0.09, lifted ones mostly 0.16 and more.
+5. Where the rule and the simulator's own reward disagree on the *true* video, the clip is left out
+   as undecided. That is 2.8 % of 360 Lift recordings that the rule was not set on, all of them
+   lifts that begin in the last frame or happen out of sight.
 
 The image row alone would not do: a cube that is carried towards the camera sinks in the picture
 while it rises in the world. Depth is needed; without it the test is left out.

@@ -123,23 +123,16 @@ class Measurement:
         self, batch: range, seed: int, *, truth: Videos, decoded: Videos, codes: VideoCodes
     ) -> Videos:
         """Imagine under the true and under other actions; returns the former's video."""
-        bundle, prompt = self.clips.bundle, codes.map(lambda c: c[:, :1])
-        true_actions = [self.clips.actions[clip] for clip in batch]
-        found = self._imagine(batch, seed, prompt, self.clips.controls(batch, actions=true_actions))
-        imagined = decode_videos(bundle.tokenizer, found)
+        tokenizer = self.clips.bundle.tokenizer
+        found, others = self._imagine(batch, seed, prompt=codes.map(lambda c: c[:, :1]))
+        imagined = decode_videos(tokenizer, found)
         if seed == self.plan.seeds[0]:
             self.imagined.append(found)
         self._score("raw", "model", truth, imagined, seed=seed)
         self._score("decoded", "model", decoded, imagined, seed=seed)
         self._score_tokens("model", codes, found, seed=seed)
-        for protocol in IMAGINED_ACTIONS:
-            if self._why_no_delta(protocol):
-                continue
-            controls = self.clips.controls(
-                batch, actions=self._other_actions(protocol, batch, seed)
-            )
-            codes_of_other = replace(self._imagine(batch, seed, prompt, controls), depth=None)
-            other = decode_videos(bundle.tokenizer, codes_of_other)
+        for protocol, other_codes in others.items():
+            other = decode_videos(tokenizer, replace(other_codes, depth=None))
             for reference, video in (("raw", truth), ("decoded", decoded)):
                 delta = delta_psnr_db(
                     video.rgb[:, 1:],
@@ -151,16 +144,29 @@ class Measurement:
         return imagined
 
     def _imagine(
-        self, batch: range, seed: int, prompt: VideoCodes, controls: Float[Tensor, "b t c"]
-    ) -> VideoCodes:
-        """One rollout of some clips; the randomness depends on the seed and the clips alone."""
-        return imagine_codes(
+        self, batch: range, seed: int, *, prompt: VideoCodes
+    ) -> tuple[VideoCodes, dict[str, VideoCodes]]:
+        """Rollouts of some clips under the true actions, and by protocol under other actions.
+
+        They run as one batch; the randomness depends on the seed and the clips alone.
+        """
+        protocols = [name for name in IMAGINED_ACTIONS if not self._why_no_delta(name)]
+        actions = [
+            [self.clips.actions[clip] for clip in batch],
+            *(self._other_actions(name, batch, seed) for name in protocols),
+        ]
+        codes = imagine_codes(
             self.clips.bundle,
-            prompt=prompt,
-            controls=controls,
+            prompt=prompt.map(lambda c: c.repeat(len(actions), 1, 1)),
+            controls=torch.cat([self.clips.controls(batch, actions=taken) for taken in actions]),
             sampling=self.plan.sampling,
             generator=generator_for(seed, batch.start),
         )
+        first, *others = (
+            codes.map(lambda c, start=start: c[start : start + len(batch)])
+            for start in range(0, len(actions) * len(batch), len(batch))
+        )
+        return first, dict(zip(protocols, others, strict=True))
 
     def _other_actions(
         self, protocol: str, batch: range, seed: int

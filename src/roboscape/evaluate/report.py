@@ -227,7 +227,8 @@ def cube_section(cube: CubeTest | None, missing: str, setting: Setting) -> str:
     if cube.detector_agreement is not None:
         detector = (
             f"on the true videos it agrees with the simulator's reward in "
-            f"{cube.detector_agreement:.1%} of {setting.num_clips} clips ({cube.undecided} left out)"
+            f"{cube.detector_agreement:.1%} of {setting.num_clips} clips ({cube.undecided} left "
+            "out)"
         )
     return (
         f'<div class="cube">{matrix}<div><p>Truth and imagination agree in '
