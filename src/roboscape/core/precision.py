@@ -50,7 +50,13 @@ def compute_dtype(
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    speeds = probe(kind, threads=torch.get_num_threads())
+    return announced_choice(kind, threads=torch.get_num_threads())
+
+
+@cache
+def announced_choice(kind: Kind, *, threads: int) -> torch.dtype:
+    """The probe's choice, said once."""
+    speeds = probe(kind, threads=threads)
     log.info(
         "%s: fp32 %.0f, bf16 %.0f GFLOP/s; computing in %s (override with --precision)",
         kind,
