@@ -198,6 +198,8 @@ class Measurement:
             no_depth = truth.depth_m is None or predicted.depth_m is None
             if reference not in metric.references or (metric.needs_depth and no_depth):
                 continue
+            if metric.counts_given_frame and subject == "static":
+                continue
             for name, scores in zip(metric.names, metric.measure(truth, predicted), strict=True):
                 self.book.add(ScoreKey(name.key, reference, subject), scores, seed=seed)
 

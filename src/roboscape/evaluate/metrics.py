@@ -54,6 +54,9 @@ class Metric:
     """(truth, predicted) to the scores of every name."""
     references: tuple[Reference, ...] = ("raw", "decoded")
     needs_depth: bool = False
+    counts_given_frame: bool = False
+    """Whether the given frame is scored too, as the tokenizer reconstructs it. A raw copy of it
+    would score itself, so the raw static floor is left out."""
     weigh: Callable[[Videos], Float[np.ndarray, " b"]] | None = None
     """How much each clip counts; equally where there is none."""
 
@@ -143,6 +146,7 @@ def _psnr_ivideogpt() -> Metric:
         names=(name,),
         measure=lambda truth, predicted: (psnr_ivideogpt_db(truth.rgb, predicted.rgb[None]),),
         references=("raw",),
+        counts_given_frame=True,
     )
 
 
