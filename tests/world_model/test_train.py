@@ -30,7 +30,7 @@ def weights(model):
 
 
 def test_trains_reports_validates_and_saves(config):
-    trained = run(config)
+    trained = train.train(config)
     saved = WorldModel.from_pretrained(config.output / "world_model")
     assert torch.equal(weights(saved), weights(trained))
     assert saved.config.grid == (4, 4)
@@ -47,7 +47,7 @@ def test_trains_reports_validates_and_saves(config):
 
 
 def test_four_steps_equal_two_and_two_bit_for_bit(config, monkeypatch):
-    whole = weights(run(config))
+    whole = weights(train.train(config))
     make_step = train.make_step
 
     def interrupted(*args, **kwargs):
@@ -63,9 +63,9 @@ def test_four_steps_equal_two_and_two_bit_for_bit(config, monkeypatch):
     again = replace(config, output=config.output.with_name("resumed"))
     monkeypatch.setattr(train, "make_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(again)
+        train.train(again)
     monkeypatch.setattr(train, "make_step", make_step)
-    assert torch.equal(weights(run(again)), whole)
+    assert torch.equal(weights(train.train(again)), whole)
 
 
 def test_dry_run_describes_and_trains_nothing(config, caplog):
@@ -81,7 +81,7 @@ def test_dry_run_describes_and_trains_nothing(config, caplog):
 def test_the_genie_baseline_trains(config):
     preset = genie()
     shape = replace(preset.model, max_frames=6, width=16, heads=2, depth=1)
-    trained = run(replace(config, model=shape, loss=preset.loss))
+    trained = train.train(replace(config, model=shape, loss=preset.loss))
     assert trained.config.modalities == 1
     lines = read_metrics(config.output / "metrics.jsonl")
     assert not any("loss_depth" in line or "loss_keypoint" in line for line in lines)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from roboscape.tokenizer.codes import code_to_vectors, split_factors
@@ -22,8 +23,12 @@ from roboscape.world_model.losses import (
 )
 from roboscape.world_model.model import WorldModel
 
-CHUNK = 4096
-"""Tokens whose logits exist at a time: 1024 numbers each are the largest tensor of a step."""
+CHUNK = 1024
+"""Tokens whose logits exist at a time: 1024 numbers each would be the largest tensor of a step.
+
+Every chunk is full: for each new size of a matrix product oneDNN compiles and keeps a kernel, and
+memory would grow from step to step.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +111,14 @@ def losses_where_hidden(
     def chunk_losses(x: Float[Tensor, "p d"], targets: Int[Tensor, "p f"]) -> Tensor:
         return token_losses(model.logits(x, modality=modality), targets)
 
-    chunks = zip(features[hidden].split(CHUNK), groups.split(CHUNK), strict=True)
-    losses = [checkpoint(chunk_losses, x, y, use_reentrant=False) for x, y in chunks]
-    return torch.cat([loss for loss in losses if isinstance(loss, Tensor)])
+    padded = zip(fill_chunks(features[hidden]), fill_chunks(groups), strict=True)
+    losses = [checkpoint(chunk_losses, x, y, use_reentrant=False) for x, y in padded]
+    return torch.cat([loss for loss in losses if isinstance(loss, Tensor)])[: len(groups)]
+
+
+def fill_chunks(rows: Shaped[Tensor, "p d"]) -> tuple[Shaped[Tensor, "chunk d"], ...]:
+    """Split into chunks of one size, the last filled up with zeros."""
+    return F.pad(rows, (0, 0, 0, -len(rows) % CHUNK)).split(CHUNK)
 
 
 def keypoint_term(
@@ -125,8 +135,10 @@ def keypoint_term(
     hidden = rows.hidden[RGB].gather(2, cells)
     chosen: Bool[Tensor, "b t k"] = valid & hidden
     clip, row, _ = chosen.nonzero(as_tuple=True)
-    predicted = expected_codes(model.logits(features[clip, row, cells[chosen]], modality=RGB))
+    chunks = fill_chunks(features[clip, row, cells[chosen]])
+    predicted = torch.cat([expected_codes(model.logits(x, modality=RGB)) for x in chunks])
     # Every keypoint's token in the first frame, repeated for the rows that it is compared with.
     starts = first.gather(1, keypoints.cells[:, 0])
     starts = rearrange(starts, "b k -> b 1 k").expand_as(cells)[chosen]
+    predicted = predicted[: len(starts)]
     return keypoint_loss(predicted, code_to_vectors(starts, code_bits=model.config.code_bits))
