@@ -1,0 +1,109 @@
+"""The loss of a step against the equations written out over full logits, token by token."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from roboscape.tokenizer.codes import code_to_vectors, split_factors
+from roboscape.world_model import objective
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.keypoints import Keypoints
+from roboscape.world_model.losses import LossConfig, expected_codes
+from roboscape.world_model.masking import next_frame_rows
+from roboscape.world_model.model import WorldModel
+
+CONFIG = WorldModelConfig(
+    control_size=3, depth=1, width=16, heads=2, code_bits=6, grid=(2, 3), max_frames=4
+)
+LOSS = LossConfig(gamma=5.0, keypoints=2)
+
+
+@pytest.fixture
+def case():
+    torch.manual_seed(0)
+    model = WorldModel(CONFIG)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    tokens = torch.randint(64, (2, 2, 4, 6)).int()
+    rows = next_frame_rows(tokens, torch.randn(2, 4, 3))
+    rows = replace(rows, hidden=torch.rand(rows.hidden.shape) < 0.6)
+    valid = torch.rand(2, 4, 2) < 0.8
+    valid &= valid[:, :1]
+    cells = torch.where(valid, torch.randint(6, (2, 4, 2)), 0)
+    return model, tokens, rows, Keypoints(cells=cells, valid=valid)
+
+
+def terms_of(case, config=LOSS):
+    model, tokens, rows, keypoints = case
+    first = tokens[0, :, 0].long()
+    return objective.loss_terms(model, rows, first=first, keypoints=keypoints, config=config)
+
+
+def minus_log_probability(logits, code):
+    low, high = split_factors(code, code_bits=6)
+    probabilities = logits.softmax(dim=-1)
+    return -(probabilities[0, low] * probabilities[1, high]).log()
+
+
+def test_terms_are_the_equations(case):
+    model, tokens, rows, keypoints = case
+    logits = model(rows)
+    plain, weighted, distances = {0: [], 1: []}, [], []
+    for modality, clip, row, token in rows.hidden.nonzero().tolist():
+        loss = minus_log_probability(
+            logits[modality][clip, row, token], tokens[modality, clip, row + 1, token]
+        )
+        plain[modality].append(loss)
+        if modality == 0:
+            on_track = keypoints.valid[clip, row + 1] & (keypoints.cells[clip, row + 1] == token)
+            weighted.append(loss * (5 if on_track.any() else 1))
+    for clip, row, k in keypoints.valid[:, 1:].nonzero().tolist():
+        cell = keypoints.cells[clip, row + 1, k]
+        if rows.hidden[0, clip, row, cell]:
+            first = tokens[0, clip, 0, keypoints.cells[clip, 0, k]]
+            gap = expected_codes(logits[0][clip, row, cell]) - code_to_vectors(first, code_bits=6)
+            distances.append(gap.square().sum())
+    terms = terms_of(case)
+    torch.testing.assert_close(terms.rgb, torch.stack(plain[0]).mean())
+    torch.testing.assert_close(terms.depth, torch.stack(plain[1]).mean())
+    torch.testing.assert_close(terms.attention, torch.stack(weighted).mean())
+    torch.testing.assert_close(terms.keypoint, torch.stack(distances).mean())
+
+
+def test_chunks_change_nothing(case, monkeypatch):
+    model, *_ = case
+
+    def loss_and_gradient():
+        model.zero_grad()
+        loss = terms_of(case).total(LOSS)
+        loss.backward()
+        return loss, model.branches[0].head.weight.grad.clone()
+
+    whole = loss_and_gradient()
+    monkeypatch.setattr(objective, "CHUNK", 7)
+    for before, after in zip(whole, loss_and_gradient(), strict=True):
+        torch.testing.assert_close(before, after)
+
+
+def test_a_batch_without_keypoints_still_trains(case):
+    model, tokens, rows, keypoints = case
+    nothing = replace(keypoints, valid=torch.zeros_like(keypoints.valid))
+    terms = terms_of((model, tokens, rows, nothing))
+    assert terms.keypoint == 0
+    torch.testing.assert_close(terms.attention, terms.rgb)
+    terms.total(LOSS).backward()
+
+
+def test_switched_off_terms_are_not_there(case):
+    terms = terms_of(case, LossConfig(depth=0.0, keypoint=0.0, attention=0.0))
+    assert terms.depth is terms.keypoint is terms.attention is None
+    assert terms.figures().keys() == {"loss_rgb"}
+
+
+def test_depth_learns_from_rgb_through_the_injection_alone(case):
+    model, *_ = case
+    terms_of(case, LossConfig(depth=0.0)).total(LOSS).backward()
+    assert model.branches[1].blocks[0].expand.weight.grad.abs().sum() > 0
+    assert model.branches[1].head.weight.grad is None
