@@ -5,9 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from roboscape.cli import main
 from roboscape.evaluate.results import Results
@@ -94,6 +97,24 @@ def test_training_goes_on_after_it_ended_without_change(folder):
     lines = [json.loads(line)["step"] for line in before.splitlines()]
     assert max(lines) == 20
     assert metrics.read_text() == before
+
+
+def test_killed_training_resumes_to_the_same_weights(folder):
+    """kill -9 in the middle, the same command again: bit for bit the uninterrupted run."""
+    run = folder / "killed_run"
+    command = f"train world-model debug --tokens {folder}/tokens --output {run}".split()
+    process = subprocess.Popen([sys.executable, "-m", "roboscape.cli", *command])
+    while not (run / "checkpoints" / "step_00000010").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    main(command)
+    whole, resumed = (
+        load_file(folder / name / "world_model" / "model.safetensors")
+        for name in ("world_model_run", "killed_run")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, caplog):

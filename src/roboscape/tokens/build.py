@@ -21,8 +21,17 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.encode import NONE, RECORDED, Source, encoded_episodes
+from roboscape.tokens.selection import kept_starts
 from roboscape.tokens.statistics import measure_controls
-from roboscape.tokens.store import COLUMNS, EPISODES, STORE, StoreConfig, TokenStore, shard_folder
+from roboscape.tokens.store import (
+    CLIPS,
+    COLUMNS,
+    EPISODES,
+    STORE,
+    StoreConfig,
+    TokenStore,
+    shard_folder,
+)
 from roboscape.tokens.weights import weights_sha256
 
 log = logging.getLogger(__name__)
@@ -214,6 +223,9 @@ def finish(
             first_row += row["length"]
     with atomic_path(config.output / EPISODES) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
+    sources = [source for shard in shards for source in shard]
+    with atomic_path(config.output / CLIPS) as temporary:
+        np.save(temporary, kept_starts(sources, datasets, stride=config.stride))
     store = StoreConfig(
         tokenizer=tokenizer.config,
         tokenizer_sha256=str(settings["tokenizer_sha256"]),

@@ -16,7 +16,7 @@ from roboscape.core.config import config_from_dict
 from roboscape.core.files import read_json
 from roboscape.tokenizer.model import TokenizerConfig
 
-STORE, EPISODES = "store.json", "episodes.parquet"
+STORE, EPISODES, CLIPS = "store.json", "episodes.parquet", "clips.npy"
 COLUMNS = ("rgb", "depth", "actions", "state", "tracks", "visible")
 """One array a shard each: `<column>.npy`, frames along its first axis."""
 
@@ -147,19 +147,27 @@ class TokenStore:
             )
 
     def _clips(self, split: Split, *, length: int = 16, stride: int = 4) -> ClipTable:
-        """Every clip of a split: any start row that leaves room for `length` frames."""
+        """Every clip of a split: any start row that leaves room for `length` frames.
+
+        Training takes only what the clip index kept; measuring takes everything.
+        """
         rows_needed = (length - 1) * stride + 1
         of_split = np.array([split_of(int(seed)) == split for seed in self.episodes.seed], bool)
-        room = np.where(of_split, np.maximum(self.episodes.length - rows_needed + 1, 0), 0)
-        if not room.any():
+        room = np.maximum(self.episodes.length - rows_needed + 1, 0)
+        everything = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
+        ranges = np.load(self.root / CLIPS) if split == "train" else everything
+        episode, first, end = ranges[of_split[ranges[:, 0]]].T
+        count = np.maximum(np.minimum(end, room[episode]) - first, 0)
+        if not count.any():
             raise ValueError(
                 f"{self.root} has no {split} clip of {length} frames at stride {stride} "
                 f"({of_split.sum()} {split} episodes, longest {self.episodes.length.max()} rows, "
-                f"{rows_needed} needed); tokenize more datasets into it, or use shorter clips"
+                f"{rows_needed} needed); tokenize more datasets into it, use shorter clips, or "
+                "keep more in the clip index"
             )
-        ends = np.cumsum(room)
-        start = np.arange(ends[-1]) - np.repeat(ends - room, room)
-        return ClipTable(episode=np.repeat(np.arange(len(room)), room), start=start)
+        ends = np.cumsum(count)
+        start = np.arange(ends[-1]) - np.repeat(ends - count - first, count)
+        return ClipTable(episode=np.repeat(episode, count), start=start)
 
     def batch(
         self,
