@@ -122,3 +122,16 @@ def test_a_batch_of_two_is_two_batches_of_one(make_model, make_clip):
         alone = model(next_frame_rows(tokens[:, [index]], controls[[index]]))
         for one, both in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], both[index])
+
+
+def test_a_row_knows_how_long_ago_things_were_and_not_the_date(make_model, make_clip):
+    """With one block a row sees its window alone: the same wherever the window lies."""
+    model = make_model(depth=1)
+    tokens, controls = make_clip(model, frames=12)
+    long = model(next_frame_rows(tokens, controls))
+    # The last row's window of four begins with the row that predicts frame 8 from frame 7.
+    short = model(next_frame_rows(tokens[:, :, 7:], controls[:, 7:]))
+    for one, other in zip(long, short, strict=True):
+        torch.testing.assert_close(one[:, -1], other[:, -1])
+    swapped = tokens[:, :, [7, 9, 8, 10, 11]]
+    assert differs(short, model(next_frame_rows(swapped, controls[:, 7:]))) == [True, True]
