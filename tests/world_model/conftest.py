@@ -7,7 +7,7 @@ from roboscape.clips.controls import ControlStatistics, control_size
 from roboscape.core.config import save_config
 from roboscape.dataset.records import ActionConvention
 from roboscape.tokenizer.model import TokenizerConfig
-from roboscape.tokens.store import EPISODES, STORE, StoreConfig, TokenStore, shard_folder
+from roboscape.tokens.store import CLIPS, EPISODES, STORE, StoreConfig, TokenStore, shard_folder
 
 CONVENTION = ActionConvention(
     mode="delta",
@@ -48,6 +48,8 @@ def token_store(tmp_path_factory):
         "seed": seeds,
     }
     pq.write_table(pa.table(episodes), root / EPISODES)
+    everywhere = [(episode, 0, ROWS) for episode in range(len(seeds))]
+    np.save(root / CLIPS, np.array(everywhere))
     size = control_size(CONVENTION, stride=STRIDE, state_size=STATE)
     config = StoreConfig(
         tokenizer=TokenizerConfig(image_size=16 * SIDE),
