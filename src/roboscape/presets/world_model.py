@@ -34,7 +34,7 @@ def lift() -> WorldModelRun:
         # Rollouts take one pass a frame by default, so most rows train exactly that.
         masking=MaskingConfig(fully_hidden=0.8),
         optimizer=OptimizerConfig(learning_rate=6e-3, muon_learning_rate=0.02, warmup_steps=50),
-        fit=FitConfig(steps=1700, evaluate_every=300, checkpoint_every=100, average_decay=0.995),
+        fit=FitConfig(steps=1400, evaluate_every=300, checkpoint_every=100, average_decay=0.995),
     )
 
 
