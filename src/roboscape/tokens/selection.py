@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from roboscape.dataset.reader import LeRobotDataset
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Located(Protocol):
     """An episode of a store."""
 
