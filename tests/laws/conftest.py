@@ -15,12 +15,15 @@ TINY = {
 }
 
 
-@pytest.fixture
-def make_model():
+PATCHED = {"grid": (2, 4), "patch": 2}
+
+
+@pytest.fixture(params=[{}, PATCHED], ids=["one token a position", "2 x 2 tokens a position"])
+def make_model(request):
     """A tiny model whose every weight matters: nothing is left at zero."""
 
     def make(**changes):
-        model = WorldModel(WorldModelConfig(**(TINY | changes)))
+        model = WorldModel(WorldModelConfig(**(TINY | request.param | changes)))
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for name, parameter in model.named_parameters():

@@ -14,24 +14,24 @@ from roboscape.world_model.masking import next_frame_rows
 from roboscape.world_model.model import WorldModel
 
 CONFIG = WorldModelConfig(
-    control_size=3, depth=1, width=16, heads=2, code_bits=6, grid=(2, 3), max_frames=4
+    control_size=3, depth=1, width=16, heads=2, code_bits=6, grid=(2, 4), max_frames=4
 )
 LOSS = LossConfig(gamma=5.0, keypoints=2)
 
 
-@pytest.fixture
-def case():
+@pytest.fixture(params=[1, 2], ids=["one token a position", "2 x 2 tokens a position"])
+def case(request):
     torch.manual_seed(0)
-    model = WorldModel(CONFIG)
+    model = WorldModel(replace(CONFIG, patch=request.param))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.5)
-    tokens = torch.randint(64, (2, 2, 4, 6)).int()
+    tokens = torch.randint(64, (2, 2, 4, 8)).int()
     rows = next_frame_rows(tokens, torch.randn(2, 4, 3))
     rows = replace(rows, hidden=torch.rand(rows.hidden.shape) < 0.6)
     valid = torch.rand(2, 4, 2) < 0.8
     valid &= valid[:, :1]
-    cells = torch.where(valid, torch.randint(6, (2, 4, 2)), 0)
+    cells = torch.where(valid, torch.randint(8, (2, 4, 2)), 0)
     return model, tokens, rows, Keypoints(cells=cells, valid=valid)
 
 

@@ -154,7 +154,7 @@ class Imagination:
         )
         return [
             choose(
-                self.model.logits(rearrange(x, "b 1 n d -> b n d"), modality=modality),
+                rearrange(self.model.frame_logits(x, modality=modality), "b 1 n f s -> b n f s"),
                 code_bits=self.model.config.code_bits,
                 temperature=self.temperature,
                 generator=self.generator,

@@ -11,65 +11,10 @@ from vector_quantize_pytorch import LFQ
 
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.tokenizer.codes import code_to_vectors, factor_bits, vectors_to_code
+from roboscape.tokenizer.config import TokenizerConfig
 from roboscape.tokenizer.decoder import Decoder
 from roboscape.tokenizer.depth_image import depth_to_image, image_to_depth
 from roboscape.tokenizer.encoder import Encoder
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerConfig:
-    """Sizes of a tokenizer, and how depth enters it."""
-
-    image_size: int = 128
-    """Side of the square images, in pixels."""
-    code_bits: int = 18
-    """Bits of a code; the vocabulary has 2 ** code_bits entries."""
-    code_groups: int = 2
-    """Groups of bits that are normalised, and whose entropy is counted, on their own."""
-    downsampling: int = 16
-    """Side of the square that one token stands for, in pixels."""
-    encoder_width: int = 64
-    """Channels at a quarter of the image's size; doubled below."""
-    encoder_blocks: int = 1
-    """Residual blocks at each size."""
-    decoder_width: int = 256
-    """Width of the attention blocks."""
-    decoder_blocks: int = 6
-    """Attention blocks over all tokens of a frame."""
-    decoder_heads: int = 4
-    """Attention heads."""
-    convolution_width: int = 64
-    """Channels of the decoder at a quarter of the image's size."""
-    convolution_blocks: int = 1
-    """Residual blocks there."""
-    depth_min_m: float = 0.1
-    """Nearest depth that can be told apart."""
-    depth_max_m: float = 10.0
-    """Farthest depth that can be told apart."""
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that do not fit together."""
-        factor_bits(code_bits=self.code_bits, factors=self.code_groups)
-        if self.image_size % self.downsampling or self.downsampling not in (4, 8, 16, 32):
-            raise ValueError(
-                f"downsampling must be 4, 8, 16 or 32 and divide image_size; got "
-                f"{self.downsampling} and {self.image_size}"
-            )
-        if not 0 < self.depth_min_m < self.depth_max_m:
-            raise ValueError(
-                f"expected 0 < depth_min_m < depth_max_m, got {self.depth_min_m} and "
-                f"{self.depth_max_m}"
-            )
-
-    @property
-    def tokens_per_side(self) -> int:
-        """Rows, and columns, of the token grid."""
-        return self.image_size // self.downsampling
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """Tokens of one frame."""
-        return self.tokens_per_side**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +54,7 @@ class Tokenizer(nn.Module):
         )
         # The library puts codes on the unit sphere; the decoder sees plus and minus one.
         self.code_scale = group_bits**0.5
-        self.decoder = Decoder(
-            width=config.decoder_width,
-            blocks=config.decoder_blocks,
-            heads=config.decoder_heads,
-            convolution_width=config.convolution_width,
-            convolution_blocks=config.convolution_blocks,
-            code_bits=config.code_bits,
-            tokens_per_side=config.tokens_per_side,
-            downsampling=config.downsampling,
-        )
+        self.decoder = Decoder(config)
         # Convolutions run fastest with channels last.
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 

@@ -30,6 +30,8 @@ class WorldModelConfig:
     """Groups of bits that the vocabulary is factorised into."""
     grid: tuple[int, int] = (8, 8)
     """Rows and columns of tokens in a frame; H' and W' in the paper."""
+    patch: int = 1
+    """Side, in tokens, of the square that the transformer treats as one position."""
     max_frames: int = 16
     """Frames in a training clip; T in the paper. A longer rollout slides a window that long."""
     branches: Literal["both", "rgb"] = "both"
@@ -52,6 +54,10 @@ class WorldModelConfig:
                 f"width must be an even multiple of heads; got width {self.width} and "
                 f"{self.heads} heads. Choose e.g. width {64 * self.heads}"
             )
+        if self.patch < 1 or self.grid[0] % self.patch or self.grid[1] % self.patch:
+            raise ValueError(
+                f"patch must divide both sides of the token grid {self.grid}, got {self.patch}"
+            )
         if self.max_frames < 2:
             raise ValueError(f"max_frames must be 2 or more to predict one, got {self.max_frames}")
 
@@ -69,6 +75,16 @@ class WorldModelConfig:
     def tokens_per_frame(self) -> int:
         """N = H' W'."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def slots(self) -> int:
+        """Tokens of one position."""
+        return self.patch**2
+
+    @property
+    def positions_per_frame(self) -> int:
+        """Positions that attention runs over."""
+        return self.tokens_per_frame // self.slots
 
     @property
     def factor_size(self) -> int:

@@ -35,15 +35,11 @@ class LossConfig:
 
 
 def token_losses(
-    logits: Float[Tensor, "p f s"], groups: Int[Tensor, "p f"]
-) -> Float[Tensor, "p f"]:
+    logits: Float[Tensor, "*p f s"], groups: Int[Tensor, "*p f"]
+) -> Float[Tensor, "*p f"]:
     """Cross-entropy of every factor of every token, in nats; their sum is `-s log p` of Eq. 4."""
-    flat = F.cross_entropy(
-        rearrange(logits.float(), "p f s -> (p f) s"),
-        rearrange(groups, "p f -> (p f)"),
-        reduction="none",
-    )
-    return rearrange(flat, "(p f) -> p f", f=groups.shape[1])
+    flat = F.cross_entropy(logits.float().flatten(end_dim=-2), groups.flatten(), reduction="none")
+    return flat.reshape(groups.shape)
 
 
 def cross_entropy_loss(losses: Float[Tensor, "p f"]) -> Float[Tensor, ""]:

@@ -82,7 +82,7 @@ def self_predicted_rows(model: WorldModel, rows: Rows) -> Rows:
     predictions = torch.stack(
         [
             join_factors(
-                model.logits(features, modality=modality).argmax(dim=-1),
+                model.frame_logits(features, modality=modality).argmax(dim=-1),
                 code_bits=model.config.code_bits,
             )
             for modality, features in enumerate(model.features(hidden))

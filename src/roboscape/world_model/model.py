@@ -14,6 +14,7 @@ from roboscape.world_model.attention import SpatialAttention, TemporalAttention
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.embedding import RowEmbedding, Rows
+from roboscape.world_model.patches import unfold
 from roboscape.world_model.time import Time, causal_bias, rotation_at, visibility_bias
 
 
@@ -33,8 +34,8 @@ class Block(nn.Module):
             nn.init.zeros_(last.weight)
 
     def forward(
-        self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerCache | None = None
-    ) -> Float[Tensor, "b t n d"]:
+        self, x: Float[Tensor, "b t p d"], *, time: Time, cache: LayerCache | None = None
+    ) -> Float[Tensor, "b t p d"]:
         """Refine the residual stream."""
         x = x + self.space(self.norm_space(x))
         x = x + self.time(self.norm_time(x), time=time, cache=cache)
@@ -49,7 +50,7 @@ class Branch(nn.Module):
         self.embedding = RowEmbedding(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.factors * config.factor_size)
+        self.head = nn.Linear(config.width, config.slots * config.factors * config.factor_size)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -76,11 +77,11 @@ class WorldModel(nn.Module):
     def forward(self, rows: Rows) -> tuple[Float[Tensor, "b t n f s"], ...]:
         """Logits of every token's factors, one tensor a modality."""
         features = self.features(rows)
-        return tuple(self.logits(x, modality=m) for m, x in enumerate(features))
+        return tuple(self.frame_logits(x, modality=m) for m, x in enumerate(features))
 
     def features(
         self, rows: Rows, *, cache: Cache | None = None, turn: Turn = "next"
-    ) -> tuple[Float[Tensor, "b t n d"], ...]:
+    ) -> tuple[Float[Tensor, "b t p d"], ...]:
         """What the heads read: the last block's output, normalised, one tensor a modality.
 
         With a cache that holds rows, `rows` is a single one: the next, or the newest once more.
@@ -98,7 +99,7 @@ class WorldModel(nn.Module):
             cache.finish(rows=count)
         return tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
 
-    def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t n d"]]:
+    def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t p d"]]:
         """Every branch's input rows (Eq. 2)."""
         return [
             self.branch(modality).embedding(
@@ -127,11 +128,11 @@ class WorldModel(nn.Module):
     def run_layer(
         self,
         layer: int,
-        streams: list[Float[Tensor, "b t n d"]],
+        streams: list[Float[Tensor, "b t p d"]],
         *,
         time: Time,
         cache: Cache | None,
-    ) -> list[Float[Tensor, "b t n d"]]:
+    ) -> list[Float[Tensor, "b t p d"]]:
         """One block of each branch, then `h_rgb += W_l(h_depth)` (Eq. 3)."""
         streams = [
             self.branch(m).blocks[layer](
@@ -143,10 +144,22 @@ class WorldModel(nn.Module):
             streams[RGB] = streams[RGB] + self.injections[layer](streams[DEPTH])
         return streams
 
-    def logits(self, features: Float[Tensor, "*p d"], *, modality: int) -> Float[Tensor, "*p f s"]:
-        """Logits of a modality's factors, at any selection of positions."""
+    def logits(
+        self, features: Float[Tensor, "*p d"], *, modality: int
+    ) -> Float[Tensor, "*p slots f s"]:
+        """Logits of a modality's tokens, at any selection of positions."""
         flat = self.branch(modality).head(features)
-        return rearrange(flat, "... (f s) -> ... f s", f=self.config.factors)
+        shape = {"slots": self.config.slots, "f": self.config.factors}
+        return rearrange(flat, "... (slots f s) -> ... slots f s", **shape)
+
+    def frame_logits(
+        self, features: Float[Tensor, "b t p d"], *, modality: int
+    ) -> Float[Tensor, "b t n f s"]:
+        """Logits of all tokens of whole frames."""
+        b = len(features)
+        frames = rearrange(features, "b t p d -> (b t) p d")
+        logits = unfold(self.logits(frames, modality=modality), self.config)
+        return rearrange(logits, "(b t) n f s -> b t n f s", b=b)
 
     def check_horizon(self, rows: int) -> None:
         """Refuse to go beyond a learned table of times."""

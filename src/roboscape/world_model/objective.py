@@ -6,7 +6,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from roboscape.tokenizer.codes import code_to_vectors, split_factors
@@ -22,6 +21,7 @@ from roboscape.world_model.losses import (
     token_losses,
 )
 from roboscape.world_model.model import WorldModel
+from roboscape.world_model.patches import fold, position_of
 
 CHUNK = 1024
 """Tokens whose logits exist at a time: 1024 numbers each would be the largest tensor of a step.
@@ -90,40 +90,50 @@ def loss_terms(
     if config.attention:
         tokens = model.config.tokens_per_frame
         weights = attention_map(keypoints, tokens=tokens, gamma=config.gamma)[:, -count:]
-        attention = attention_loss(rgb, weights[rows.hidden[RGB]])
+        hidden = fold(rows.hidden[RGB], model.config)
+        attention = attention_loss(rgb, fold(weights, model.config)[hidden])
     if config.keypoint:
         keypoint = keypoint_term(model, features[RGB], rows, first=first, keypoints=keypoints)
     return Terms(rgb=cross_entropy_loss(rgb), depth=depth, keypoint=keypoint, attention=attention)
 
 
 def losses_where_hidden(
-    model: WorldModel, features: Float[Tensor, "b t n d"], rows: Rows, *, modality: int
-) -> Float[Tensor, "p f"]:
-    """Cross-entropies of all hidden tokens of a modality, chunk by chunk.
+    model: WorldModel, features: Float[Tensor, "b t p d"], rows: Rows, *, modality: int
+) -> Float[Tensor, "hidden f"]:
+    """Cross-entropies of all hidden tokens of a modality, chunk by chunk, in the order of `fold`.
 
     The backward pass computes a chunk's logits again instead of keeping them all.
     """
-    config, hidden = model.config, rows.hidden[modality]
-    groups = split_factors(
-        rows.current[modality][hidden], code_bits=config.code_bits, factors=config.factors
-    )
+    config = model.config
+    hidden = fold(rows.hidden[modality], config)
+    # Positions of which nothing is hidden have no loss.
+    read = hidden.any(dim=-1)
+    codes = fold(rows.current[modality], config)[read]
+    groups = split_factors(codes, code_bits=config.code_bits, factors=config.factors)
 
-    def chunk_losses(x: Float[Tensor, "p d"], targets: Int[Tensor, "p f"]) -> Tensor:
+    def chunk_losses(x: Float[Tensor, "q d"], targets: Int[Tensor, "q slots f"]) -> Tensor:
         return token_losses(model.logits(x, modality=modality), targets)
 
-    padded = zip(fill_chunks(features[hidden]), fill_chunks(groups), strict=True)
+    size = CHUNK // config.slots
+    padded = zip(
+        fill_chunks(features[read], size=size), fill_chunks(groups, size=size), strict=True
+    )
     losses = [checkpoint(chunk_losses, x, y, use_reentrant=False) for x, y in padded]
-    return torch.cat([loss for loss in losses if isinstance(loss, Tensor)])[: len(groups)]
+    joined = torch.cat([loss for loss in losses if isinstance(loss, Tensor)])[: len(groups)]
+    return joined[hidden[read]]
 
 
-def fill_chunks(rows: Shaped[Tensor, "p d"]) -> tuple[Shaped[Tensor, "chunk d"], ...]:
+def fill_chunks(
+    rows: Shaped[Tensor, "rows ..."], *, size: int = CHUNK
+) -> tuple[Shaped[Tensor, "chunk ..."], ...]:
     """Split into chunks of one size, the last filled up with zeros."""
-    return F.pad(rows, (0, 0, 0, -len(rows) % CHUNK)).split(CHUNK)
+    filler = rows.new_zeros(-len(rows) % size, *rows.shape[1:])
+    return torch.cat([rows, filler]).split(size)
 
 
 def keypoint_term(
     model: WorldModel,
-    features: Float[Tensor, "b t n d"],
+    features: Float[Tensor, "b t p d"],
     rows: Rows,
     *,
     first: Int[Tensor, "b n"],
@@ -135,8 +145,11 @@ def keypoint_term(
     hidden = rows.hidden[RGB].gather(2, cells)
     chosen: Bool[Tensor, "b t k"] = valid & hidden
     clip, row, _ = chosen.nonzero(as_tuple=True)
-    chunks = fill_chunks(features[clip, row, cells[chosen]])
-    predicted = torch.cat([expected_codes(model.logits(x, modality=RGB)) for x in chunks])
+    position, slot = position_of(cells[chosen], model.config)
+    chunks = zip(fill_chunks(features[clip, row, position]), fill_chunks(slot), strict=True)
+    predicted = torch.cat(
+        [expected_codes(model.logits(x, modality=RGB)[range(len(x)), s]) for x, s in chunks]
+    )
     # Every keypoint's token in the first frame, repeated for the rows that it is compared with.
     starts = first.gather(1, keypoints.cells[:, 0])
     starts = rearrange(starts, "b k -> b 1 k").expand_as(cells)[chosen]

@@ -28,7 +28,7 @@ def validate(
         groups = split_factors(
             codes, code_bits=model.config.code_bits, factors=model.config.factors
         )
-        logits = model.logits(features[hidden], modality=modality)
+        logits = model.frame_logits(features, modality=modality)[hidden]
         losses = token_losses(logits, groups).mean(dim=0)
         figures[f"{name}_loss"] = losses.sum().item()
         figures |= {f"{name}_loss_factor{f}": loss.item() for f, loss in enumerate(losses)}
@@ -65,10 +65,10 @@ def memory_bytes(model: WorldModel, *, batch_size: int) -> int:
     """Estimate for training in bf16: weights, gradients, average, optimiser and activations."""
     config = model.config
     states = 5 * 4 * model.parameter_counts()["total"]
-    tokens = batch_size * config.window * config.tokens_per_frame * config.modalities
-    # Bytes that a block keeps for the backward pass, per token: residuals and norms in fp32, twice
-    # q, k, v, the mixed values and the hidden layer before and after the GELU in bf16, and the
-    # attention weights.
+    positions = batch_size * config.window * config.positions_per_frame * config.modalities
+    # Bytes that a block keeps for the backward pass, per position: residuals and norms in fp32,
+    # twice q, k, v, the mixed values and the hidden layer before and after the GELU in bf16, and
+    # the attention weights.
     stream = config.width * (6 * 4 + 2 * (2 * 5 + 2 * config.mlp_ratio + 3))
-    weights = 2 * 2 * config.heads * (config.tokens_per_frame + config.window)
-    return states + tokens * config.depth * (stream + weights)
+    weights = 2 * 2 * config.heads * (config.positions_per_frame + config.window)
+    return states + positions * config.depth * (stream + weights)
