@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/check_machine.sh
 	@PYTHON=$(PYTHON) bash scripts/check_machine.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,annotate,dev]"
 	touch $(STAMP)
 
 demo: $(STAMP)  ## Collect fresh episodes, fine-tune the released model, imagine, evaluate (6 minutes)
