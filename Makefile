@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo quickstart test check format lerobot test-lerobot golden clean
+.PHONY: help demo quickstart test check format lerobot test-lerobot  clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -43,9 +43,6 @@ lerobot:  ## Install lerobot 0.6.1 in an environment of its own (6 GB, Python 3.
 test-lerobot: $(STAMP)  ## Prove that lerobot opens our datasets and we open its
 	test -x .venv-lerobot/bin/python || { echo "run \`make lerobot\` first"; exit 1; }
 	.venv-lerobot/bin/python -m pytest -m lerobot tests/interop
-
-golden: $(STAMP)  ## Rewrite the golden values; explain the difference in the commit
-	$(BIN)/python -m pytest tests/golden --rewrite-golden
 
 clean:  ## Remove the environment and build leftovers, keep data and runs
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
