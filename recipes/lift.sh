@@ -14,7 +14,7 @@ $roboscape collect lift --output data/lift_validation --episodes "$held_out" --s
 $roboscape collect lift --output data/lift_test --episodes "$held_out" --seed 900000
 for split in train validation test; do $roboscape inspect "data/lift_$split"; done
 
-# 2. Tokenizer: 128 px -> 8 x 8 tokens of 18 bits, RGB and depth.
+# 2. Tokenizer: 128 px -> 16 x 16 tokens of 18 bits, RGB and depth.
 $roboscape train tokenizer lift
 
 # 3. Tokens of every frame, and the world model on them.

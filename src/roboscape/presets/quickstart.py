@@ -36,9 +36,9 @@ class Quickstart:
     """Training episodes."""
     held_out: int = 24
     """Test episodes, and as many for validation."""
-    tokenizer_steps: int = 1000
+    tokenizer_steps: int = 1800
     """Training steps of the tokenizer."""
-    world_model_steps: int = 600
+    world_model_steps: int = 1200
     """Training steps of the world model."""
     workers: int = 2
     """Simulating processes."""
@@ -52,7 +52,7 @@ def run(config: Quickstart) -> Path:
     folders = collect(config.output, amount=amount(config), workers=config.workers)
     stages.begin("Track points, cut clips: about 1 minute")
     annotate_and_cut(folders)
-    stages.begin("Train a tokenizer: about 8 minutes")
+    stages.begin("Train a tokenizer: about 6 minutes")
     tokenizer = train_tokenizer(tokenizer_run(config, folders=folders))
     stages.begin("Tokenize: about 1 minute")
     store = write_tokens(
