@@ -1,11 +1,32 @@
-"""Depth from video."""
+"""Depth from video: who can estimate it."""
 
-from collections.abc import Callable
-
-from roboscape.annotate.backends import DepthAnnotator
+from roboscape.annotate.backends import Backend, DepthAnnotator
 from roboscape.dataset.reader import LeRobotDataset
 
-DEPTH_ANNOTATORS: dict[str, Callable[[], DepthAnnotator]] = {}
+DEPTH_ANNOTATORS: dict[str, Backend[DepthAnnotator]] = {
+    "depth_anything_v2": Backend(
+        module="roboscape.annotate.depth_anything",
+        kind="DepthAnything",
+        summary="Depth Anything V2, relative, aligned over time; metres from a known distance.",
+        gpu=True,
+        pretrained=True,
+    ),
+    "depth_anything_v2_metric": Backend(
+        module="roboscape.annotate.depth_anything",
+        kind="DepthAnything",
+        summary="Depth Anything V2 fine-tuned to metres indoors, aligned over time.",
+        gpu=True,
+        pretrained=True,
+        settings={"checkpoint": "metric_indoor_small"},
+    ),
+    "video_depth_anything": Backend(
+        module="roboscape.annotate.depth_video",
+        kind="VideoDepthAnything",
+        summary="Video Depth Anything in metres, the paper's (needs its authors' package).",
+        gpu=True,
+        pretrained=True,
+    ),
+}
 """Everything that can estimate depth, by name; recordings that bring their own need none."""
 
 

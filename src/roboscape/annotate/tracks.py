@@ -1,6 +1,5 @@
 """Point tracks from video."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float32, UInt8
 
-from roboscape.annotate.backends import TrackAnnotator
+from roboscape.annotate.backends import Backend, TrackAnnotator
 from roboscape.dataset.records import Tracks
 
 Points = Float32[np.ndarray, "k 2"]
@@ -107,5 +106,25 @@ def is_inside(points_px: Points, shape: tuple[int, ...]) -> Bool[np.ndarray, " k
     return (x_px >= -0.5) & (x_px < width - 0.5) & (y_px >= -0.5) & (y_px < height - 0.5)
 
 
-TRACK_ANNOTATORS: dict[str, Callable[[], TrackAnnotator]] = {"lucas_kanade": LucasKanade}
+TRACK_ANNOTATORS: dict[str, Backend[TrackAnnotator]] = {
+    "lucas_kanade": Backend(
+        module="roboscape.annotate.tracks",
+        kind="LucasKanade",
+        summary="Pyramidal Lucas-Kanade of OpenCV: runs anywhere.",
+    ),
+    "cotracker3": Backend(
+        module="roboscape.annotate.tracks_cotracker",
+        kind="CoTracker",
+        summary="CoTracker3 (needs its authors' package); remembers hidden points.",
+        gpu=True,
+        pretrained=True,
+    ),
+    "spatial_tracker": Backend(
+        module="roboscape.annotate.tracks_spatial",
+        kind="SpatialTracker",
+        summary="SpatialTracker, the paper's (needs its authors' code); tracks in space.",
+        gpu=True,
+        pretrained=True,
+    ),
+}
 """Everything that can estimate tracks, by name."""

@@ -1,6 +1,6 @@
-"""What the pipeline estimates about a dataset, kept beside it: point tracks and depth.
+"""What the pipeline estimates about a dataset, kept beside it: point tracks, depth, cuts and more.
 
-An annotations folder holds one folder per annotator, `tracks_<name>` or `depth_<name>`, with a
+An annotations folder holds one folder per annotator, `<kind>_<name>`, e.g. `depth_<name>`, with a
 `provenance.json` and one file per camera and episode. Every write is whole or absent, so the files
 that are there say what remains to be done.
 """
@@ -21,12 +21,19 @@ from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.records import Tracks
 from roboscape.dataset.staging import clear_when_disk_is_full
 
-AnnotationKind = Literal["tracks", "depth"]
+AnnotationKind = Literal["tracks", "depth", "cuts", "motion", "segments", "categories"]
 
 SIMULATOR = "simulator"
 """The annotator that knows the truth: tracks that came with the episodes."""
 _SAFE = "annotations of the episodes before are safe, this one was not written"
-_SUFFIXES: dict[AnnotationKind, str] = {"tracks": ".npz", "depth": ".mp4"}
+_SUFFIXES: dict[AnnotationKind, str] = {
+    "tracks": ".npz",
+    "depth": ".mp4",
+    "cuts": ".json",
+    "motion": ".json",
+    "segments": ".json",
+    "categories": ".json",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +179,37 @@ def read_depth(
     wanted = range(count_frames(path))[rows or slice(None)]
     codes = read_frames(path, fps=provenance.fps, wanted=wanted, pixels="codes")
     return provenance.depth.decode(codes)
+
+
+def write_values(
+    root: Path,
+    values: dict[str, Any],
+    *,
+    kind: AnnotationKind,
+    annotator: str,
+    camera: str,
+    episode: int,
+) -> None:
+    """Keep what is plain numbers and words about one episode (cuts, motion, ...), atomically."""
+    _require_values(kind)
+    path = _file(root, kind=kind, annotator=annotator, camera=camera, episode=episode)
+    with clear_when_disk_is_full(root, safe=_SAFE):
+        write_json(path, values)
+
+
+def read_values(
+    root: Path, *, kind: AnnotationKind, annotator: str, camera: str, episode: int
+) -> dict[str, Any]:
+    """What `write_values` kept."""
+    _require_values(kind)
+    path = _file(root, kind=kind, annotator=annotator, camera=camera, episode=episode)
+    _require(path, kind=kind, annotator=annotator)
+    return read_json(path)
+
+
+def _require_values(kind: AnnotationKind) -> None:
+    """Tracks and depth have files of their own form."""
+    assert _SUFFIXES[kind] == ".json", f"{kind} is not kept as values"
 
 
 def _folder(root: Path, *, kind: AnnotationKind, annotator: str) -> Path:
