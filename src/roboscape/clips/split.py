@@ -2,11 +2,10 @@
 
 from typing import Literal
 
+from roboscape.dataset.records import FIRST_TEST_SEED, FIRST_VALIDATION_SEED
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-FIRST_VALIDATION_SEED = 800_000
-FIRST_TEST_SEED = 900_000
 
 
 def split_of(seed: int) -> Split:

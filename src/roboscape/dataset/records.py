@@ -8,6 +8,10 @@ from jaxtyping import Bool, Float, UInt8
 
 ControlMode = Literal["delta", "absolute"]
 
+FIRST_VALIDATION_SEED = 800_000
+FIRST_TEST_SEED = 900_000
+"""An episode's own seed says its split; the seeds below the first of these are for training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActionConvention:

@@ -1,0 +1,1 @@
+"""Reading recordings of other programs, a file a format; `roboscape import` writes them down."""
