@@ -241,3 +241,21 @@ def test_statistics_of_parts_add_up(make_episode: MakeEpisode) -> None:
     for feature, values in at_once.items():
         for name, value in values.items():
             np.testing.assert_allclose(in_steps[feature][name], value, rtol=1e-9)
+
+
+def test_recordings_without_proprioception(
+    tmp_path: Path, spec: DatasetSpec, make_episode: MakeEpisode
+):
+    blind = replace(spec, state_names=())
+    episodes = [replace(make_episode(seed), state=np.zeros((12, 0), np.float32)) for seed in (1, 2)]
+    for episode in episodes:
+        with DatasetWriter(tmp_path, blind) as writer:
+            writer.add(episode)
+    read = LeRobotDataset(tmp_path)
+    for index, episode in enumerate(episodes):
+        assert read.state(index).shape == (12, 0)
+        assert_same_episode(read.episode(index), episode)
+    assert (
+        "observation.state" not in json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    )
+    assert "observation.state" not in json.loads((tmp_path / "meta/stats.json").read_text())

@@ -58,7 +58,8 @@ def features(spec: DatasetSpec) -> dict[str, dict[str, Any]]:
         content[image_key(camera.name)] = _video_feature(camera, spec=spec)
         if camera.has_depth:
             content[depth_key(camera.name)] = _depth_feature(camera, spec=spec)
-    content[STATE_KEY] = _vector(spec.state_names)
+    if spec.state_names:
+        content[STATE_KEY] = _vector(spec.state_names)
     content[ACTION_KEY] = _vector(spec.action.names)
     for key, kind in (
         (REWARD_KEY, "float32"),

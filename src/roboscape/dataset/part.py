@@ -150,7 +150,8 @@ def _frame_table(episode: Episode, columns: dict[str, Shaped[np.ndarray, " t"]])
     done = np.arange(len(episode)) == len(episode) - 1
     return pa.table(
         {
-            layout.STATE_KEY: _vectors(episode.state),
+            # A feature of no numbers is none: Parquet and LeRobot know no lists of length 0.
+            **({layout.STATE_KEY: _vectors(episode.state)} if episode.state.shape[1] else {}),
             layout.ACTION_KEY: _vectors(episode.actions),
             layout.REWARD_KEY: pa.array(episode.reward.astype(np.float32)),
             layout.DONE_KEY: pa.array(done),

@@ -39,7 +39,7 @@ def episode_statistics(
     """
     done = np.arange(len(episode)) == len(episode) - 1
     vectors = {
-        STATE_KEY: episode.state,
+        **({STATE_KEY: episode.state} if episode.state.shape[1] else {}),
         ACTION_KEY: episode.actions,
         REWARD_KEY: episode.reward,
         DONE_KEY: done,
