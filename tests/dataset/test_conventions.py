@@ -26,13 +26,6 @@ def vectors(width: int, *, largest: float = 10.0) -> st.SearchStrategy[np.ndarra
     return st.integers(1, 4).flatmap(lambda rows: arrays(float, (rows, width), elements=numbers))
 
 
-def rotations() -> st.SearchStrategy[np.ndarray]:
-    """Rotation vectors shorter than pi, very small ones among them."""
-    lengths = st.one_of(st.floats(0, 3.14), st.floats(0, 1e-9))
-    directions = vectors(3).map(lambda x: x / (np.linalg.norm(x, axis=-1, keepdims=True) + 1e-12))
-    return st.tuples(directions, lengths).map(lambda pair: pair[0] * pair[1])
-
-
 @given(vectors(3))
 def test_physical_units_and_back(actions: np.ndarray) -> None:
     physical = conventions.to_physical(actions, SCALED)
@@ -46,13 +39,6 @@ def test_a_full_command_is_five_centimetres() -> None:
     assert physical.dtype == np.float32
 
 
-@given(vectors(4))
-def test_quaternion_orders_undo_each_other(quaternions: np.ndarray) -> None:
-    there = conventions.xyzw_to_wxyz(quaternions)
-    assert np.array_equal(there[..., 0], quaternions[..., 3])
-    assert np.array_equal(conventions.wxyz_to_xyzw(there), quaternions)
-
-
 @given(vectors(3, largest=1.0), st.sampled_from([(-1.0, 1.0), (0.0, 1.0)]))
 def test_flipping_the_gripper_twice_is_nothing(
     actions: np.ndarray, ends: tuple[float, float]
@@ -63,22 +49,6 @@ def test_flipping_the_gripper_twice_is_nothing(
     np.testing.assert_allclose(flipped[:, 2] + actions[:, 2], low + high, atol=1e-12)
     back = conventions.flip_gripper(flipped, dimension=2, low=low, high=high)
     np.testing.assert_allclose(back, actions, atol=1e-12)
-
-
-@given(rotations())
-def test_rotation_vectors_survive_the_way_through_quaternions(vector: np.ndarray) -> None:
-    quaternions = conventions.axis_angle_to_quaternion(vector)
-    np.testing.assert_allclose(np.linalg.norm(quaternions, axis=-1), 1, atol=1e-9)
-    back = conventions.quaternion_to_axis_angle(quaternions)
-    np.testing.assert_allclose(back, vector, atol=1e-6)
-    np.testing.assert_allclose(
-        conventions.quaternion_to_axis_angle(-quaternions), vector, atol=1e-6
-    )
-
-
-def test_a_quarter_turn_about_z() -> None:
-    quaternion = conventions.axis_angle_to_quaternion(np.array([0, 0, np.pi / 2]))
-    np.testing.assert_allclose(quaternion, [0, 0, np.sqrt(0.5), np.sqrt(0.5)])
 
 
 def test_unknown_actions_have_no_physical_units() -> None:
@@ -95,3 +65,36 @@ def test_actions_of_another_width_are_refused() -> None:
 def test_a_convention_describes_the_same_dimensions_throughout() -> None:
     with pytest.raises(ValueError, match="3 names, 3 units, 2 scales"):
         replace(SCALED, scale=(1.0, 1.0))
+
+
+NORMALISED = replace(
+    SCALED,
+    normalization="mean_std",
+    normalization_offset=(0.1, -0.2, 0.0),
+    normalization_scale=(2.0, 0.5, 1.0),
+)
+
+
+@given(vectors(3))
+def test_normalised_actions_in_physical_units_and_back(actions: np.ndarray) -> None:
+    physical = conventions.to_physical(actions, NORMALISED)
+    np.testing.assert_allclose(physical[..., 0], (actions[..., 0] * 2 + 0.1) * 0.05, atol=1e-12)
+    np.testing.assert_allclose(conventions.from_physical(physical, NORMALISED), actions, atol=1e-9)
+
+
+def test_a_normalisation_needs_its_numbers() -> None:
+    with pytest.raises(ValueError, match="needs 3 offsets and scales; got 0 and 0"):
+        replace(SCALED, normalization="min_max")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({}, (-1.0, 1.0)),
+        ({"gripper": "0 closes, 1 opens"}, (1.0, 0.0)),
+        ({"gripper": "unknown"}, None),
+        ({"gripper": "unknown", "gripper_open": 0.08, "gripper_closed": 0.0}, (0.08, 0.0)),
+    ],
+)
+def test_what_opens_and_closes_the_gripper(changes: dict, ends: tuple | None) -> None:
+    assert conventions.gripper_ends(replace(SCALED, **changes)) == ends

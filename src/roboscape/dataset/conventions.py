@@ -1,9 +1,14 @@
 """What actions mean, and how to say the same in another convention; every map has its inverse."""
 
+import re
+
 import numpy as np
 from jaxtyping import Float
 
 from roboscape.dataset.records import ActionConvention
+
+_GRIPPER_WORDS = re.compile(r"([-+]?[0-9.]+)\s+(open|close)s?")
+_GRIPPER_NAMES = ("gripper", "grasp", "finger", "effector")
 
 
 def unknown_convention(names: tuple[str, ...], *, action_hz: float) -> ActionConvention:
@@ -24,25 +29,32 @@ def unknown_convention(names: tuple[str, ...], *, action_hz: float) -> ActionCon
 def to_physical(
     actions: Float[np.ndarray, "*t a"], convention: ActionConvention
 ) -> Float[np.ndarray, "*t a"]:
-    """Stored actions in the convention's units (metres, radians)."""
-    return actions * _scale(actions, convention)
+    """Stored actions in the convention's units (metres, radians), any normalisation undone."""
+    scale, offset = _affine(actions, convention)
+    return actions * scale + offset
 
 
 def from_physical(
     physical: Float[np.ndarray, "*t a"], convention: ActionConvention
 ) -> Float[np.ndarray, "*t a"]:
     """Inverse of `to_physical`."""
-    return physical / _scale(physical, convention)
+    scale, offset = _affine(physical, convention)
+    return (physical - offset) / scale
 
 
-def xyzw_to_wxyz(quaternions: Float[np.ndarray, "*t 4"]) -> Float[np.ndarray, "*t 4"]:
-    """Move the real part from the end to the front."""
-    return np.roll(quaternions, 1, axis=-1)
+def gripper_ends(convention: ActionConvention) -> tuple[float, float] | None:
+    """The stored values that (open, close) the gripper; None where the convention does not say."""
+    if convention.gripper_open is not None and convention.gripper_closed is not None:
+        return convention.gripper_open, convention.gripper_closed
+    found = {word: value for value, word in _GRIPPER_WORDS.findall(convention.gripper)}
+    if set(found) != {"open", "close"}:
+        return None
+    return float(found["open"]), float(found["close"])
 
 
-def wxyz_to_xyzw(quaternions: Float[np.ndarray, "*t 4"]) -> Float[np.ndarray, "*t 4"]:
-    """Inverse of `xyzw_to_wxyz`."""
-    return np.roll(quaternions, -1, axis=-1)
+def is_gripper(name: str) -> bool:
+    """Whether a dimension of an action or a state belongs to a gripper, by its name."""
+    return any(word in name.lower() for word in _GRIPPER_NAMES)
 
 
 def flip_gripper(
@@ -54,35 +66,10 @@ def flip_gripper(
     return flipped
 
 
-def axis_angle_to_quaternion(
-    rotations: Float[np.ndarray, "*t 3"],
-) -> Float[np.ndarray, "*t 4"]:
-    """Unit quaternions (xyzw) of rotation vectors in radians."""
-    angle = np.linalg.norm(rotations, axis=-1, keepdims=True)
-    # numpy's sinc(x) is sin(pi x) / (pi x), finite at 0.
-    half_sine_over_angle = np.sinc(angle / (2 * np.pi)) / 2
-    return np.concatenate([rotations * half_sine_over_angle, np.cos(angle / 2)], axis=-1)
-
-
-def quaternion_to_axis_angle(
-    quaternions: Float[np.ndarray, "*t 4"],
-) -> Float[np.ndarray, "*t 3"]:
-    """Rotation vectors, at most pi long, of unit quaternions (xyzw).
-
-    Inverse of `axis_angle_to_quaternion` for rotations shorter than pi; q and -q give the same.
-    """
-    shortest = np.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
-    sine = np.linalg.norm(shortest[..., :3], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(sine, shortest[..., 3:])
-    # angle / sine tends to 2 where there is no rotation.
-    ratio = np.divide(
-        angle, sine, out=np.full_like(sine, 2.0), where=sine > np.finfo(sine.dtype).tiny
-    )
-    return shortest[..., :3] * ratio
-
-
-def _scale(actions: Float[np.ndarray, "*t a"], convention: ActionConvention) -> np.ndarray:
-    """The convention's scale, in the kind of number that the actions have."""
+def _affine(
+    actions: Float[np.ndarray, "*t a"], convention: ActionConvention
+) -> tuple[np.ndarray, np.ndarray]:
+    """Physical = stored * first + second, in the kind of number that the actions have."""
     if not convention.known:
         raise ValueError(
             "the dataset does not say what its actions mean, so they have no physical units; write "
@@ -93,4 +80,8 @@ def _scale(actions: Float[np.ndarray, "*t a"], convention: ActionConvention) -> 
             f"the convention names {len(convention.scale)} action dimensions, the actions have "
             f"{actions.shape[-1]}; use the convention of their own dataset"
         )
-    return np.asarray(convention.scale, dtype=actions.dtype)
+    scale = np.asarray(convention.scale, dtype=actions.dtype)
+    if convention.normalization == "none":
+        return scale, np.zeros_like(scale)
+    stored_scale = np.asarray(convention.normalization_scale, dtype=actions.dtype)
+    return stored_scale * scale, np.asarray(convention.normalization_offset, scale.dtype) * scale

@@ -27,7 +27,9 @@ class ActionConvention:
     """Physical units per stored unit; 0.05 where a stored 1.0 commands 5 cm."""
     frame: str
     """The frame that positions and rotations are expressed in, e.g. `robot_base`."""
-    rotation: Literal["none", "axis_angle", "euler_xyz", "quaternion_xyzw", "quaternion_wxyz"]
+    rotation: Literal[
+        "none", "axis_angle", "euler_xyz", "quaternion_xyzw", "quaternion_wxyz", "rotation_6d"
+    ]
     """How rotations are written."""
     gripper: str
     """Direction of the gripper's dimension in words, e.g. `-1 opens, +1 closes`."""
@@ -35,6 +37,16 @@ class ActionConvention:
     """Actions a second."""
     known: bool = True
     """False where the dataset does not say, and the other fields are guesses."""
+    gripper_open: float | None = None
+    """Stored value that opens the gripper; None where only `gripper` says it."""
+    gripper_closed: float | None = None
+    """Stored value that closes it."""
+    normalization: Literal["none", "mean_std", "min_max", "quantiles"] = "none"
+    """What was done to the values before they were stored."""
+    normalization_offset: tuple[float, ...] = ()
+    """One a dimension: value = stored * `normalization_scale` + offset; empty where none."""
+    normalization_scale: tuple[float, ...] = ()
+    """One a dimension; empty where nothing was normalised."""
 
     def __post_init__(self) -> None:
         """Refuse a convention whose fields do not describe the same dimensions."""
@@ -42,6 +54,13 @@ class ActionConvention:
             raise ValueError(
                 f"an action convention needs one name, unit and scale a dimension; got "
                 f"{len(self.names)} names, {len(self.units)} units, {len(self.scale)} scales"
+            )
+        expected = 0 if self.normalization == "none" else len(self.names)
+        if not len(self.normalization_offset) == len(self.normalization_scale) == expected:
+            raise ValueError(
+                f"normalization {self.normalization} of {len(self.names)} dimensions needs "
+                f"{expected} offsets and scales; got {len(self.normalization_offset)} and "
+                f"{len(self.normalization_scale)}"
             )
 
 
@@ -53,6 +72,8 @@ class CameraSpec:
     height: int
     width: int
     has_depth: bool = False
+    turned_deg: Literal[0, 180] = 0
+    """How far the stored images are turned from upright; 0 for whatever this program writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
