@@ -42,7 +42,7 @@ def _ctrl_c_is_heard():
 
 def test_staging_is_lossless(tmp_path):
     episode = ToySimulator(ToyConfig(output=tmp_path, episodes=1)).simulate(7)
-    stage_episode(tmp_path, episode)
+    stage_episode(tmp_path, episode, number=7)
     loaded = load_staged(tmp_path, 7)
     assert_same(loaded, episode)
     np.testing.assert_array_equal(loaded.frames["front"], episode.frames["front"])
@@ -70,7 +70,7 @@ def test_two_workers_save_in_seed_order_and_a_longer_rerun_appends(tmp_path, mon
 @pytest.mark.parametrize(
     ("accident", "error", "said"),
     [
-        ("deadly_seed", RuntimeError, "seed 3 died"),
+        ("deadly_seed", RuntimeError, "seed 3 failed: its process died"),
         ("failing_seed", RuntimeError, "seed 3 failed"),
         ("interrupting_seed", KeyboardInterrupt, None),
     ],
@@ -97,7 +97,7 @@ def test_a_crash_between_saving_and_tidying_does_not_double_an_episode(tmp_path)
     config = ToyConfig(output=tmp_path / "d", episodes=2)
     collect_toys(config)
     folder = config.output / STAGING_FOLDER
-    stage_episode(folder, ToySimulator(config).simulate(1))
+    stage_episode(folder, ToySimulator(config).simulate(1), number=1)
     collect_toys(ToyConfig(output=config.output, episodes=3))
     assert seeds_in_order(config.output) == [0, 1, 2]
 

@@ -13,9 +13,10 @@ from roboscape.sources.lift import (
     make_environment,
 )
 from roboscape.sources.proportions import Proportions, behaviour_of
-from roboscape.sources.simulate import new_counter, simulate_seeds
+from roboscape.sources.simulate import simulate_seeds
 from roboscape.sources.simulation import project
 from roboscape.sources.staging import load_staged
+from roboscape.sources.workers import new_counter
 
 
 def assert_bitwise_equal(found, expected):

@@ -1,20 +1,13 @@
-"""Processes that simulate seeds and stage the episodes; the parent only watches."""
+"""Processes that simulate seeds and stage the episodes."""
 
-import multiprocessing
-import multiprocessing.connection
-import signal
-import time
-import traceback
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from roboscape.dataset.records import Episode
-from roboscape.sources.staging import stage_episode
+from roboscape.sources.workers import staged_by_workers
 
 MOST_STAGED = 400
 """A worker waits while its seed lies this far ahead of the first unsaved one (disk space)."""
@@ -33,34 +26,6 @@ class Simulator(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Report:
-    """What a worker tells its parent: a seed that it begins, has staged, or failed on."""
-
-    seed: int
-    event: str
-    error: str = ""
-
-
-@dataclass(kw_only=True)
-class _Worker:
-    """A running process, the parent's end of its pipe, and the seed that it is at."""
-
-    process: BaseProcess
-    reports: Connection
-    present_seed: int
-
-    def check_exit(self) -> None:
-        """Complain when the process, whose pipe has closed, did not end in good order."""
-        self.process.join()
-        if self.process.exitcode != 0:
-            raise RuntimeError(
-                f"the worker simulating seed {self.present_seed} died with exit code "
-                f"{self.process.exitcode}; what was collected is kept: run the same command again "
-                "to continue"
-            )
-
-
 def simulate_seeds(
     seeds: list[int],
     *,
@@ -76,101 +41,27 @@ def simulate_seeds(
     Raises:
         RuntimeError: a worker failed or died; the message names the seed.
     """
-    with _running_workers(
+    for outcome in staged_by_workers(
         seeds,
-        make_simulator=make_simulator,
+        open_work=functools.partial(_simulating, make_simulator),
         folder=folder,
-        count=min(workers, len(seeds)),
+        workers=workers,
         first_unsaved=first_unsaved,
-    ) as running:
-        alive = list(running)
-        while alive:
-            ready = multiprocessing.connection.wait([worker.reports for worker in alive])
-            for worker in [worker for worker in alive if worker.reports in ready]:
-                try:
-                    report: _Report = worker.reports.recv()
-                except EOFError:
-                    alive.remove(worker)
-                    worker.check_exit()
-                    continue
-                worker.present_seed = report.seed
-                if report.event == "failed":
-                    raise RuntimeError(f"simulating seed {report.seed} failed:\n{report.error}")
-                if report.event == "staged":
-                    yield report.seed
-
-
-def new_counter() -> Any:
-    """A shared integer for `first_unsaved`."""
-    return multiprocessing.get_context("spawn").Value("q", 0)
+        most_staged=MOST_STAGED,
+    ):
+        if outcome.error:
+            raise RuntimeError(
+                f"simulating seed {outcome.number} failed: {outcome.error}; what was collected is "
+                f"kept: run the same command again to continue\n{outcome.trace}"
+            )
+        yield outcome.number
 
 
 @contextmanager
-def _running_workers(
-    seeds: list[int],
-    *,
-    make_simulator: Callable[[], Simulator],
-    folder: Path,
-    count: int,
-    first_unsaved: Any,
-) -> Iterator[list[_Worker]]:
-    """Start the processes, each with every `count`-th seed; end them whatever happens."""
-    context = multiprocessing.get_context("spawn")
-    running = []
+def _simulating(make_simulator: Callable[[], Simulator]) -> Iterator[Callable[[int], Episode]]:
+    """A simulator's `simulate`, while the simulator is open."""
+    simulator = make_simulator()
     try:
-        for index in range(count):
-            reports, worker_end = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_work,
-                args=(seeds[index::count], make_simulator, folder, worker_end, first_unsaved),
-                daemon=True,
-            )
-            process.start()
-            worker_end.close()
-            running.append(_Worker(process=process, reports=reports, present_seed=seeds[index]))
-        yield running
+        yield simulator.simulate
     finally:
-        for worker in running:
-            worker.process.terminate()
-            worker.process.join()
-            worker.reports.close()
-
-
-def _work(
-    seeds: list[int],
-    make_simulator: Callable[[], Simulator],
-    folder: Path,
-    reports: Connection,
-    first_unsaved: Any,
-) -> None:
-    """A worker process: simulate and stage seed after seed."""
-    # Ctrl-C reaches every process of the terminal; the parent ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    seed = seeds[0]
-    try:
-        simulator = make_simulator()
-        for seed in seeds:
-            _wait_for_room(seed, first_unsaved)
-            reports.send(_Report(seed=seed, event="begins"))
-            stage_episode(folder, simulator.simulate(seed))
-            reports.send(_Report(seed=seed, event="staged"))
         simulator.close()
-    except BrokenPipeError:
-        # The parent was killed. What is staged is kept, and there is nobody to tell.
-        return
-    except Exception:
-        reports.send(_Report(seed=seed, event="failed", error=traceback.format_exc()))
-        raise
-
-
-def _wait_for_room(seed: int, first_unsaved: Any) -> None:
-    """Wait while too much lies staged.
-
-    Raises:
-        BrokenPipeError: the parent, which would make room, is gone.
-    """
-    parent = multiprocessing.parent_process()
-    while seed >= first_unsaved.value + MOST_STAGED:
-        if parent is not None and not parent.is_alive():
-            raise BrokenPipeError("the collecting process has ended")
-        time.sleep(0.2)

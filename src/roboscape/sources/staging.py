@@ -1,4 +1,4 @@
-"""Finished episodes waiting on disk: each seed's raw arrays in one whole file."""
+"""Finished episodes waiting on disk: the raw arrays of each in one whole file, by number."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ from roboscape.dataset.records import Episode, Tracks
 _SEPARATOR = "|"
 
 
-def staged_path(folder: Path, seed: int) -> Path:
-    """Where the episode of a seed waits."""
-    return folder / f"episode_{seed:08d}.npz"
+def staged_path(folder: Path, number: int) -> Path:
+    """Where an episode waits."""
+    return folder / f"episode_{number:08d}.npz"
 
 
-def stage_episode(folder: Path, episode: Episode) -> None:
+def stage_episode(folder: Path, episode: Episode, *, number: int) -> None:
     """Write an episode; the file is there whole or not at all."""
     arrays = {"actions": episode.actions, "state": episode.state, "reward": episode.reward}
     arrays |= {f"frames{_SEPARATOR}{name}": value for name, value in episode.frames.items()}
@@ -32,13 +32,13 @@ def stage_episode(folder: Path, episode: Episode) -> None:
         "seed": episode.seed,
         "behaviour": episode.behaviour,
     }
-    with atomic_path(staged_path(folder, episode.seed)) as temporary:
+    with atomic_path(staged_path(folder, number)) as temporary:
         np.savez(temporary, facts=np.array(json.dumps(facts)), **arrays)
 
 
-def load_staged(folder: Path, seed: int) -> Episode:
+def load_staged(folder: Path, number: int) -> Episode:
     """Inverse of `stage_episode`."""
-    with np.load(staged_path(folder, seed)) as file:
+    with np.load(staged_path(folder, number)) as file:
         arrays = {name: file[name] for name in file.files}
     xy_px, visible = _by_camera(arrays, "xy_px"), _by_camera(arrays, "visible")
     on_moving_body = _by_camera(arrays, "on_moving_body")
