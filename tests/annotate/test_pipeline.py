@@ -1,3 +1,4 @@
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,12 @@ import pytest
 
 from roboscape.annotate import depth, tracks
 from roboscape.annotate.pipeline import Annotate, run
+from roboscape.annotate.pipeline_failures import read_failures
+from roboscape.annotate.pipeline_stage import Scale
+from roboscape.annotate.segmentation import read_segments
 from roboscape.core.files import read_json
 from roboscape.dataset.annotations import (
+    annotated_episodes,
     annotations_folder,
     annotators,
     read_depth,
@@ -163,3 +168,89 @@ def test_a_recording_that_brings_nothing_is_told_what_to_do(tmp_path):
 def test_unknown_names_are_refused_with_the_known_ones(recorded, tmp_path, wrong, said):
     with pytest.raises(ValueError, match=said):
         run(Annotate(dataset=recorded, output=tmp_path, **wrong))
+
+
+class Clumsy:
+    """Follows points, but stumbles over one episode, recognised by its frames."""
+
+    name, version = "clumsy", "1"
+
+    def __init__(self) -> None:
+        self.settings = {}
+        self.calls = 0
+
+    def annotate(self, frames):
+        self.calls += 1
+        if self.calls <= 2:
+            raise RuntimeError("stumbled")
+        return tracks.LucasKanade().annotate(frames)
+
+
+def test_a_failing_episode_costs_only_itself_and_is_tried_again(recorded, tmp_path, monkeypatch):
+    monkeypatch.setitem(tracks.TRACK_ANNOTATORS, "clumsy", Clumsy)
+    asked = Annotate(
+        dataset=recorded, output=tmp_path, depth="none", tracks="clumsy", scale=Scale(attempts=1)
+    )
+    run(replace(asked, scale=Scale(attempts=2)))
+    episodes = annotated_episodes(tmp_path, kind="tracks", annotator="clumsy", camera="front")
+    assert episodes == {1, 2}
+    failed = read_failures(tmp_path, kind="tracks", annotator="clumsy", camera="front")
+    assert failed == {0: "RuntimeError: stumbled"}
+    monkeypatch.setattr(
+        Clumsy, "annotate", lambda self, frames: tracks.LucasKanade().annotate(frames)
+    )
+    run(asked)
+    assert read_failures(tmp_path, kind="tracks", annotator="clumsy", camera="front") == {}
+    assert len((tmp_path / "tracks_clumsy" / "failures.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_episode_with_a_torn_file_costs_only_itself(tmp_path):
+    root = tmp_path / "torn"
+    with DatasetWriter(root, SPEC, episodes_per_file=1) as writer:
+        for seed in range(3):
+            writer.add(sliding_episode(seed))
+    video = sorted(root.glob("videos/observation.images.front/**/*.mp4"))[1]
+    video.write_bytes(video.read_bytes()[:200])
+    run(Annotate(dataset=root, depth="none"))
+    where = annotations_folder(root)
+    done = annotated_episodes(where, kind="tracks", annotator="lucas_kanade", camera="front")
+    assert done == {0, 2}
+    failed = read_failures(where, kind="tracks", annotator="lucas_kanade", camera="front")
+    assert list(failed) == [1] and video.name in failed[1]
+
+
+def test_a_stage_that_never_works_stops_with_the_reason(recorded, tmp_path, monkeypatch):
+    class Broken(Clumsy):
+        def annotate(self, frames):
+            raise RuntimeError("no such device")
+
+    monkeypatch.setitem(tracks.TRACK_ANNOTATORS, "clumsy", Broken)
+    with pytest.raises(ValueError, match=r"none of the first 3 .*no such device"):
+        run(Annotate(dataset=recorded, output=tmp_path, depth="none", tracks="clumsy"))
+
+
+def test_a_full_disk_ends_the_run(recorded, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(ValueError, match="is full"):
+        run(Annotate(dataset=recorded, output=tmp_path, depth="none"))
+    assert not (tmp_path / "tracks_lucas_kanade" / "failures.jsonl").exists()
+
+
+def test_settings_reach_the_annotator(recorded, tmp_path):
+    settings = '{"points_per_side": 3}'
+    run(Annotate(dataset=recorded, output=tmp_path, depth="none", tracks_settings=settings))
+    found = read_tracks(tmp_path, annotator="lucas_kanade", camera="front", episode=0)
+    assert found.xy_px.shape == (ROWS, 9, 2)
+
+
+def test_segments_are_annotated_without_looking_at_a_frame(recorded, tmp_path):
+    run(
+        Annotate(
+            dataset=recorded, output=tmp_path, depth="none", tracks="none", segments="kinematic"
+        )
+    )
+    (segment,) = read_segments(tmp_path, annotator="kinematic", camera="front", episode=1)
+    assert (segment.first, segment.end, segment.skill) == (0, ROWS, "move with the gripper open")

@@ -1,36 +1,39 @@
 """Annotating a dataset: whatever is missing, episode by episode, beside the data."""
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from roboscape.annotate.accuracy import AccuracyReport, TrackAccuracy, as_table
-from roboscape.annotate.backends import RECORDED, DepthAnnotator, TrackAnnotator
+from roboscape.annotate.backends import RECORDED, Backend
+from roboscape.annotate.cuts import CUT_DETECTORS
 from roboscape.annotate.depth import DEPTH_ANNOTATORS, check_recorded_depth
+from roboscape.annotate.pipeline_failures import Tally, by_reason, failures_file
+from roboscape.annotate.pipeline_local import outcomes_here
+from roboscape.annotate.pipeline_stage import Scale, Stage, With, begin, missing_items
+from roboscape.annotate.segmentation import NUMBERS_ALONE, SEGMENTERS
+from roboscape.annotate.segmentation_language import LanguageModel
 from roboscape.annotate.tracks import TRACK_ANNOTATORS
 from roboscape.core.files import write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import (
     SIMULATOR,
-    Provenance,
+    AnnotationKind,
     annotated_episodes,
     annotations_folder,
-    begin_annotation,
     read_tracks,
-    write_depth,
-    write_tracks,
 )
-from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.reader import LeRobotDataset
 
 logger = logging.getLogger(__name__)
 
 NONE = "none"
-Annotator = TypeVar("Annotator")
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,20 @@ class Annotate:
     """Who tracks: `lucas_kanade`; `simulator`: check that the true tracks are there; `none`."""
     depth: str = RECORDED
     """Who estimates depth: `simulator`: check that recorded depth is there; `none`."""
+    tracks_settings: str = "{}"
+    """Settings of the tracker, as JSON; its class lists them."""
+    depth_settings: str = "{}"
+    """Settings of the depth estimator, as JSON, e.g. `{"range_m": [0.4, 2.0]}`."""
+    cuts: str = NONE
+    """Who finds camera cuts: `transnet_v2`, `scene_detect`; `none`."""
+    segments: str = NONE
+    """Who slices by action: `kinematic`, `internvl`, `server` (see `--language`); `none`."""
+    language: LanguageModel = field(default_factory=LanguageModel)
+    """The vision-language model of `internvl` and `server`."""
     cameras: tuple[str, ...] = ()
     """Names of the cameras; all where none is named."""
+    scale: tyro.conf.OmitArgPrefixes[Scale] = field(default_factory=Scale)
+    """How many work, and where."""
     output: Path | None = None
     """Annotations folder; the dataset's own unless it cannot be written to."""
     compare: bool = False
@@ -62,15 +77,80 @@ def run(config: Annotate) -> dict[str, TrackAccuracy] | None:
     cameras = choose_cameras(dataset, config.cameras)
     if config.depth == RECORDED:
         check_recorded_depth(dataset, cameras=cameras)
-    elif config.depth != NONE:
-        depth_annotator = choose(DEPTH_ANNOTATORS, config.depth, what="depth")
-        annotate_depth(dataset, depth_annotator, root=root, cameras=cameras)
     if config.tracks == RECORDED:
         check_recorded_tracks(dataset, cameras=cameras)
-    elif config.tracks != NONE:
-        track_annotator = choose(TRACK_ANNOTATORS, config.tracks, what="tracks")
-        annotate_tracks(dataset, track_annotator, root=root, cameras=cameras)
+    # All are chosen before the first begins: a wrong name should not cost hours.
+    for stage in stages(config, root=root):
+        annotate(stage, dataset, cameras=cameras, scale=config.scale)
     return compare_tracks(dataset, config, root=root, cameras=cameras) if config.compare else None
+
+
+def stages(config: Annotate, *, root: Path) -> list[Stage]:
+    """What there is to do, in order.
+
+    Raises:
+        ValueError: a name that no backend has.
+    """
+    of_segments = {} if config.segments in NUMBERS_ALONE else {"language": config.language}
+    asked: list[tuple[AnnotationKind, str, Mapping[str, Any], dict[str, Any]]] = [
+        ("depth", config.depth, DEPTH_ANNOTATORS, json.loads(config.depth_settings)),
+        ("tracks", config.tracks, TRACK_ANNOTATORS, json.loads(config.tracks_settings)),
+        ("cuts", config.cuts, CUT_DETECTORS, {}),
+        ("segments", config.segments, SEGMENTERS, of_segments),
+    ]
+    found = []
+    for kind, name, known, settings in asked:
+        if name in (NONE, RECORDED):
+            continue
+        backend = find(known, name, what=kind)
+        found.append(
+            Stage(
+                kind=kind,
+                make=With(backend, settings) if settings else backend,
+                dataset=config.dataset,
+                root=root,
+                gpu=backend.gpu if isinstance(backend, Backend) else False,
+                needs_frames=name not in NUMBERS_ALONE,
+            )
+        )
+    return found
+
+
+def annotate(
+    stage: Stage, dataset: LeRobotDataset, *, cameras: tuple[str, ...], scale: Scale
+) -> None:
+    """Annotate what is missing. An episode that fails costs only itself: its reason is kept.
+
+    Raises:
+        ValueError: the annotator cannot be made, or nothing at all could be annotated.
+    """
+    name = begin(stage)
+    items = missing_items(stage, dataset, annotator=name, cameras=cameras)
+    total = dataset.num_episodes * len(cameras)
+    failures = failures_file(stage.root, kind=stage.kind, annotator=name)
+    tally = Tally(failures, expected=len(items))
+    if scale.distributed and items:
+        # Importing Ray takes longer than annotating a small dataset.
+        from roboscape.annotate.ray_run import outcomes_on_ray
+
+        outcomes = outcomes_on_ray(stage, items, annotator=name, scale=scale)
+    else:
+        outcomes = outcomes_here(stage, items, dataset=dataset, attempts=scale.attempts)
+    title, initial = f"{stage.kind} by {name}", total - len(items)
+    with progress(total, title, initial=initial, unit="episode") as bar:
+        for outcome in outcomes:
+            tally.add(outcome)
+            bar.update()
+    if tally.failed:
+        logger.warning(
+            "%s: %d of %d episodes failed (%s); the others are done, and running again tries "
+            "these again:\n%s",
+            title,
+            len(tally.failed),
+            len(items),
+            failures,
+            by_reason(tally.failed),
+        )
 
 
 def choose_cameras(dataset: LeRobotDataset, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -81,57 +161,6 @@ def choose_cameras(dataset: LeRobotDataset, names: tuple[str, ...]) -> tuple[str
             f"{dataset.root} has no camera {', '.join(unknown)}; it has {', '.join(known)}"
         )
     return names or known
-
-
-def annotate_tracks(
-    dataset: LeRobotDataset, annotator: TrackAnnotator, *, root: Path, cameras: tuple[str, ...]
-) -> None:
-    """Write the tracks of every episode and camera that has none by this annotator."""
-    provenance = Provenance(
-        kind="tracks",
-        name=annotator.name,
-        version=annotator.version,
-        settings=annotator.settings,
-    )
-    begin_annotation(root, provenance)
-    for camera, episode in missing_episodes(dataset, provenance, root=root, cameras=cameras):
-        tracks = annotator.annotate(dataset.frames(episode, camera))
-        write_tracks(root, tracks, annotator=annotator.name, camera=camera, episode=episode)
-
-
-def annotate_depth(
-    dataset: LeRobotDataset, annotator: DepthAnnotator, *, root: Path, cameras: tuple[str, ...]
-) -> None:
-    """Write the depth of every episode and camera that has none by this annotator."""
-    spec = dataset.spec
-    provenance = Provenance(
-        kind="depth",
-        name=annotator.name,
-        version=annotator.version,
-        settings=annotator.settings,
-        depth=DepthCodec(minimum_m=spec.depth_min_m, maximum_m=spec.depth_max_m),
-        fps=spec.fps,
-    )
-    begin_annotation(root, provenance)
-    for camera, episode in missing_episodes(dataset, provenance, root=root, cameras=cameras):
-        depth_m = annotator.annotate(dataset.frames(episode, camera))
-        write_depth(root, depth_m, annotator=annotator.name, camera=camera, episode=episode)
-
-
-def missing_episodes(
-    dataset: LeRobotDataset, provenance: Provenance, *, root: Path, cameras: tuple[str, ...]
-) -> Iterator[tuple[str, int]]:
-    """Cameras and episodes without this annotation, under a progress bar."""
-    kind, name = provenance.kind, provenance.name
-    for camera in cameras:
-        done = annotated_episodes(root, kind=kind, annotator=name, camera=camera)
-        missing = sorted(set(range(dataset.num_episodes)) - done)
-        initial = dataset.num_episodes - len(missing)
-        title = f"{kind} of {camera}"
-        with progress(dataset.num_episodes, title, initial=initial, unit="episode") as bar:
-            for episode in missing:
-                yield camera, episode
-                bar.update()
 
 
 def check_recorded_tracks(dataset: LeRobotDataset, *, cameras: tuple[str, ...]) -> None:
@@ -156,7 +185,7 @@ def compare_tracks(
 ) -> dict[str, TrackAccuracy]:
     """Measure the tracker on the points whose truth is known; kept as `accuracy.json`."""
     check_recorded_tracks(dataset, cameras=cameras)
-    annotator = choose(TRACK_ANNOTATORS, config.tracks, what="tracks")
+    annotator = find(TRACK_ANNOTATORS, config.tracks, what="tracks")()
     report = AccuracyReport(annotator, survival_rows=config.survival_rows)
     episodes = range(min(config.compare_episodes, dataset.num_episodes))
     truth_root = annotations_folder(dataset.root)
@@ -189,8 +218,8 @@ def compare_tracks(
     return accuracy
 
 
-def choose(known: Mapping[str, Callable[[], Annotator]], name: str, *, what: str) -> Annotator:
-    """The annotator of a name.
+def find(known: Mapping[str, Kind], name: str, *, what: str) -> Kind:
+    """The backend of a name.
 
     Raises:
         ValueError: there is none of that name.
@@ -198,4 +227,4 @@ def choose(known: Mapping[str, Callable[[], Annotator]], name: str, *, what: str
     if name not in known:
         names = ", ".join((*known, RECORDED, NONE))
         raise ValueError(f"nothing called {name!r} estimates {what}; choose one of {names}")
-    return known[name]()
+    return known[name]
