@@ -53,6 +53,7 @@ class RecordingReader(Protocol):
         ...
 
 
+@runtime_checkable
 class ReaderModule(Protocol):
     """What the file of a format offers."""
 
