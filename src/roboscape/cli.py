@@ -45,6 +45,11 @@ COMMANDS: dict[str, Command] = {
         config="CollectMetaworld",
         summary="Record Meta-World's scripted policies.",
     ),
+    "import": Command(
+        module="roboscape.sources.readers.importing",
+        config="ImportRecordings",
+        summary="Read recordings of another format (robomimic, RLDS, AgiBot, your own, ...).",
+    ),
     "inspect": Command(
         module="roboscape.dataset.inspect",
         config="Inspect",
@@ -54,6 +59,11 @@ COMMANDS: dict[str, Command] = {
         module="roboscape.annotate.pipeline",
         config="Annotate",
         summary="Add depth and keypoint tracks beside a dataset.",
+    ),
+    "perturb": Command(
+        module="roboscape.annotate.perturb",
+        config="Perturb",
+        summary="Plant known depth and track errors in a simulator's truth.",
     ),
     "clips": Command(
         module="roboscape.clips.index",

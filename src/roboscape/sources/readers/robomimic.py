@@ -1,0 +1,234 @@
+"""robomimic HDF5: `data/demo_0/{actions,obs/*_image,…}`, one file or a folder of them."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from roboscape.dataset.records import (
+    FIRST_TEST_SEED,
+    FIRST_VALIDATION_SEED,
+    CameraSpec,
+    DatasetSpec,
+    Episode,
+)
+from roboscape.sources.readers.hdf5 import (
+    array,
+    attribute_json,
+    demonstration_keys,
+    group,
+    hdf5_files,
+    open_hdf5,
+)
+from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.robosuite_control import control_hz, osc_convention
+
+IMAGE, DEPTH = "_image", "_depth"
+STATES = {
+    "eef_pos": ("eef_x", "eef_y", "eef_z"),
+    "eef_quat": tuple(f"eef_quaternion_{axis}" for axis in "xyzw"),
+    "gripper_qpos": (),
+    "joint_pos": (),
+}
+"""Proprioception by what robosuite calls it, and names of its numbers where they are always so."""
+SPLIT_SEEDS = {"train": 0, "valid": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
+"""Of the filter keys in `mask`."""
+
+
+class RobomimicRecordings:
+    """Demonstrations of robosuite tasks with images among their observations.
+
+    Images lie upright in these files, so nothing is turned. Depth is in metres.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self._files = hdf5_files(source)
+
+    def spec(self) -> DatasetSpec:
+        """From the first demonstration and `env_args`."""
+        return self._spec
+
+    def keys(self) -> list[str]:
+        """`<file>/demo_<number>`."""
+        return demonstration_keys(self._files)
+
+    def read(self, key: str, *, cameras: tuple[str, ...] | None = None) -> Episode:
+        """One demonstration."""
+        name, _, demonstration = key.rpartition("/")
+        path = self._files[name]
+        with open_hdf5(path) as file:
+            data = group(file, "data", path)
+            demo = group(data, demonstration, path) if demonstration else data
+            actions = array(demo, "actions", path, width=len(self._spec.action.names))
+            length = len(actions)
+            observed = group(demo, "obs", path)
+            wanted = [c for c in self._spec.cameras if cameras is None or c.name in cameras]
+            reward = _reward(demo, path, length=length)
+            return Episode(
+                frames={
+                    c.name: array(observed, c.name + IMAGE, path, length=length) for c in wanted
+                },
+                depth_m={
+                    c.name: _depth_m(observed, c.name + DEPTH, path, length=length)
+                    for c in wanted
+                    if c.has_depth
+                },
+                actions=actions.astype(np.float32),
+                state=_state(observed, self._state_parts, path, length=length),
+                reward=reward,
+                task=str(attribute_json(data, "env_args", path).get("env_name", "")),
+                # The sparse reward of these files is 1 where the task is done.
+                success=bool((reward >= 1).any()),
+                seed=_split_seed(file, demonstration),
+                behaviour="person",
+                tracks={},
+            )
+
+    @cached_property
+    def _first(self) -> tuple[Path, str]:
+        """The first demonstration that can be opened: its file and its name."""
+        keys = [key.rpartition("/") for key in self.keys()]
+        found = next(((name, demo) for name, _, demo in keys if demo), None)
+        if found is None:
+            raise ValueError(
+                f"no file of {self.source} holds demonstrations (`data/demo_…`); is it robomimic's?"
+            )
+        return self._files[found[0]], found[1]
+
+    @cached_property
+    def _state_parts(self) -> dict[str, int]:
+        """The observations that make up the state, and how many numbers each has."""
+        path, name = self._first
+        with open_hdf5(path) as file:
+            observed = group(file, f"data/{name}/obs", path)
+            names = [str(name) for name in observed]
+            robots = sorted({part.split("_")[0] for part in names if part.startswith("robot")})
+            parts = [f"{robot}_{state}" for robot in robots for state in STATES]
+            return {part: _width(observed[part]) for part in parts if part in names}
+
+    @cached_property
+    def _spec(self) -> DatasetSpec:
+        path, name = self._first
+        with open_hdf5(path) as file:
+            data = group(file, "data", path)
+            environment = attribute_json(data, "env_args", path)
+            observed = group(data, f"{name}/obs", path)
+            names = [str(name) for name in observed]
+            cameras = [name.removesuffix(IMAGE) for name in names if name.endswith(IMAGE)]
+            if not cameras:
+                raise ValueError(
+                    f"{path} holds no images, only {', '.join(names)}; make them with "
+                    "robomimic's `dataset_states_to_obs.py --camera_names agentview …`"
+                )
+            hz = control_hz(environment)
+            width = _width(group(data, name, path)["actions"])
+            return DatasetSpec(
+                fps=hz,
+                robot_type=_robot(environment),
+                cameras=tuple(_camera(observed, camera) for camera in cameras),
+                state_names=_state_names(self._state_parts),
+                action=osc_convention(environment, width=width, hz=hz),
+                source=f"robomimic {environment.get('env_name', '')}".strip(),
+            )
+
+
+def open_recordings(source: Path) -> RobomimicRecordings:
+    """Open a file, or a folder of files of one robot."""
+    return RobomimicRecordings(source)
+
+
+def example(folder: Path) -> Path:
+    """Three demonstrations of 8 rows with one camera of 32 x 32, colour and depth."""
+    path = folder / "image.hdf5"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "env_name": "Lift",
+        "type": 1,
+        "env_kwargs": {
+            "robots": "Panda",
+            "control_freq": 20,
+            "controller_configs": {
+                "type": "OSC_POSE",
+                "control_delta": True,
+                "output_max": list((0.05,) * 3 + (0.5,) * 3),
+            },
+        },
+    }
+    rows, columns = np.mgrid[:32, :32]
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps(environment)
+        for number in range(3):
+            random = np.random.default_rng(number)
+            demo, step = data.create_group(f"demo_{number}"), np.arange(8)[:, None, None]
+            shade = 60 + 40 * number + 3 * rows + 5 * step
+            demo["actions"] = random.uniform(-1, 1, (8, 7))
+            demo["states"] = random.normal(size=(8, 32))
+            demo["rewards"], demo["dones"] = np.eye(8)[-1], np.eye(8, dtype=int)[-1]
+            demo["obs/agentview_image"] = np.stack(
+                [shade, shade + columns, 255 - shade], -1
+            ).astype(np.uint8)
+            demo["obs/agentview_depth"] = (0.5 + (columns + step) / 40.0)[..., None].astype(
+                np.float32
+            )
+            for name, width in (("eef_pos", 3), ("eef_quat", 4), ("gripper_qpos", 2)):
+                demo[f"obs/robot0_{name}"] = random.normal(size=(8, width))
+            demo["obs/object"] = random.normal(size=(8, 10))
+        file["mask/train"] = np.array([b"demo_0", b"demo_1"])
+        file["mask/valid"] = np.array([b"demo_2"])
+    return path
+
+
+def _camera(observed: h5py.Group, name: str) -> CameraSpec:
+    height, width = observed[name + IMAGE].shape[1:3]  # type: ignore[union-attr]
+    return CameraSpec(name=name, height=height, width=width, has_depth=name + DEPTH in observed)
+
+
+def _robot(environment: dict) -> str:
+    robots = environment.get("env_kwargs", {}).get("robots", "unknown")
+    return "+".join(robots) if isinstance(robots, list) else str(robots)
+
+
+def _state_names(parts: dict[str, int]) -> tuple[str, ...]:
+    """Names of the numbers of the parts, without the robot's where there is but one."""
+    alone = len({part.split("_")[0] for part in parts}) == 1
+    names: list[str] = []
+    for part, width in parts.items():
+        robot, _, kind = part.partition("_")
+        known = STATES[kind] or tuple(f"{kind}_{number}" for number in range(width))
+        names += [name if alone else f"{robot}_{name}" for name in known]
+    return tuple(names)
+
+
+def _state(observed: h5py.Group, parts: dict[str, int], path: Path, *, length: int) -> np.ndarray:
+    columns = [array(observed, part, path, length=length).reshape(length, -1) for part in parts]
+    return np.concatenate([np.zeros((length, 0)), *columns], axis=1).astype(np.float32)
+
+
+def _reward(demo: h5py.Group, path: Path, *, length: int) -> np.ndarray:
+    if "rewards" not in demo:
+        return np.zeros(length, np.float32)
+    return array(demo, "rewards", path, length=length).astype(np.float32)
+
+
+def _depth_m(observed: h5py.Group, name: str, path: Path, *, length: int) -> np.ndarray:
+    depth_m = array(observed, name, path, length=length).astype(np.float32)
+    return depth_m.reshape(depth_m.shape[:3])
+
+
+def _split_seed(file: h5py.File, demonstration: str) -> int:
+    """The first seed of the split that the file's filter keys put a demonstration in."""
+    for name, seed in SPLIT_SEEDS.items():
+        listed = file.get(f"mask/{name}")
+        if isinstance(listed, h5py.Dataset) and demonstration.encode() in listed[()]:
+            return seed
+    return SPLIT_UNSAID
+
+
+def _width(values: object) -> int:
+    """Numbers a row."""
+    assert isinstance(values, h5py.Dataset)
+    return int(np.prod(values.shape[1:]))
