@@ -75,7 +75,7 @@ class Annotator(Protocol):
 
 @runtime_checkable
 class DepthAnnotator(Annotator, Protocol):
-    """Estimates depth from video; `depth_alignment.depth_confidence` says how far each frame can be trusted."""
+    """Estimates depth from video; `depth_confidence` says how far to trust it."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Float[ndarray, "t h w"]:
         """Depth along the optical axis in metres."""
@@ -84,7 +84,7 @@ class DepthAnnotator(Annotator, Protocol):
 
 @runtime_checkable
 class TrackAnnotator(Annotator, Protocol):
-    """Follows points through video; `track_confidence` says how far each point can be trusted."""
+    """Follows points through video; `track_confidence` says how far to trust it."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Tracks:
         """Sample points in the first frame and follow them."""
