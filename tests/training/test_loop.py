@@ -5,11 +5,11 @@ from torch import nn
 from roboscape.core.seeding import generator_for
 from roboscape.training.checkpoint import checkpoints
 from roboscape.training.loop import FitConfig, fit, read_metrics
+from roboscape.training.newton_schulz import orthogonalize
 from roboscape.training.optimizer import (
     MuonAdamW,
     OptimizerConfig,
     make_optimizer,
-    orthogonalize,
     rate_at,
 )
 

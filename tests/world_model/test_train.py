@@ -53,10 +53,10 @@ def test_four_steps_equal_two_and_two_bit_for_bit(config, monkeypatch):
     def interrupted(*args, **kwargs):
         step = make_step(*args, **kwargs)
 
-        def stop_at_two(number):
-            if number == 2:
+        def stop_at_two(piece):
+            if piece.content.number == 2:
                 raise KeyboardInterrupt
-            return step(number)
+            return step(piece)
 
         return stop_at_two
 

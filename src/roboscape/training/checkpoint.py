@@ -1,18 +1,30 @@
-"""Checkpoints of a running training: whole or absent, and enough to go on bit for bit."""
+"""Checkpoints of a running training: whole or absent, and enough to go on bit for bit.
+
+A model that every process holds whole is one safetensors file. A sharded one is written by all
+processes at once (`torch.distributed.checkpoint`). Either is read by any number of processes.
+"""
 
 import logging
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-from roboscape.core.files import atomic_path, read_json, remove, write_json
+from roboscape.core.files import atomic_path, flush_to_disk, read_json, remove, write_json
+from roboscape.training.optimizer import MuonAdamW
+from roboscape.training.parallel import ALONE, World
 
 log = logging.getLogger(__name__)
+
+WHOLE, SHARDED, STATE = "state.safetensors", ".metadata", "state.json"
 
 
 @dataclass(kw_only=True)
@@ -21,18 +33,25 @@ class TrainingState:
 
     model: nn.Module
     average: nn.Module | None
-    optimizer: torch.optim.Optimizer
+    optimizer: MuonAdamW
     step: int = 0
     """Optimiser steps done. All randomness follows from it."""
+    saved_step: int | None = None
+    """Step of the newest checkpoint on disk."""
+    world: World = field(default=ALONE)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def entries(self) -> dict[str, Tensor]:
         """Everything, flat: `model/...`, `average/...`, `optimizer/<parameter>/<slot>`."""
         flat = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             flat |= {f"average/{name}": t for name, t in self.average.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer/{index}/{name}": tensor for name, tensor in slots.items()}
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}
+        return {name: tensor.detach() for name, tensor in flat.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The same on the CPU, of a state that is not sharded."""
+        return {name: tensor.cpu().contiguous() for name, tensor in self.entries().items()}
 
     def restore(self, tensors: dict[str, Tensor], *, step: int) -> None:
         """Inverse of `tensors`."""
@@ -45,7 +64,21 @@ class TrainingState:
             slots.setdefault(int(index), {})[slot] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        self.step = step
+        self.step = self.saved_step = step
+
+    def room_for(self, names: set[str]) -> dict[str, Tensor]:
+        """The tensors to fill from a checkpoint with these names, which may be of a later step."""
+        self.optimizer.fill_slots()
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            for name in [name for name in slots if f"optimizer/{index}/{name}" not in names]:
+                del slots[name]
+        wanted = self.entries()
+        if wanted.keys() != names:
+            raise ValueError(
+                f"the checkpoint and this run differ in {sorted(wanted.keys() ^ names)[:3]}; "
+                "resume with the model and optimiser that it was saved with"
+            )
+        return wanted
 
 
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -56,13 +89,37 @@ def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def save_checkpoint(state: TrainingState, folder: Path, *, keep: int = 2) -> Path:
     """Write `folder/step_<step>`, complete or not at all, and drop all but the newest `keep`."""
     path = folder / f"step_{state.step:08d}"
-    with atomic_path(path) as temporary:
-        temporary.mkdir(parents=True)
-        save_file(state.tensors(), temporary / "state.safetensors")
-        write_json(temporary / "state.json", {"step": state.step})
-    for old in checkpoints(folder)[:-keep]:
-        remove(old)
+    if state.saved_step == state.step:
+        # Writing it once more would leave a moment without it.
+        return path
+    if state.world.parallel == "fsdp":
+        save_sharded(state, path)
+    elif state.world.is_main:
+        with atomic_path(path) as temporary:
+            temporary.mkdir(parents=True)
+            save_file(state.tensors(), temporary / WHOLE)
+            flush_to_disk(temporary / WHOLE)
+            write_json(temporary / STATE, {"step": state.step})
+    state.saved_step = state.step
+    if state.world.is_main:
+        for old in checkpoints(folder)[:-keep]:
+            remove(old)
     return path
+
+
+def save_sharded(state: TrainingState, path: Path) -> None:
+    """Every process writes its own part; the last to finish makes it a checkpoint, by renaming."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    if state.world.is_main:
+        remove(temporary)
+        temporary.mkdir(parents=True)
+    state.world.wait()
+    dcp.save(state.entries(), checkpoint_id=temporary)
+    if state.world.is_main:
+        write_json(temporary / STATE, {"step": state.step})
+        remove(path)
+        temporary.replace(path)
+    state.world.wait()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -74,15 +131,65 @@ def load_latest(state: TrainingState, folder: Path) -> bool:
     """Restore the newest readable checkpoint; False where there is none.
 
     A checkpoint that cannot be read (a disk fault: a kill cannot cause it) is reported and the one
-    before it is taken.
+    before it is taken. Half-written ones of a killed run are removed.
     """
-    for path in reversed(checkpoints(folder)):
-        try:
-            tensors = load_file(path / "state.safetensors")
-        except (SafetensorError, FileNotFoundError) as error:
-            log.warning("%s is damaged (%s); going back to the checkpoint before it", path, error)
-            continue
-        content: dict[str, Any] = read_json(path / "state.json")
-        state.restore(tensors, step=content["step"])
-        return True
-    return False
+    newest = None
+    if state.world.is_main:
+        for leftover in folder.glob(".step_*.tmp*"):
+            remove(leftover)
+        newest = next(filter(is_whole, reversed(checkpoints(folder))), None)
+    newest = state.world.share(newest)
+    if newest is None:
+        return False
+    content: dict[str, Any] = read_json(newest / STATE)
+    if (newest / SHARDED).is_file():
+        load_sharded(state, newest)
+    elif state.world.parallel == "fsdp":
+        spread(load_file(newest / WHOLE), state)
+    else:
+        state.restore(load_file(newest / WHOLE), step=content["step"])
+    state.step = state.saved_step = content["step"]
+    return True
+
+
+def load_sharded(state: TrainingState, path: Path) -> None:
+    """Read what this process needs of a checkpoint that any number of processes wrote."""
+    names = set(dcp.FileSystemReader(path).read_metadata().state_dict_metadata)
+    alone = not dist.is_initialized()
+    dcp.load(state.room_for(names), checkpoint_id=path, no_dist=alone)
+
+
+@torch.no_grad()
+def spread(tensors: dict[str, Tensor], state: TrainingState) -> None:
+    """Give every process its part of whole tensors."""
+    for name, target in state.room_for(set(tensors)).items():
+        source = tensors[name].to(target.device)
+        if isinstance(target, DTensor):
+            # Everyone has read the file: nothing needs sending.
+            source = distribute_tensor(
+                source, target.device_mesh, target.placements, src_data_rank=None
+            )
+        target.copy_(source)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint can be read; one that cannot is reported."""
+    try:
+        if (path / SHARDED).is_file():
+            check_files(path)
+        else:
+            with safe_open(path / WHOLE, framework="pt"):
+                pass
+    except (SafetensorError, pickle.UnpicklingError, OSError, EOFError) as error:
+        log.warning("%s is damaged (%s); going back to the checkpoint before it", path, error)
+        return False
+    return True
+
+
+def check_files(path: Path) -> None:
+    """Raise `OSError` where a part of a sharded checkpoint is missing or short."""
+    places = dcp.FileSystemReader(path).read_metadata().storage_data
+    for place in (places or {}).values():
+        file = path / place.relative_path
+        if file.stat().st_size < place.offset + place.length:
+            raise OSError(f"{file.name} is shorter than its contents")

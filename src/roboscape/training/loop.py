@@ -1,54 +1,27 @@
 """The one training loop: resume, step, report, save."""
 
-import copy
 import json
 import logging
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from roboscape.core.files import atomic_path
 from roboscape.core.progress import progress
-from roboscape.training.checkpoint import TrainingState, load_latest, save_checkpoint
-from roboscape.training.optimizer import MuonAdamW, rate_at
+from roboscape.training.checkpoint import load_latest, save_checkpoint
+from roboscape.training.learner import (
+    EvaluateFunction,
+    FitConfig,
+    Learner,
+    PrepareFunction,
+    StepFunction,
+)
+from roboscape.training.optimizer import MuonAdamW
+from roboscape.training.parallel import Spread
+from roboscape.training.prefetch import prefetching
 
 log = logging.getLogger(__name__)
-
-StepFunction = Callable[[int], tuple[Tensor, dict[str, float]]]
-"""From a step's number to its loss and what to report; randomness derives from the number."""
-EvaluateFunction = Callable[[nn.Module], dict[str, float]]
-"""From the averaged model to validation figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """How long, and how often to look."""
-
-    steps: int = 1000
-    """Optimiser steps."""
-    log_every: int = 10
-    """Steps between lines in `metrics.jsonl`."""
-    evaluate_every: int = 250
-    """Steps between validations; the last step is always validated."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints; an interrupt saves one too."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    average_decay: float = 0.99
-    """Exponential average of the weights, the one evaluated and released; 0 turns it off."""
-
-    def __post_init__(self) -> None:
-        """Refuse a run without steps."""
-        if self.steps < 1 or not 0 <= self.average_decay < 1:
-            raise ValueError(
-                f"expected steps >= 1 and 0 <= average_decay < 1, got {self.steps} and "
-                f"{self.average_decay}"
-            )
 
 
 def fit(
@@ -59,6 +32,8 @@ def fit(
     config: FitConfig,
     run: Path,
     evaluate: EvaluateFunction | None = None,
+    prepare: PrepareFunction | None = None,
+    spread: Spread = Spread(),  # noqa: B008
 ) -> nn.Module:
     """Train `model` and return its averaged twin (the model itself with averaging off).
 
@@ -68,32 +43,40 @@ def fit(
     Raises:
         FloatingPointError: the loss is no longer a number; the last checkpoint is untouched.
     """
-    average = (
-        copy.deepcopy(model).requires_grad_(requires_grad=False) if config.average_decay else None
-    )
-    state = TrainingState(model=model, average=average, optimizer=optimizer)
+    learner = Learner.prepare(model, optimizer, config=config, spread=spread)
+    state, world = learner.state, spread.world
     if load_latest(state, run / "checkpoints"):
         log.info("resumed from step %d of %d in %s", state.step, config.steps, run)
-    metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step)
+    metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step, silent=not world.is_main)
     clock = time.perf_counter()
-    with progress(config.steps, run.name, initial=state.step) as bar:
+    with (
+        progress(config.steps, run.name, initial=state.step, silent=not world.is_main) as bar,
+        prefetching(prepare or just_the_number, end=config.steps) as batches,
+    ):
         try:
             while state.step < config.steps:
-                loss, figures = take_step(state, step, config=config)
+                pieces = batches.get(state.step)
+                loss, figures = learner.take_step(pieces, step, config=config)
                 bar.update()
                 if state.step % config.log_every == 0 or state.step == config.steps:
                     now = time.perf_counter()
                     metrics.write(state.step, {"loss": loss, **figures, "clock_s": now - clock})
                     bar.set_postfix_str(f"loss {loss:.3f}")
                 if evaluate and is_due(state.step, config.evaluate_every, config.steps):
-                    metrics.write(state.step, run_evaluation(evaluate, average or model))
+                    metrics.write(state.step, learner.run_evaluation(evaluate))
                 if is_due(state.step, config.checkpoint_every, config.steps):
                     save_checkpoint(state, run / "checkpoints")
         except KeyboardInterrupt:
-            path = save_checkpoint(state, run / "checkpoints")
-            log.warning("interrupted; saved %s. Run the same command again to go on", path)
+            if world.size == 1:
+                path = save_checkpoint(state, run / "checkpoints")
+                log.warning("interrupted; saved %s. Run the same command again to go on", path)
             raise
-    return average or model
+    return learner.result()
+
+
+def just_the_number(number: int) -> tuple[int]:
+    """The piece of a step that makes its own batch."""
+    return (number,)
 
 
 def is_due(step: int, every: int, steps: int) -> bool:
@@ -101,65 +84,23 @@ def is_due(step: int, every: int, steps: int) -> bool:
     return step % every == 0 or step == steps
 
 
-def take_step(
-    state: TrainingState, step: StepFunction, *, config: FitConfig
-) -> tuple[float, dict[str, float]]:
-    """One optimiser step; returns the loss and the step's own figures."""
-    assert isinstance(state.optimizer, MuonAdamW)
-    state.model.train()
-    loss, figures = step(state.step)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the loss is {value} at step {state.step}; the last checkpoint is untouched. "
-            "Lower the learning rate, or look at the batch of this step"
-        )
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip)
-    rate = rate_at(state.step, steps=config.steps, config=state.optimizer.config)
-    state.optimizer.set_rate(rate)
-    state.optimizer.step()
-    state.step += 1
-    if state.average is not None:
-        # A young average forgets its random start quickly.
-        decay = min(config.average_decay, (1 + state.step) / (10 + state.step))
-        update_average(state.average, state.model, decay=decay)
-    return value, {**figures, "gradient_norm": norm.item(), "rate": rate}
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
-    """Move the averaged weights towards the model's; buffers are copied."""
-    weights: list[Tensor] = list(average.parameters())
-    torch._foreach_lerp_(weights, list[Tensor](model.parameters()), 1 - decay)
-    for old, new in zip(average.buffers(), model.buffers(), strict=True):
-        old.copy_(new)
-
-
-def run_evaluation(evaluate: EvaluateFunction, model: nn.Module) -> dict[str, float]:
-    """Validation figures, named as such."""
-    model.eval()
-    with torch.no_grad():
-        figures = {f"validation_{name}": value for name, value in evaluate(model).items()}
-    log.info(" ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    return figures
-
-
 class MetricsFile:
     """`metrics.jsonl`: one line a report; lines after the step resumed from are dropped."""
 
-    def __init__(self, path: Path, *, from_step: int) -> None:
+    def __init__(self, path: Path, *, from_step: int, silent: bool = False) -> None:
         self.path = path
+        self.silent = silent
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
+        if path.is_file() and not silent:
             lines = read_metrics(path)
             with atomic_path(path) as temporary:
                 kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= from_step]
                 temporary.write_text("".join(kept))
 
     def write(self, step: int, figures: dict[str, float]) -> None:
-        """Append one line."""
+        """Append one line; the main process does so for all."""
+        if self.silent:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 

@@ -7,11 +7,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from roboscape.core.precision import Precision, compute_dtype
+from roboscape.training.newton_schulz import orthogonalize
+from roboscape.training.parallel import local
+from roboscape.training.sharded_muon import orthogonalize_sharded
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the quintic iteration (K. Jordan, "Muon", 2024)."""
+SLOTS = {"muon": ("momentum",), "adamw": ("first", "second", "count")}
+"""What the optimiser remembers of every parameter of a kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +87,9 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def step_adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """AdamW (Loshchilov & Hutter 2019), all parameters of a group at once."""
-        first, second = self.slots(parameters, "first"), self.slots(parameters, "second")
-        counts = self.slots(parameters, "count", scalar=True)
-        gradients = gradients_of(parameters)
+        first, second = (local(self.slots(parameters, name)) for name in ("first", "second"))
+        counts = self.slots(parameters, "count")
+        gradients, parameters = local(gradients_of(parameters)), local(parameters)
         beta1, beta2 = self.config.betas
         torch._foreach_add_(counts, 1.0)
         torch._foreach_lerp_(first, gradients, 1 - beta1)
@@ -102,32 +106,51 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def step_muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Muon, with equal shapes orthogonalised together in one batch."""
-        momenta = self.slots(parameters, "momentum")
-        gradients = gradients_of(parameters)
+        momenta = local(self.slots(parameters, "momentum"))
+        gradients, weights = local(gradients_of(parameters)), local(parameters)
         torch._foreach_lerp_(momenta, gradients, 1 - self.config.momentum)
         ahead = torch._foreach_lerp(gradients, momenta, self.config.momentum)
-        torch._foreach_mul_(parameters, 1 - group["rate"] * group["weight_decay"])
+        torch._foreach_mul_(weights, 1 - group["rate"] * group["weight_decay"])
         by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, update in enumerate(ahead):
-            by_shape[as_matrix(update).size(0), as_matrix(update).size(1)].append(index)
-        dtype = compute_dtype(self.precision, device=parameters[0].device.type)
+        for index, parameter in enumerate(parameters):
+            by_shape[len(parameter), parameter.numel() // len(parameter)].append(index)
         for (rows, columns), indices in by_shape.items():
             stacked = torch.stack([as_matrix(ahead[index]) for index in indices])
-            orthogonal = orthogonalize(stacked, dtype=dtype)
+            orthogonal = self.orthogonalize(stacked, like=parameters[indices[0]])
             # An orthogonal matrix has a root-mean-square of 1 / sqrt(max(rows, columns)); 0.2 is
             # that of a typical AdamW update (Liu et al. 2025, "Muon is scalable").
             scale = 0.2 * max(rows, columns) ** 0.5
             for index, update in zip(indices, orthogonal, strict=True):
-                shaped = update.to(parameters[index].dtype).reshape(parameters[index].shape)
-                parameters[index].add_(shaped, alpha=-group["rate"] * scale)
+                shaped = update.to(weights[index].dtype).reshape(weights[index].shape)
+                weights[index].add_(shaped, alpha=-group["rate"] * scale)
 
-    def slots(self, parameters: list[Tensor], name: str, *, scalar: bool = False) -> list[Tensor]:
-        """The state tensors called `name`, zeros where new."""
+    def orthogonalize(self, matrices: Tensor, *, like: Tensor) -> Tensor:
+        """Newton-Schulz on a batch of equal matrices `m r c`, or on this process's rows of them."""
+        dtype = compute_dtype(self.precision, device=like.device.type)
+        if isinstance(like, DTensor):
+            group = like.device_mesh.get_group()
+            return orthogonalize_sharded(matrices, rows=len(like), group=group, dtype=dtype)
+        return orthogonalize(matrices, dtype=dtype)
+
+    def slots(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        """The state tensors called `name`, zeros where new; sharded as the weights are."""
         for parameter in parameters:
             state = self.state[parameter]
             if name not in state:
-                state[name] = torch.zeros(()) if scalar else torch.zeros_like(parameter)
+                state[name] = torch.zeros(()) if name == "count" else torch.zeros_like(parameter)
         return [self.state[parameter][name] for parameter in parameters]
+
+    def fill_slots(self) -> None:
+        """Make the state of every parameter, as a first step would, for a checkpoint to fill."""
+        for group in self.param_groups:
+            for name in SLOTS[group["kind"]]:
+                self.slots(group["params"], name)
+
+    def replace_parameters(self, new: dict[Tensor, Tensor]) -> None:
+        """Go on with other parameter objects (sharded ones) before the first step."""
+        assert not self.state, "the optimiser has stepped already"
+        for group in self.param_groups:
+            group["params"] = [new[parameter] for parameter in group["params"]]
 
 
 def gradients_of(parameters: list[Tensor]) -> list[Tensor]:
@@ -138,19 +161,6 @@ def gradients_of(parameters: list[Tensor]) -> list[Tensor]:
 def as_matrix(tensor: Tensor) -> Tensor:
     """A convolution kernel as (output, everything else); a matrix as it is."""
     return tensor.flatten(1)
-
-
-def orthogonalize(matrices: Tensor, *, dtype: torch.dtype, iterations: int = 5) -> Tensor:
-    """Nearly the nearest orthogonal matrices of a batch `m r c`, by Newton-Schulz iteration."""
-    a, b, c = NEWTON_SCHULZ
-    x = matrices.to(dtype)
-    tall = x.size(-2) > x.size(-1)
-    x = x.mT if tall else x
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
 
 
 def make_optimizer(

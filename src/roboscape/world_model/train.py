@@ -7,31 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from roboscape.clips.split import Split
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
-from roboscape.core.seeding import generator_for, numpy_generator_for, seed_for
+from roboscape.core.seeding import seed_for
 from roboscape.tokens.store import TokenClip, TokenStore
-from roboscape.training.loop import FitConfig, fit
+from roboscape.training.learner import FitConfig, Piece
+from roboscape.training.loop import fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
+from roboscape.training.parallel import Parallel, Spread, World, join_world
+from roboscape.world_model.batches import BatchMaker, moved, self_predict, tokens_of
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.embedding import Rows
-from roboscape.world_model.keypoints import select_keypoints
 from roboscape.world_model.losses import LossConfig
-from roboscape.world_model.masking import (
-    MaskingConfig,
-    corrupted_rows,
-    masked_rows,
-    next_frame_rows,
-    revealed_rows,
-    self_predicted_rows,
-)
-from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import loss_terms
+from roboscape.world_model.masking import MaskingConfig
+from roboscape.world_model.model import Block, WorldModel
+from roboscape.world_model.objective import Terms, loss_terms
 from roboscape.world_model.validation import describe, validate
 
 log = logging.getLogger(__name__)
@@ -57,6 +51,18 @@ class WorldModelRun:
     """`cpu` or `cuda`."""
     precision: Precision = "auto"
     """Number format of the passes; "auto" times both."""
+    parallel: Parallel = "none"
+    """How the processes that `torchrun` started share the work: `ddp` keeps the whole model on
+    each, `fsdp` a part of it. The result does not depend on it."""
+    accumulate: int = 1
+    """Passes that each process's clips of a step are cut into, to save memory; the same loss."""
+    draw_size: int = 0
+    """Clips that share a draw of what is hidden and corrupted, and lend each other frames; 0: the
+    whole batch. A process reads every draw that it has a clip of, so many processes want small
+    ones: a divisor of the clips in a pass. Another size is another (equally good) run."""
+    recompute: bool = False
+    """Compute a block's inner activations again in the backward pass instead of keeping them
+    (activation checkpointing): less memory, a third more work."""
     dry_run: bool = False
     """Say how large the model and a step are, and stop."""
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
@@ -74,6 +80,8 @@ class WorldModelRun:
         """Refuse an empty batch."""
         if self.batch_size < 1 or self.validation_clips < 1:
             raise ValueError("batch_size and validation_clips must be 1 or more")
+        if self.accumulate < 1 or self.draw_size < 0:
+            raise ValueError("accumulate must be 1 or more, draw_size 0 or more")
 
 
 def run(config: WorldModelRun) -> None:
@@ -86,23 +94,46 @@ def run(config: WorldModelRun) -> None:
 
 def train(config: WorldModelRun) -> WorldModel:
     """Train, and leave the averaged model in `output/world_model`."""
+    with join_world(config.parallel, device=config.device) as world:
+        return train_in(world, config)
+
+
+def train_in(world: World, config: WorldModelRun) -> WorldModel:
+    """One process's part of the training; every one ends with the whole averaged model."""
     store = TokenStore(config.tokens)
     model = make_model(config, store=store)
     announce(model, config=config)
-    open_run(config.output, config)
+    if world.is_main:
+        # How the work is spread is no part of what the run is: it may go on spread otherwise.
+        layout = {"parallel": "none", "accumulate": 1, "recompute": False}
+        open_run(config.output, replace(config, **layout))
+    world.wait()
     trained = fit(
         model,
-        step=make_step(model, store, config=config),
+        prepare=make_batches(model, store, config=config, world=world),
+        step=make_step(model, config=config),
         optimizer=make_optimizer(
             model, config=config.optimizer, tables=model.tables(), precision=config.precision
         ),
         config=config.fit,
         run=config.output,
         evaluate=make_evaluation(store, config=config),
+        spread=Spread(
+            world=world,
+            blocks=block_names(model),
+            dtype=compute_dtype(config.precision, kind="matmul", device=config.device),
+            recompute=config.recompute,
+        ),
     )
     assert isinstance(trained, WorldModel)
-    trained.eval().save_pretrained(config.output / "world_model")
+    if world.is_main:
+        trained.eval().save_pretrained(config.output / "world_model")
     return trained
+
+
+def block_names(model: WorldModel) -> tuple[str, ...]:
+    """The model's large repeated parts."""
+    return tuple(name for name, module in model.named_modules() if isinstance(module, Block))
 
 
 def announce(model: WorldModel, *, config: WorldModelRun) -> None:
@@ -131,60 +162,55 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
     return model.to(config.device)
 
 
-def make_step(
-    model: WorldModel, store: TokenStore, *, config: WorldModelRun
-) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
-    """The training step: from its number to its loss."""
-    dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
-    train_clips = len(store.clips("train", **clip_shape(store, config=config)))
+def make_batches(
+    model: WorldModel, store: TokenStore, *, config: WorldModelRun, world: World
+) -> Callable[[int], list[Piece]]:
+    """This process's pieces of any step, by its number."""
+    shape = clip_shape(store, config=config)
+    maker = BatchMaker(
+        config=config,
+        model=model.config,
+        keypoints=config.loss.keypoints,
+        clips=len(store.clips("train", **shape)),
+        read=lambda indices: store.batch(indices, split="train", **shape),
+        rank=world.rank,
+        size=world.size,
+        accumulate=config.accumulate,
+    )
+    return maker.pieces
 
-    def step(number: int) -> tuple[Tensor, dict[str, float]]:
-        indices = numpy_generator_for(config.seed, number).integers(
-            train_clips, size=config.batch_size
-        )
-        clip = batch_of(store, indices, split="train", config=config)
+
+def make_step(
+    model: WorldModel, *, config: WorldModelRun
+) -> Callable[[Piece], tuple[Tensor, dict[str, float]]]:
+    """The training step: from a piece of a batch to its part of the loss (Eq. 8)."""
+    dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
+
+    def step(piece: Piece) -> tuple[Tensor, dict[str, float]]:
+        batch = moved(piece.content, config.device)
         with torch.autocast(config.device, dtype, enabled=dtype != torch.float32):
-            return step_loss(model, clip, number=number, config=config)
+            rows = self_predict(model, batch, corruption=config.masking.corruption)
+            terms = loss_terms(
+                model, rows, first=batch.first, keypoints=batch.keypoints, config=config.loss
+            )
+        terms = terms if piece.shares is None else weighted(terms, piece.shares)
+        # The loop counts finished steps: it reports step 10 after the one that is numbered 9.
+        done = batch.number + 1
+        report = done % config.fit.log_every == 0 or done == config.fit.steps
+        return terms.total(config.loss), terms.figures() if report else {}
 
     return step
 
 
-def step_loss(
-    model: WorldModel, clip: TokenClip, *, number: int, config: WorldModelRun
-) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """Loss of one batch of clips (Eq. 8), with the randomness of step `number`."""
-    rows = training_rows(model, clip, number=number, config=config)
-    keypoints = select_keypoints(
-        clip.tracks, clip.visible, count=config.loss.keypoints, grid=model.config.grid
+def weighted(terms: Terms, shares: tuple[float, ...]) -> Terms:
+    """A piece's part of the means over the whole batch: RGB, depth and keypoints have their own."""
+    rgb, depth, keypoint = shares
+    return Terms(
+        rgb=terms.rgb * rgb,
+        depth=None if terms.depth is None else terms.depth * depth,
+        keypoint=None if terms.keypoint is None else terms.keypoint * keypoint,
+        attention=None if terms.attention is None else terms.attention * rgb,
     )
-    terms = loss_terms(
-        model, rows, first=clip.rgb[:, 0].long(), keypoints=keypoints, config=config.loss
-    )
-    # The loop counts finished steps: it reports step 10 after the one that is numbered 9.
-    report = (number + 1) % config.fit.log_every == 0 or number + 1 == config.fit.steps
-    return terms.total(config.loss), terms.figures() if report else {}
-
-
-def training_rows(
-    model: WorldModel, clip: TokenClip, *, number: int, config: WorldModelRun
-) -> Rows:
-    """Rows of a batch: what is revealed, corrupted and self-predicted in step `number`."""
-    generator = generator_for(config.seed, number)
-    masking = config.masking
-    tokens = tokens_of(clip, modalities=model.config.modalities)
-    if model.config.objective == "masked":
-        return masked_rows(tokens, clip.controls, generator=generator)
-    rows = next_frame_rows(tokens, clip.controls)
-    chance = torch.rand((), generator=generator).item()
-    if chance < masking.self_predicted and number >= masking.self_predicted_after:
-        rows = self_predicted_rows(model, rows)
-    rows = corrupted_rows(rows, largest_rate=masking.corruption, generator=generator)
-    return revealed_rows(rows, fully_hidden=masking.fully_hidden, generator=generator)
-
-
-def tokens_of(clip: TokenClip, *, modalities: int) -> Int[Tensor, "m b t n"]:
-    """RGB and, for two modalities, depth codes, stacked."""
-    return torch.stack([clip.rgb, clip.depth][:modalities])
 
 
 def clip_shape(store: TokenStore, *, config: WorldModelRun) -> dict[str, int]:

@@ -1,0 +1,213 @@
+"""One optimiser step of a model, on one process or many."""
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from roboscape.training.checkpoint import TrainingState
+from roboscape.training.optimizer import MuonAdamW, rate_at
+from roboscape.training.parallel import (
+    Spread,
+    World,
+    free_gathered,
+    gathered,
+    gradients_later,
+    local,
+    whole,
+)
+
+log = logging.getLogger(__name__)
+
+StepFunction = Callable[[Any], tuple[Tensor, dict[str, float]]]
+"""From a step's number, or a `Piece` where there is a `PrepareFunction`, to its loss and what to
+report. All randomness derives from the number."""
+EvaluateFunction = Callable[[nn.Module], dict[str, float]]
+"""From the averaged model to validation figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A part of a step's batch: one forward and backward pass of one process."""
+
+    content: Any
+    counts: tuple[float, ...]
+    """How many things each term of the loss is a mean over."""
+    shares: tuple[float, ...] | None = None
+    """Weights of the terms that make the pieces of all processes add up to the loss of the whole
+    batch; None where this piece is the whole batch."""
+
+
+PrepareFunction = Callable[[int], Sequence[Piece]]
+"""From a step's number to this process's pieces. Runs ahead of time in a thread of its own, so it
+touches neither the model nor the other processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How long, and how often to look."""
+
+    steps: int = 1000
+    """Optimiser steps."""
+    log_every: int = 10
+    """Steps between lines in `metrics.jsonl`."""
+    evaluate_every: int = 250
+    """Steps between validations; the last step is always validated."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; an interrupt saves one too."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    average_decay: float = 0.99
+    """Exponential average of the weights, the one evaluated and released; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        """Refuse a run without steps."""
+        if self.steps < 1 or not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"expected steps >= 1 and 0 <= average_decay < 1, got {self.steps} and "
+                f"{self.average_decay}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """A model in training: what is stateful, and what its functions are called through."""
+
+    state: TrainingState
+    spread: Spread
+    wrapped: nn.Module
+    """Calls functions of the model."""
+    wrapped_average: nn.Module
+    """Calls functions of the averaged model, or of the model itself with averaging off."""
+    skeleton: nn.Module | None
+    """The model's structure before it was sharded, without memory."""
+
+    @classmethod
+    def prepare(
+        cls, model: nn.Module, optimizer: MuonAdamW, *, config: FitConfig, spread: Spread
+    ) -> "Learner":
+        """Make the averaged twin and lay both out over the processes."""
+        average = (
+            copy.deepcopy(model).requires_grad_(requires_grad=False)
+            if config.average_decay
+            else None
+        )
+        sharded = spread.world.parallel == "fsdp"
+        skeleton = copy.deepcopy(model).to("meta") if sharded else None
+        before = list(model.parameters())
+        wrapped = spread.apply(model)
+        optimizer.replace_parameters(dict(zip(before, model.parameters(), strict=True)))
+        return cls(
+            state=TrainingState(
+                model=model, average=average, optimizer=optimizer, world=spread.world
+            ),
+            spread=spread,
+            wrapped=wrapped,
+            wrapped_average=wrapped if average is None else spread.apply(average),
+            skeleton=skeleton,
+        )
+
+    def take_step(
+        self, pieces: Sequence[Any], step: StepFunction, *, config: FitConfig
+    ) -> tuple[float, dict[str, float]]:
+        """One optimiser step; returns the loss of the whole batch and the step's own figures."""
+        state, world = self.state, self.spread.world
+        state.model.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        pieces = with_shares(pieces, world=world)
+        losses, reports = zip(
+            *(self.learn_from(pieces, i, step) for i in range(len(pieces))), strict=True
+        )
+        value = world.sum(torch.stack(losses).sum()).item()
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss is {value} at step {state.step}; the last checkpoint is untouched. "
+                "Lower the learning rate, or look at the batch of this step"
+            )
+        norm = clip_gradients(state.model, limit=config.gradient_clip)
+        rate = rate_at(state.step, steps=config.steps, config=state.optimizer.config)
+        state.optimizer.set_rate(rate)
+        state.optimizer.step()
+        state.step += 1
+        if state.average is not None:
+            # A young average forgets its random start quickly.
+            decay = min(config.average_decay, (1 + state.step) / (10 + state.step))
+            update_average(state.average, state.model, decay=decay)
+        figures = add_up(reports, world=world)
+        return value, {**figures, "gradient_norm": norm.item(), "rate": rate}
+
+    def learn_from(
+        self, pieces: Sequence[Any], index: int, step: StepFunction
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Forward and backward of one piece; returns its loss, detached, and its figures."""
+        last = index == len(pieces) - 1
+        with nullcontext() if last else gradients_later(self.wrapped):
+            loss, figures = self.wrapped(step, pieces[index])
+            size = self.spread.world.size
+            # DDP and FSDP take the mean over processes; the shares are made to be summed.
+            (loss if size == 1 else loss * size).backward()
+        return loss.detach(), figures
+
+    def run_evaluation(self, evaluate: EvaluateFunction) -> dict[str, float]:
+        """Validation figures of the average, named as such; none on processes not needed for it."""
+        world, model = self.spread.world, self.state.average or self.state.model
+        if world.parallel != "fsdp" and not world.is_main:
+            return {}
+        wrapped = self.wrapped_average
+        if isinstance(wrapped, DistributedDataParallel):
+            wrapped = wrapped.module
+        model.eval()
+        with torch.no_grad():
+            figures = {f"validation_{k}": v for k, v in wrapped(evaluate, model).items()}
+        free_gathered(wrapped)
+        log.info(" ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        return figures
+
+    def result(self) -> nn.Module:
+        """The average, or the model itself with averaging off; whole, on every process."""
+        model = self.state.average or self.state.model
+        return model if self.skeleton is None else gathered(model, skeleton=self.skeleton)
+
+
+def with_shares(pieces: Sequence[Any], *, world: World) -> Sequence[Any]:
+    """Weigh every piece by how much of the whole batch it holds."""
+    if world.size == 1 and len(pieces) == 1:
+        return pieces
+    assert all(isinstance(piece, Piece) for piece in pieces), "a shared step needs `prepare`"
+    counts = torch.tensor([piece.counts for piece in pieces], dtype=torch.float64)
+    totals = world.sum(counts.sum(dim=0)).clamp(min=1)
+    shares = (counts / totals).tolist()
+    return [replace(piece, shares=tuple(s)) for piece, s in zip(pieces, shares, strict=True)]
+
+
+def add_up(reports: Sequence[dict[str, float]], *, world: World) -> dict[str, float]:
+    """The figures of all pieces and processes, which report under the same names."""
+    if world.size == 1 and len(reports) == 1:
+        return reports[0]
+    names = sorted(reports[0])
+    values = torch.tensor([[report[name] for name in names] for report in reports])
+    return dict(zip(names, world.sum(values.sum(dim=0)).tolist(), strict=True))
+
+
+def clip_gradients(model: nn.Module, *, limit: float) -> Tensor:
+    """Scale the gradients to a norm of at most `limit`; returns the norm before that."""
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
+    """Move the averaged weights towards the model's; buffers are copied."""
+    old, new = (local(list(m.parameters())) for m in (average, model))
+    torch._foreach_lerp_(old, new, 1 - decay)
+    for before, after in zip(average.buffers(), model.buffers(), strict=True):
+        before.copy_(after)
