@@ -55,6 +55,11 @@ COMMANDS: dict[str, Command] = {
         config="Inspect",
         summary="What a dataset holds, and what looks wrong in it.",
     ),
+    "mend": Command(
+        module="roboscape.dataset.mend",
+        config="MendDataset",
+        summary="Write a copy of a dataset without what inspect found.",
+    ),
     "annotate": Command(
         module="roboscape.annotate.pipeline",
         config="Annotate",
@@ -80,6 +85,11 @@ COMMANDS: dict[str, Command] = {
         module="roboscape.tokens.build",
         config="Tokenize",
         summary="Write a dataset as a memory-mapped token store.",
+    ),
+    "import-tokens": Command(
+        module="roboscape.tokens.import_1xgpt",
+        config="ImportTokens",
+        summary="Copy token folders of 1xgpt into a token store.",
     ),
     "train world-model": Command(
         module="roboscape.world_model.train",
