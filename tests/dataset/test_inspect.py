@@ -25,7 +25,8 @@ def problems_of(tmp_path: Path) -> Callable[[DatasetSpec, list[Episode]], list[s
             for episode in episodes:
                 writer.add(episode)
         dataset = LeRobotDataset(tmp_path / "looked_at")
-        return findings(survey(dataset, max_episodes=100, max_image_episodes=10), dataset.spec)
+        seen = survey(dataset, max_episodes=100, max_image_episodes=10)
+        return [str(finding) for finding in findings(seen, dataset.spec)]
 
     return write_and_look
 
@@ -142,7 +143,7 @@ def test_a_dataset_without_a_convention_is_said_to_have_none(dataset: Path) -> N
     (dataset / "meta/roboscape.json").unlink()
     report = run(Inspect(dataset=dataset))
     assert "convention   unknown" in report
-    assert "! the dataset does not say what its actions mean" in report
+    assert "! [convention_unknown] the dataset does not say what its actions mean" in report
 
 
 def test_broken_and_short_episodes_are_reported_and_the_rest_is_drawn(
@@ -151,7 +152,7 @@ def test_broken_and_short_episodes_are_reported_and_the_rest_is_drawn(
     (dataset / "data/chunk-000/file-001.parquet").write_bytes(b"nonsense")
     (dataset / "videos/observation.images.front/chunk-000/file-002.mp4").write_bytes(b"nonsense")
     report = run(Inspect(dataset=dataset, video=True, output=tmp_path / "pictures"))
-    assert report.count("! cannot be read") == 3
+    assert report.count("cannot be read: ") == 3
     assert "file-001.parquet is not a readable Parquet file" in report
     assert "4 episodes are shorter than 16 rows" in report
     assert count_frames(tmp_path / "pictures/episodes.mp4") == 13

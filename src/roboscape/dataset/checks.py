@@ -5,6 +5,10 @@ import numpy as np
 from roboscape.dataset.records import CameraSpec, DatasetSpec, Episode
 
 
+class NotFiniteError(ValueError):
+    """A recording holds NaN or an infinite number."""
+
+
 def check_episode(episode: Episode, spec: DatasetSpec, *, where: str) -> None:
     """Make sure that an episode is whole and fits the dataset.
 
@@ -42,7 +46,7 @@ def check_numbers(values: np.ndarray, *, width: int, what: str, where: str) -> N
         )
     if not np.isfinite(values).all():
         row, dimension = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(
+        raise NotFiniteError(
             f"{where}: {what} row {row}, dimension {dimension} is {values[row, dimension]}; every "
             "number must be finite: leave the episode out, or repair it"
         )

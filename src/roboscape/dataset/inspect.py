@@ -16,9 +16,11 @@ from roboscape.dataset.contact_sheet import (
     write_moving_sheet,
     write_sheet,
 )
+from roboscape.dataset.faults.finding import Finding
+from roboscape.dataset.faults.plots import draw_findings
 from roboscape.dataset.findings import findings
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.survey import Survey, Vectors, survey
+from roboscape.dataset.survey import Numbers, Survey, survey
 
 _LOG = logging.getLogger(__name__)
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -32,7 +34,9 @@ class Inspect:
     dataset: tyro.conf.Positional[Path]
     """A LeRobot dataset (v2.0, v2.1 or v3.0)."""
     video: bool = False
-    """Also write a contact sheet (PNG) and a video of some episodes."""
+    """Also write a contact sheet (PNG), a video of some episodes, and a plot a finding."""
+    plots: bool = False
+    """Also write a plot a finding."""
     output: Path | None = None
     """Folder for the pictures; `runs/inspect/<name of the dataset>` if not given."""
     camera: str | None = None
@@ -56,15 +60,20 @@ def run(config: Inspect) -> str:
         max_episodes=config.max_episodes,
         max_image_episodes=config.max_image_episodes,
     )
-    report = describe(dataset, seen, annotations=annotations)
+    problems = findings(seen, dataset.spec)
+    report = describe(dataset, seen, problems, annotations=annotations)
     sys.stdout.write(report)
+    folder = config.output or Path("runs/inspect") / config.dataset.resolve().name
+    if config.video or config.plots:
+        draw_findings(problems, folder)
     if config.video and dataset.num_episodes:
-        folder = config.output or Path("runs/inspect") / config.dataset.resolve().name
         draw(dataset, folder, config=config, annotations=annotations, broken=set(seen.broken))
     return report
 
 
-def describe(dataset: LeRobotDataset, seen: Survey, *, annotations: Path) -> str:
+def describe(
+    dataset: LeRobotDataset, seen: Survey, problems: list[Finding], *, annotations: Path
+) -> str:
     """The report as text."""
     spec = dataset.spec
     lines = [
@@ -76,14 +85,13 @@ def describe(dataset: LeRobotDataset, seen: Survey, *, annotations: Path) -> str
         *_about_annotations(dataset, annotations),
         *_about_actions(dataset),
         "",
-        *_about_ranges("action", seen.actions, units=spec.action.units),
+        *_about_ranges("action", seen, units=spec.action.units),
         "",
-        *_about_ranges("state", seen.state, units=None),
+        *_about_ranges("state", seen, units=None),
         "",
     ]
-    problems = findings(seen, spec)
     if problems:
-        lines += [f"{len(problems)} to look at", *(f"  ! {problem}" for problem in problems)]
+        lines += [f"{len(problems)} to look at", *_about_problems(problems, dataset)]
     else:
         lines.append("nothing looks wrong")
     return "\n".join(lines) + "\n"
@@ -184,14 +192,29 @@ def _about_actions(dataset: LeRobotDataset) -> Iterator[str]:
     yield "             a stored 1 is " + ", ".join(scales)
 
 
-def _about_ranges(what: str, vectors: Vectors, *, units: tuple[str, ...] | None) -> Iterator[str]:
+def _about_problems(problems: list[Finding], dataset: LeRobotDataset) -> Iterator[str]:
+    """Every finding with the command that mends it, and the command that mends them all."""
+    command = f"roboscape mend {dataset.root} --output {dataset.root}_mended"
+    fixes: list[str] = []
+    for problem in problems:
+        yield f"  ! [{problem.kind}] {problem}"
+        if problem.fix:
+            yield f"    {command} {' '.join(f'--fix {fix}' for fix in problem.fix)}"
+        fixes += problem.fix
+    if len([problem for problem in problems if problem.fix]) > 1:
+        yield "all together, in this order; look again after each if in doubt:"
+        yield f"    {command} {' '.join(f'--fix {fix}' for fix in dict.fromkeys(fixes))}"
+
+
+def _about_ranges(what: Numbers, seen: Survey, *, units: tuple[str, ...] | None) -> Iterator[str]:
     """A table of the dimensions with a small histogram each."""
-    if not vectors.names or not len(vectors.values):
+    names, values = seen.names(what), seen.values(what)
+    if not names or not len(values):
         yield f"{what}: nothing recorded"
         return
-    width = max(len(name) for name in (*vectors.names, what))
+    width = max(len(name) for name in (*names, what))
     yield f"{what:<{width}}  {'min':>9}  {'median':>9}  {'max':>9}  {'std':>9}  distribution"
-    for place, (name, column) in enumerate(zip(vectors.names, vectors.values.T, strict=True)):
+    for place, (name, column) in enumerate(zip(names, values.T, strict=True)):
         numbers = (column.min(), np.median(column), column.max(), column.std())
         unit = f"  [{units[place]}]" if units and units[place] not in ("1", "unknown") else ""
         cells = "  ".join(f"{float(number) + 0.0:>9.3f}" for number in numbers)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from roboscape.core.video import Pixels, count_frames, read_frames
 from roboscape.dataset import layout
@@ -82,6 +82,13 @@ class LeRobotDataset:
             return np.zeros(self._place(episode).info.length, np.float32)
         column = self._rows(episode, layout.REWARD_KEY)[layout.REWARD_KEY]
         return column.to_numpy().astype(np.float32)
+
+    def timestamps_s(self, episode: int) -> Float64[np.ndarray, " t"] | None:
+        """The recorded time of every row; None where the dataset keeps none."""
+        if "timestamp" not in self._features:
+            return None
+        column = self._rows(episode, "timestamp")["timestamp"]
+        return column.to_numpy().astype(np.float64)
 
     def frames(
         self, episode: int, camera: str, rows: slice | None = None

@@ -72,8 +72,8 @@ class CameraSpec:
     height: int
     width: int
     has_depth: bool = False
-    turned_deg: Literal[0, 180] = 0
-    """How far the stored images are turned from upright; 0 for whatever this program writes."""
+    turned_deg: int = 0
+    """How far the stored images are turned from upright, 0 or 180; 0 in all that is imported."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,50 +1,58 @@
 """Looking through a dataset: what it holds, in numbers, and the raw material of the warnings."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
+from roboscape.dataset.checks import NotFiniteError
+from roboscape.dataset.image_changes import ImageChanges, measure_changes
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec
 
 BLACK_BELOW = 2.0
 """A frame whose pixels spread less than this (of 255) shows nothing."""
-REPEATED_WITHIN = 8
-"""No pixel of a repeated frame changes by more than this; lossy video makes small changes."""
+
+
+Numbers = Literal["action", "state"]
+NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vectors:
-    """Rows of numbers of the episodes looked at, one after the other."""
+class EpisodeRows:
+    """The numbers of one episode."""
 
-    names: tuple[str, ...]
-    values: Float32[np.ndarray, "n c"]
-    starts: tuple[int, ...]
-    """The row that each episode begins at."""
+    episode: int
+    actions: Float32[np.ndarray, "t a"]
+    state: Float32[np.ndarray, "t s"]
+    timestamps_s: Float[np.ndarray, " t"] | None
+    """None where the dataset keeps none."""
 
-    def changes(self) -> Float32[np.ndarray, "m c"]:
-        """Differences of neighbouring rows inside the same episode."""
-        inside = np.ones(len(self.values) - 1, bool)
-        inside[np.array(self.starts[1:], int) - 1] = False
-        return np.diff(self.values, axis=0)[inside]
+    def of(self, what: Numbers) -> Float32[np.ndarray, "t c"]:
+        """Its actions or its state."""
+        return self.actions if what == "action" else self.state
 
 
 @dataclass(kw_only=True)
 class CameraSurvey:
     """What the images of one camera look like, from a sample of episodes."""
 
-    frames: int = 0
-    repeated: int = 0
-    """Frames like the one before."""
-    empty: int = 0
-    """Frames of one colour."""
+    changes: dict[int, ImageChanges] = field(default_factory=dict)
+    """What changed from row to row, by episode."""
+    empty: dict[int, int] = field(default_factory=dict)
+    """Frames of one colour, by episode."""
     depth_quantiles_m: Float[np.ndarray, " q"] | None = None
     """1 %, 50 % and 99 % of the depth."""
     depth_clipped: float = 0.0
     """Share of the depth at the ends of the range that the dataset can store."""
+
+    @property
+    def frames(self) -> int:
+        """Images looked at."""
+        return sum(len(change.largest) + 1 for change in self.changes.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +66,34 @@ class Survey:
     """How episodes ended, by behaviour."""
     looked_at: tuple[int, ...]
     """Episodes whose numbers were read; all of a dataset that is not large."""
-    actions: Vectors
-    state: Vectors
+    action_names: tuple[str, ...]
+    state_names: tuple[str, ...]
+    episodes: tuple[EpisodeRows, ...]
+    """Numbers of the episodes that could be read."""
     images_of: tuple[int, ...]
     """Episodes whose images were decoded."""
     cameras: dict[str, CameraSurvey]
     broken: dict[int, str] = field(default_factory=dict)
     """Why an episode could not be read."""
+    not_finite: frozenset[int] = frozenset()
+    """The broken episodes that hold NaN or infinite numbers."""
+    contents: dict[int, str] = field(default_factory=dict)
+    """A fingerprint of every episode's numbers."""
+
+    def names(self, what: Numbers) -> tuple[str, ...]:
+        """Names of the action's or the state's dimensions."""
+        return self.action_names if what == "action" else self.state_names
+
+    def images_of_episode(self, episode: int) -> list[ImageChanges]:
+        """What changed in the images of an episode, a camera each; none if not looked at."""
+        return [
+            camera.changes[episode] for camera in self.cameras.values() if episode in camera.changes
+        ]
+
+    def values(self, what: Numbers) -> Float32[np.ndarray, "n c"]:
+        """Actions or states of all episodes, one after the other."""
+        parts = [rows.of(what) for rows in self.episodes]
+        return np.concatenate(parts or [np.zeros((0, len(self.names(what))), np.float32)])
 
 
 def survey(dataset: LeRobotDataset, *, max_episodes: int, max_image_episodes: int) -> Survey:
@@ -75,7 +104,8 @@ def survey(dataset: LeRobotDataset, *, max_episodes: int, max_image_episodes: in
         outcomes.setdefault(info.behaviour, Counter())[info.success] += 1
     looked_at = _spread(dataset.num_episodes, max_episodes)
     broken: dict[int, str] = {}
-    actions, state = _read_vectors(dataset, looked_at, broken=broken)
+    not_finite: set[int] = set()
+    episodes = _read_numbers(dataset, looked_at, broken=broken, not_finite=not_finite)
     broken |= dataset.missing_frames(number for number in looked_at if number not in broken)
     readable = [number for number in looked_at if number not in broken]
     images_of = [readable[place] for place in _spread(len(readable), max_image_episodes)]
@@ -89,12 +119,21 @@ def survey(dataset: LeRobotDataset, *, max_episodes: int, max_image_episodes: in
         tasks=Counter(info.task for info in infos),
         outcomes=outcomes,
         looked_at=tuple(looked_at),
-        actions=actions,
-        state=state,
+        action_names=dataset.spec.action.names,
+        state_names=dataset.spec.state_names,
+        episodes=tuple(episodes),
         images_of=tuple(images_of),
         cameras=cameras,
         broken=broken,
+        not_finite=frozenset(not_finite),
+        contents={rows.episode: _fingerprint(rows) for rows in episodes},
     )
+
+
+def ranges_of(state: Float[np.ndarray, "n s"]) -> Float[np.ndarray, " s"]:
+    """Range of every dimension (1 % to 99 %); infinite where it never changes."""
+    low, high = np.quantile(state.astype(np.float64), (0.01, 0.99), axis=0)
+    return np.where(high - low > 1e-9, high - low, np.inf)
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -102,32 +141,34 @@ def _spread(count: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
 
 
-def _read_vectors(
-    dataset: LeRobotDataset, episodes: list[int], *, broken: dict[int, str]
-) -> tuple[Vectors, Vectors]:
-    """Actions and states of the episodes that can be read."""
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
+def _read_numbers(
+    dataset: LeRobotDataset,
+    episodes: list[int],
+    *,
+    broken: dict[int, str],
+    not_finite: set[int],
+) -> list[EpisodeRows]:
+    """The numbers of the episodes that can be read."""
+    read: list[EpisodeRows] = []
     for number in episodes:
         try:
-            parts.append((dataset.actions(number), dataset.state(number)))
+            rows = EpisodeRows(
+                episode=number,
+                actions=dataset.actions(number),
+                state=dataset.state(number),
+                timestamps_s=dataset.timestamps_s(number),
+            )
         except ValueError as error:
             broken[number] = str(error)
-    lengths = [len(actions) for actions, _ in parts]
-    starts = tuple(
-        int(end - length) for end, length in zip(np.cumsum(lengths), lengths, strict=True)
-    )
-    names = (dataset.spec.action.names, dataset.spec.state_names)
-    actions, state = (
-        Vectors(
-            names=names[place],
-            values=np.concatenate(
-                [part[place] for part in parts] or [np.zeros((0, len(names[place])), np.float32)]
-            ),
-            starts=starts,
-        )
-        for place in (0, 1)
-    )
-    return actions, state
+            if isinstance(error, NotFiniteError):
+                not_finite.add(number)
+        else:
+            read.append(rows)
+    return read
+
+
+def _fingerprint(rows: EpisodeRows) -> str:
+    return hashlib.sha256(rows.actions.tobytes() + b"|" + rows.state.tobytes()).hexdigest()
 
 
 def _survey_camera(
@@ -144,11 +185,10 @@ def _survey_camera(
         except ValueError as error:
             broken[number] = str(error)
             continue
-        result.frames += len(frames)
-        changes = cv2.absdiff(frames[1:], frames[:-1]).reshape(len(frames) - 1, -1)
-        result.repeated += int((changes.max(axis=1, initial=0) <= REPEATED_WITHIN).sum())
+        result.changes[number] = measure_changes(frames)
         spread = frames[:, ::4, ::4].reshape(len(frames), -1).std(axis=1)
-        result.empty += int((spread < BLACK_BELOW).sum())
+        if empty := int((spread < BLACK_BELOW).sum()):
+            result.empty[number] = empty
     if samples_m:
         depth_m = np.concatenate(samples_m)
         spec = dataset.spec

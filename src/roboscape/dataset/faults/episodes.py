@@ -1,0 +1,108 @@
+"""Episodes that look wrong: unreadable, too short, there twice, all alike; and what is not said."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from roboscape.dataset.faults.finding import FaultKind, Finding, drop_episodes, list_of
+from roboscape.dataset.records import DatasetSpec
+from roboscape.dataset.survey import Survey
+
+SHORT_EPISODE = 16
+"""Rows below which an episode holds no clip."""
+
+
+def unreadable_episodes(seen: Survey) -> Iterator[Finding]:
+    """Episodes that no stage can use."""
+    groups: dict[FaultKind, list[int]] = {
+        "not_finite": sorted(seen.not_finite),
+        "unreadable": sorted(set(seen.broken) - seen.not_finite),
+    }
+    for kind, numbers in groups.items():
+        for number in numbers[:5]:
+            yield Finding(
+                kind=kind,
+                where=f"episode {number}",
+                text=f"cannot be read: {seen.broken[number]}",
+                fix=drop_episodes([number]),
+            )
+        if len(numbers) > 5:
+            yield Finding(
+                kind=kind,
+                where=f"episodes {list_of(numbers[5:])}",
+                text=f"{len(numbers) - 5} more episodes cannot be read",
+                fix=drop_episodes(numbers[5:]),
+            )
+
+
+def unknown_convention(spec: DatasetSpec) -> Iterator[Finding]:
+    """A dataset that does not say what its actions mean."""
+    if not spec.action.known:
+        yield Finding(
+            kind="convention_unknown",
+            where="action",
+            text="the dataset does not say what its actions mean (delta or absolute, units, frame, "
+            "gripper direction): they are taken as absolute; write meta/roboscape.json to say it",
+        )
+
+
+def episode_faults(seen: Survey) -> Iterator[Finding]:
+    """Everything about whole episodes."""
+    if not seen.lengths:
+        yield Finding(kind="no_episodes", where="dataset", text="the dataset has no episodes")
+        return
+    short = [number for number, length in enumerate(seen.lengths) if length < SHORT_EPISODE]
+    if short:
+        yield Finding(
+            kind="short_episode",
+            where=f"episodes {list_of(short)}",
+            text=f"{len(short)} episodes are shorter than {SHORT_EPISODE} rows (the shortest has "
+            f"{min(seen.lengths)}): no clip fits into them",
+            fix=drop_episodes(short),
+        )
+    yield from _repeated(seen)
+    outcomes = sum(seen.outcomes.values(), Counter())
+    if set(outcomes) == {True}:
+        yield Finding(
+            kind="outcomes_alike",
+            where="episodes",
+            text="every episode succeeds: a world model that never saw a failure imagines success; "
+            "record misses too",
+        )
+    if set(outcomes) == {False}:
+        yield Finding(
+            kind="outcomes_alike",
+            where="episodes",
+            text="no episode succeeds: the goal never occurs in this dataset",
+        )
+
+
+def _repeated(seen: Survey) -> Iterator[Finding]:
+    """Episodes with the numbers, or at least the seed, of an earlier one."""
+    again, of_seed = _later_ones(seen.contents), _later_ones(dict(enumerate(seen.seeds)))
+    if again:
+        yield Finding(
+            kind="repeated_episode",
+            where=f"episodes {list_of(again)}",
+            text=f"{len(again)} episodes hold the numbers of an earlier one: the same episode "
+            "twice, in training and in test if the split parts them",
+            fix=drop_episodes(again),
+        )
+    elif of_seed:
+        yield Finding(
+            kind="repeated_episode",
+            where=f"episodes {list_of(of_seed)}",
+            text=f"{len(of_seed)} episodes have the seed of another one: they may be the same "
+            "episode twice",
+            fix=drop_episodes(of_seed),
+        )
+
+
+def _later_ones(values: dict[int, str] | dict[int, int]) -> list[int]:
+    """Episodes whose value an earlier episode has."""
+    seen_values: set[str | int] = set()
+    later: list[int] = []
+    for number, value in values.items():
+        if value in seen_values:
+            later.append(number)
+        seen_values.add(value)
+    return later

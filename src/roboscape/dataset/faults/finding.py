@@ -1,0 +1,85 @@
+"""A finding: what looks wrong, where, by which numbers, and the fix that mends it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+FaultKind = Literal[
+    "unreadable",
+    "not_finite",
+    "convention_unknown",
+    "wrong_mode",
+    "wrong_rate",
+    "action_lag",
+    "scale_mismatch",
+    "gripper_inverted",
+    "constant",
+    "clipped",
+    "spikes",
+    "degrees",
+    "quaternion_not_unit",
+    "quaternion_sign",
+    "idle",
+    "duplicated_rows",
+    "dropped_rows",
+    "duplicated_frames",
+    "video_lag",
+    "upside_down",
+    "mirrored",
+    "empty_frames",
+    "depth_clipped",
+    "short_episode",
+    "repeated_episode",
+    "outcomes_alike",
+    "no_episodes",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One curve, or one cloud of points, of a plot."""
+
+    label: str
+    x: Shaped[np.ndarray, " n"]
+    y: Shaped[np.ndarray, " n"]
+    points: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """The picture that shows a finding."""
+
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that deserves a second look."""
+
+    kind: FaultKind
+    where: str
+    """What it is about, e.g. `action eef_x`, `camera wrist`, `episodes 3, 5`."""
+    text: str
+    """One sentence with the numbers and what to do."""
+    fix: tuple[str, ...] = ()
+    """What to give to `roboscape mend` as `--fix`; empty where only a person can mend it."""
+    plot: Plot | None = None
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.text
+
+
+def list_of(numbers: list[int], *, most: int = 8) -> str:
+    """Episode numbers for a sentence, cut short."""
+    shown = ", ".join(str(number) for number in numbers[:most])
+    return shown if len(numbers) <= most else f"{shown} and {len(numbers) - most} more"
+
+
+def drop_episodes(numbers: list[int]) -> tuple[str, ...]:
+    """The fix that leaves episodes out."""
+    return ("drop_episodes=" + ",".join(str(number) for number in sorted(numbers)),)

@@ -1,0 +1,223 @@
+"""Actions against the motion of the state: mode, lag, scale, the gripper's direction."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from roboscape.dataset.conventions import gripper_ends
+from roboscape.dataset.faults.finding import Finding, Line, Plot
+from roboscape.dataset.faults.lags import LagProfile, lag_profile, mean_correlation
+from roboscape.dataset.faults.pairs import Pair, aperture, grippers, motion_pairs
+from roboscape.dataset.records import ControlMode, DatasetSpec
+from roboscape.dataset.survey import EpisodeRows, Survey
+
+LONGEST_DELAY_S = 0.2
+"""A controller and its motors answer within this time, and at least within one row."""
+REACH_S = 0.75
+WINDOW_S = 0.5
+"""Motion is compared over this time, in which a controller's delay matters little."""
+SCALES = {"delta": (0.08, 2.5), "absolute": (0.4, 2.5)}
+"""Motion per commanded motion: controllers may answer weakly, but not tenfold."""
+MIN_OPENINGS = 10
+"""Rows in which the gripper moves, below which its direction is not judged."""
+
+
+def motion_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
+    """Everything about what the actions say and the robot does."""
+    yield from _gripper(seen, spec)
+    pairs = motion_pairs(spec)
+    if not pairs or len(seen.values("action")) < 3:
+        return
+    looks = apparent_mode(seen, pairs)
+    known = spec.action.known
+    if known and looks and looks != spec.action.mode:
+        yield _wrong_mode(seen, spec, pairs, looks=looks)
+        return
+    mode = looks or spec.action.mode
+    profile = action_lags(seen, pairs, mode=mode, fps=spec.fps)
+    yield from _lag(profile, spec=spec)
+    if known:
+        yield from _scale(seen, spec, pairs, lag=profile.peak if profile.at_peak > 0.3 else 0)
+
+
+def apparent_mode(seen: Survey, pairs: list[Pair]) -> ControlMode | None:
+    """What the actions look like: they follow the state itself, its changes, or neither."""
+    level, motion = [], []
+    for pair in pairs:
+        here = np.concatenate([rows.state[:-1, [pair.state]] for rows in seen.episodes])
+        ahead = np.concatenate([rows.state[1:, [pair.state]] for rows in seen.episodes])
+        told = [rows.actions[:-1, [pair.action]] for rows in seen.episodes]
+        changes = [np.diff(rows.state[:, [pair.state]], axis=0) for rows in seen.episodes]
+        level.append(max(mean_correlation(np.concatenate(told), one) for one in (here, ahead)))
+        motion.append(lag_profile(told, changes, reach=3).at_peak)
+    follows, drives = float(np.median(level)), float(np.median(motion))
+    if follows > 0.95 and follows > drives + 0.1:
+        return "absolute"
+    return "delta" if drives > 0.6 and follows < 0.5 else None
+
+
+def action_lags(seen: Survey, pairs: list[Pair], *, mode: ControlMode, fps: float) -> LagProfile:
+    """Correlation of commanded motion with the motion some rows later.
+
+    At lag 0 the action of row t causes the motion from row t to t + 1.
+    """
+    commanded, moved = [], []
+    for rows in seen.episodes:
+        told, measured = _paired(rows, pairs)
+        motion = np.diff(measured, axis=0)
+        if mode == "delta":
+            commanded.append(told[:-1])
+            moved.append(motion)
+        else:
+            # The target of row t is reached at row t + 1, so its change leads the motion by one.
+            commanded.append(np.diff(told, axis=0)[:-1])
+            moved.append(motion[1:])
+    return lag_profile(commanded, moved, reach=max(4, math.ceil(REACH_S * fps)))
+
+
+def _paired(rows: EpisodeRows, pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    told = rows.actions[:, [pair.action for pair in pairs]].astype(np.float64)
+    return told, rows.state[:, [pair.state for pair in pairs]].astype(np.float64)
+
+
+def _wrong_mode(
+    seen: Survey, spec: DatasetSpec, pairs: list[Pair], *, looks: ControlMode
+) -> Finding:
+    names = ", ".join(pair.name for pair in pairs)
+    first = seen.episodes[0]
+    told, measured = _paired(first, pairs[:1])
+    follows = (
+        "the state itself" if looks == "absolute" else "the changes of the state, not the state"
+    )
+    return Finding(
+        kind="wrong_mode",
+        where=f"action {names}",
+        text=f"the convention says {spec.action.mode}, but the action follows {follows} in "
+        f"{names}: it looks {looks}",
+        fix=(f"set_mode={looks}",),
+        plot=_two_lines(told[:, 0], measured[:, 0], name=pairs[0].name),
+    )
+
+
+def _lag(profile: LagProfile, *, spec: DatasetSpec) -> Iterator[Finding]:
+    latest = max(1, round(LONGEST_DELAY_S * spec.fps))
+    if not profile.outside(0, latest):
+        return
+    rows = profile.peak
+    says = (
+        f"{rows} rows too early" if rows > 0 else f"{-rows} rows too late, after what they caused"
+    )
+    at_zero = float(profile.correlation[profile.lags == 0][0])
+    yield Finding(
+        kind="action_lag",
+        where="action",
+        text=f"actions stand {says}: they agree best with the motion {rows:+d} rows "
+        f"({rows / spec.fps:+.2f} s) away (correlation {profile.at_peak:.2f}, {at_zero:.2f} in "
+        "their own row)",
+        fix=(f"shift_actions={rows}",),
+        plot=Plot(
+            x_label="rows from action to motion",
+            y_label="correlation",
+            lines=(Line(label="all episodes", x=profile.lags, y=profile.correlation),),
+        ),
+    )
+
+
+def _scale(seen: Survey, spec: DatasetSpec, pairs: list[Pair], *, lag: int) -> Iterator[Finding]:
+    """Motion per commanded motion, in the units that the convention declares."""
+    low, high = SCALES[spec.action.mode]
+    for pair in pairs:
+        command, motion = windows(seen, spec, pair, lag=max(0, lag))
+        if len(command) < 20 or not (command.std() > 0 and motion.std() > 0):
+            continue
+        correlation = float(np.corrcoef(command, motion)[0, 1])
+        ratio = float((command * motion).sum() / (command * command).sum())
+        if correlation < 0.5 or low <= ratio <= high:
+            continue
+        scale = spec.action.scale[pair.action] * ratio
+        yield Finding(
+            kind="scale_mismatch",
+            where=f"action {pair.name}",
+            text=f"action {pair.name} moves the robot {ratio:.3g} times as far as its scale says "
+            f"(correlation {correlation:.2f} over {WINDOW_S:g} s): a stored 1 moves it by about "
+            f"{scale:.2g} {spec.action.units[pair.action]}",
+            fix=(f"set_scale={pair.name}:{scale:.4g}",),
+            plot=Plot(
+                x_label=f"commanded in {WINDOW_S:g} s",
+                y_label="moved",
+                lines=(Line(label=pair.name, x=command[:2000], y=motion[:2000], points=True),),
+            ),
+        )
+
+
+def windows(
+    seen: Survey, spec: DatasetSpec, pair: Pair, *, lag: int
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Commanded and measured motion over windows of half a second, physical units."""
+    size = max(1, round(WINDOW_S * spec.fps))
+    commands, motions = [np.zeros(0)], [np.zeros(0)]
+    scale = spec.action.scale[pair.action]
+    for rows in seen.episodes:
+        told, measured = _paired(rows, [pair])
+        told, measured = told[:, 0] * scale, measured[:, 0]
+        if spec.action.mode == "absolute":
+            commands.append(told[: len(told) - 1 - lag] - told.mean())
+            motions.append(measured[1 + lag :] - measured.mean())
+            continue
+        starts = np.arange(0, len(told) - size - lag, size)
+        summed = np.concatenate([[0.0], np.cumsum(told)])
+        commands.append(summed[starts + size] - summed[starts])
+        motions.append(measured[starts + lag + size] - measured[starts + lag])
+    return np.concatenate(commands), np.concatenate(motions)
+
+
+def _gripper(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
+    """The gripper's command against what its fingers do next."""
+    places = np.flatnonzero(grippers(spec.action.names))
+    ends = gripper_ends(spec.action)
+    if len(places) != 1 or ends is None:
+        return
+    place, (opens, closes) = int(places[0]), ends
+    window = max(1, round(WINDOW_S * spec.fps))
+    signs, told, openings = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+    for rows in seen.episodes:
+        wide = aperture(rows.state, spec.state_names)
+        if wide is None or len(wide) <= window:
+            return
+        command = rows.actions[: len(wide) - window, place].astype(np.float64)
+        change = wide[window:] - wide[:-window]
+        told.append((command - (opens + closes) / 2) * np.sign(opens - closes))
+        signs.append(change)
+        openings.append(wide[:-window])
+    commanded, change = np.concatenate(told), np.concatenate(signs)
+    extent = np.ptp(np.concatenate(openings)) if len(change) else 0.0
+    moving = (np.abs(change) > 0.2 * extent) & (commanded != 0)
+    if moving.sum() < MIN_OPENINGS or extent <= 0:
+        return
+    agreement = float((np.sign(commanded) == np.sign(change))[moving].mean())
+    if agreement >= 0.25:
+        return
+    name = spec.action.names[place]
+    first = seen.episodes[0]
+    wide = aperture(first.state, spec.state_names)
+    assert wide is not None
+    yield Finding(
+        kind="gripper_inverted",
+        where=f"action {name}",
+        text=f"the fingers do the opposite of what action {name} says ({opens:g} opens, "
+        f"{closes:g} closes): they agree in {agreement:.0%} of {moving.sum()} rows in which they "
+        "move",
+        fix=("flip_gripper",),
+        plot=_two_lines(first.actions[:, place], wide, name=name),
+    )
+
+
+def _two_lines(told: np.ndarray, measured: np.ndarray, *, name: str) -> Plot:
+    """Command and measurement of one episode, each scaled to its own range."""
+    lines = tuple(
+        Line(label=label, x=np.arange(len(y)), y=(y - y.min()) / (np.ptp(y) or 1.0))
+        for label, y in ((f"action {name}", told), ("state", measured))
+    )
+    return Plot(x_label="row", y_label="share of its range", lines=lines)

@@ -1,0 +1,144 @@
+"""Mends that leave rows out, or move one thing against the others; and whole episodes."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from roboscape.dataset.faults.pairs import grippers
+from roboscape.dataset.faults.rows import REPEATED_WITHIN, doubled_rows, idle_runs
+from roboscape.dataset.image_changes import measure_changes
+from roboscape.dataset.mends.mend import Mend, Patient, take_rows, whole_number
+from roboscape.dataset.records import ActionConvention, DatasetSpec, Episode
+from roboscape.dataset.survey import EpisodeRows, ranges_of
+
+KEPT_STANDING_S = 0.5
+"""Of every idle run so much is kept: standing still is part of the world."""
+
+
+def trim_idle(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
+    """`trim_idle`: of every second and more without motion, half a second is kept."""
+    if value:
+        raise ValueError(f"--fix trim_idle takes no value, got {value!r}")
+    ranges = ranges_of(patient.state)
+    kept_rows = max(2, round(KEPT_STANDING_S * spec.fps))
+
+    def mend(_: int, episode: Episode) -> Episode | None:
+        keep = np.ones(len(episode), bool)
+        for first, last in idle_runs(episode.state, ranges=ranges, fps=spec.fps):
+            keep[first + kept_rows : last] = False
+        return take_rows(episode, np.flatnonzero(keep))
+
+    return Mend(spec=spec, episode=mend)
+
+
+def drop_duplicated_rows(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
+    """`drop_duplicated_rows`: without the rows that were written twice amid a motion."""
+    if value:
+        raise ValueError(f"--fix drop_duplicated_rows takes no value, got {value!r}")
+    ranges = ranges_of(patient.state)
+
+    def mend(number: int, episode: Episode) -> Episode | None:
+        rows = EpisodeRows(
+            episode=number, actions=episode.actions, state=episode.state, timestamps_s=None
+        )
+        images = [measure_changes(frames) for frames in episode.frames.values()]
+        return take_rows(episode, np.flatnonzero(~doubled_rows(rows, ranges=ranges, images=images)))
+
+    return Mend(spec=spec, episode=mend)
+
+
+def drop_duplicated_frames(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
+    """`drop_duplicated_frames=wrist`: without rows whose image is the one before.
+
+    Delta actions of a row left out are added to the row kept before it.
+    """
+    camera = require_camera(value, spec, fix="drop_duplicated_frames")
+
+    def mend(_: int, episode: Episode) -> Episode | None:
+        if len(episode) < 2:
+            return episode
+        changes = measure_changes(episode.frames[camera])
+        fresh = np.concatenate([[True], changes.largest > REPEATED_WITHIN])
+        actions = merge_actions(episode.actions, fresh, convention=spec.action)
+        return take_rows(episode, np.flatnonzero(fresh), actions=actions)
+
+    return Mend(spec=spec, episode=mend)
+
+
+def merge_actions(
+    actions: Float[np.ndarray, "t a"],
+    kept: Bool[np.ndarray, " t"],
+    *,
+    convention: ActionConvention,
+) -> Float[np.ndarray, "n a"]:
+    """One action for every kept row: what it and the rows left out after it commanded together."""
+    starts = np.flatnonzero(kept)
+    last = actions[np.concatenate([starts[1:], [len(actions)]]) - 1]
+    if convention.mode == "absolute":
+        return last
+    summed = np.add.reduceat(actions, starts, axis=0)
+    return np.where(grippers(convention.names), last, summed)
+
+
+def shift_actions(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
+    """`shift_actions=-2`: the action of row t becomes that of row t - 2."""
+    rows = whole_number(value, fix="shift_actions")
+
+    def mend(_: int, episode: Episode) -> Episode | None:
+        kept, sources = _shifted(len(episode), rows)
+        return take_rows(episode, kept, actions=episode.actions[sources])
+
+    return Mend(spec=spec, episode=mend)
+
+
+def shift_video(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
+    """`shift_video=wrist:3`: images 3 rows late come 3 rows earlier."""
+    name, _, number = value.rpartition(":")
+    camera = require_camera(name, spec, fix="shift_video")
+    rows = whole_number(number, fix="shift_video")
+
+    def mend(_: int, episode: Episode) -> Episode | None:
+        kept, sources = _shifted(len(episode), -rows)
+        cut, shown = take_rows(episode, kept), take_rows(episode, sources)
+        if cut is None or shown is None:
+            return None
+        return replace(
+            cut,
+            frames=cut.frames | {camera: shown.frames[camera]},
+            depth_m=cut.depth_m | {k: v for k, v in shown.depth_m.items() if k == camera},
+            tracks=cut.tracks | {k: v for k, v in shown.tracks.items() if k == camera},
+        )
+
+    return Mend(spec=spec, episode=mend)
+
+
+def drop_episodes(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
+    """`drop_episodes=3,5`: without these."""
+    dropped = {whole_number(number, fix="drop_episodes") for number in value.split(",")}
+    if outside := [number for number in dropped if not 0 <= number < patient.dataset.num_episodes]:
+        raise ValueError(
+            f"--fix drop_episodes={value}: there is no episode {outside[0]}; there are "
+            f"{patient.dataset.num_episodes}, counted from 0"
+        )
+
+    def mend(number: int, episode: Episode) -> Episode | None:
+        return None if number in dropped else episode
+
+    return Mend(spec=spec, episode=mend, dropped=frozenset(dropped))
+
+
+def require_camera(name: str, spec: DatasetSpec, *, fix: str) -> str:
+    """A camera's name that exists."""
+    names = [camera.name for camera in spec.cameras]
+    if name not in names:
+        raise ValueError(
+            f"--fix {fix}: there is no camera {name!r}; there are {', '.join(names) or 'none'}"
+        )
+    return name
+
+
+def _shifted(length: int, rows: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Rows that remain when something moves `rows` down, and where that comes from."""
+    kept = np.arange(max(0, rows), min(length, length + rows))
+    return kept, kept - rows
