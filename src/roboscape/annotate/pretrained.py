@@ -7,6 +7,7 @@ once. So whatever is missing is a `ValueError` with the command that fetches it.
 import hashlib
 import importlib
 import importlib.metadata
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -98,6 +99,23 @@ def require(module: str, *, command: str, what: str) -> ModuleType:
 def require_extra(module: str, *, what: str) -> ModuleType:
     """Import a package of the optional extra `annotate`."""
     return require(module, command='pip install "roboscape[annotate]"', what=what)
+
+
+def check_commit(package: str, expected: str, *, command: str) -> None:
+    """Refuse a package that was installed from another commit than the pinned one.
+
+    Raises:
+        ValueError: it was; one that does not say where it comes from is taken at its word.
+    """
+    try:
+        origin = importlib.metadata.distribution(package).read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    found = json.loads(origin).get("vcs_info", {}).get("commit_id") if origin else None
+    if found not in (None, expected):
+        raise ValueError(
+            f"the installed {package} is commit {found}, {expected} is expected; `{command}`"
+        )
 
 
 def package_version(package: str) -> str:
