@@ -103,7 +103,7 @@ def save_checkpoint(state: TrainingState, folder: Path, *, keep: int = 2) -> Pat
     state.saved_step = state.step
     if state.world.is_main:
         for old in checkpoints(folder)[:-keep]:
-            remove(old)
+            retire(old)
     return path
 
 
@@ -117,9 +117,17 @@ def save_sharded(state: TrainingState, path: Path) -> None:
     dcp.save(state.entries(), checkpoint_id=temporary)
     if state.world.is_main:
         write_json(temporary / STATE, {"step": state.step})
-        remove(path)
+        if path.is_dir():
+            retire(path)
         temporary.replace(path)
     state.world.wait()
+
+
+def retire(path: Path) -> None:
+    """Delete a checkpoint: first its name, for a kill half-way must leave no half checkpoint."""
+    doomed = path.with_name(f".{path.name}.retired.tmp")
+    path.replace(doomed)
+    remove(doomed)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -175,12 +183,13 @@ def spread(tensors: dict[str, Tensor], state: TrainingState) -> None:
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint can be read; one that cannot is reported."""
     try:
+        read_json(path / STATE)
         if (path / SHARDED).is_file():
             check_files(path)
         else:
             with safe_open(path / WHOLE, framework="pt"):
                 pass
-    except (SafetensorError, pickle.UnpicklingError, OSError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, OSError, EOFError, ValueError) as error:
         log.warning("%s is damaged (%s); going back to the checkpoint before it", path, error)
         return False
     return True
