@@ -15,7 +15,7 @@ from roboscape.core.video import write_video
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.hdf5 import array, open_hdf5
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class AgibotRecordings:
             state=state,
             reward=np.zeros(len(actions), np.float32),
             task=self._tasks(int(key.split("/")[0])).get(int(key.split("/")[1]), ""),
-            # The dataset holds demonstrations that were reviewed after recording; it names no failures.
+            # Demonstrations that were reviewed after recording; none is called a failure.
             success=True,
             seed=SPLIT_UNSAID,
             behaviour="person",
@@ -85,7 +85,10 @@ class AgibotRecordings:
 
     @cached_property
     def _spec(self) -> DatasetSpec:
-        key = self.keys()[0]
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> DatasetSpec:
+        """What one episode says of all."""
         videos = sorted((self._folder(key) / "videos").glob(f"*{COLOUR}.mp4"))
         if not videos:
             raise ValueError(
@@ -248,7 +251,7 @@ def _example_images(folder: Path, *, shade: int) -> None:
         frames = np.full((8, 32, 48, 3), 30 + shade + 60 * number, np.uint8)
         for step in range(8):
             frames[step, 8:20, 4 * step : 4 * step + 12, 1] = 220
-        write_video(folder / f"videos/{camera}{COLOUR}.mp4", frames, fps=30)
+        write_video(folder / f"videos/{camera}{COLOUR}.mp4", frames, fps=30.0)
     (folder / "depth").mkdir()
     for step in range(8):
         image = (700 + 10 * rows + 5 * columns + 20 * step).astype(np.uint16)

@@ -17,7 +17,7 @@ from roboscape.core.video import write_video
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 
 log = logging.getLogger(__name__)
 
@@ -82,19 +82,21 @@ class FolderRecordings:
             tracks={},
         )
 
-    @cached_property
+    @property
+    def _spec(self) -> DatasetSpec:
+        return self._described[0]
+
+    @property
     def _columns(self) -> tuple[list[str], list[str]]:
-        """Columns of the action and of the state; every table has those of the first."""
-        names = self._table(self.keys()[0])[1].column_names
-        states = [name for name in names if name.startswith(STATE)]
-        actions = [name for name in names if name.startswith(ACTION)]
-        rest = [name for name in names if name not in states and name not in FREE_COLUMNS]
-        return actions or rest, states
+        return self._described[1]
 
     @cached_property
-    def _spec(self) -> DatasetSpec:
-        key = self.keys()[0]
-        actions, states = self._columns
+    def _described(self) -> tuple[DatasetSpec, tuple[list[str], list[str]]]:
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> tuple[DatasetSpec, tuple[list[str], list[str]]]:
+        """What one episode says of all; the columns of the action and of the state."""
+        actions, states = _split_columns(self._table(key)[1].column_names)
         found = {name: size_and_rate(path) for name, path in self._videos(key).items()}
         if not found:
             raise ValueError(
@@ -107,7 +109,7 @@ class FolderRecordings:
         (hz,) = rates
         about = self._about()
         names = tuple(name.removeprefix(ACTION) for name in actions)
-        return DatasetSpec(
+        spec = DatasetSpec(
             fps=hz,
             robot_type=str(about.pop("robot_type", "unknown")),
             cameras=tuple(
@@ -118,6 +120,7 @@ class FolderRecordings:
             action=_convention(about, names, hz=hz, path=self.source / CONVENTION_FILE),
             source=self.source.resolve().name,
         )
+        return spec, (actions, states)
 
     def _about(self) -> dict[str, Any]:
         path = self.source / CONVENTION_FILE
@@ -174,7 +177,7 @@ def example(folder: Path) -> Path:
         frames = np.full((8, 32, 48, 3), 40 + 50 * number, np.uint8)
         for step in range(8):
             frames[step, 8:20, 4 * step : 4 * step + 12, 2] = 230
-        write_video(stem.with_suffix(".mp4"), frames, fps=10)
+        write_video(stem.with_suffix(".mp4"), frames, fps=10.0)
         names = ("action.x", "action.y", "action.gripper", "state.x", "state.y")
         table = pa.table({name: random.uniform(-1, 1, 8).astype(np.float32) for name in names})
         if number:
@@ -193,6 +196,14 @@ def example(folder: Path) -> Path:
     }
     write_json(root / CONVENTION_FILE, about)
     return root
+
+
+def _split_columns(names: list[str]) -> tuple[list[str], list[str]]:
+    """Columns of the action and of the state."""
+    states = [name for name in names if name.startswith(STATE)]
+    actions = [name for name in names if name.startswith(ACTION)]
+    rest = [name for name in names if name not in states and name not in FREE_COLUMNS]
+    return actions or rest, states
 
 
 def _numbers(table: pa.Table, names: list[str], path: Path) -> Float32[np.ndarray, "t c"]:

@@ -17,7 +17,7 @@ from roboscape.sources.readers.hdf5 import (
     hdf5_files,
     open_hdf5,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 from roboscape.sources.readers.robosuite_control import DEFAULT_HZ, osc_convention
 
 IMAGE = "_rgb"
@@ -85,15 +85,16 @@ class LiberoRecordings:
 
     @cached_property
     def _spec(self) -> DatasetSpec:
-        names = [key.rpartition("/") for key in self.keys()]
-        found = next(((name, demo) for name, _, demo in names if demo), None)
-        if found is None:
-            raise ValueError(
-                f"no file of {self.source} holds demonstrations (`data/demo_…`); is it LIBERO's?"
-            )
-        path = self._files[found[0]]
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> DatasetSpec:
+        """What one demonstration says of all."""
+        name, _, demonstration = key.rpartition("/")
+        path = self._files[name]
         with open_hdf5(path) as file:
-            observed = group(file, f"data/{found[1]}/obs", path)
+            data = group(file, "data", path)
+            demo = group(data, demonstration, path) if demonstration else data
+            observed = group(demo, "obs", path)
             cameras = {name: image for name, image in observed.items() if name.endswith(IMAGE)}
             if not cameras:
                 raise ValueError(

@@ -2,11 +2,17 @@
 
 import importlib
 import importlib.util
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from roboscape.dataset.records import DatasetSpec, Episode
+
+log = logging.getLogger(__name__)
+
+Description = TypeVar("Description")
 
 SPLIT_UNSAID = -1
 """`Episode.seed` where a recording does not say its split: the importer decides by the key.
@@ -55,15 +61,31 @@ class RecordingReader(Protocol):
 
 @runtime_checkable
 class ReaderModule(Protocol):
-    """What the file of a format offers."""
+    """What the file of a format offers.
+
+    Those in `READERS` also have `example(folder: Path) -> Path`, which writes a tiny valid
+    recording of the format, always the same, and returns the source; the tests try them on it.
+    """
 
     def open_recordings(self, source: Path) -> RecordingReader:
         """Open what lies at `source`; `ValueError` where it is not of this format."""
         ...
 
-    def example(self, folder: Path) -> Path:
-        """Write a tiny valid recording of the format, always the same; returns the source."""
-        ...
+
+def first_described(keys: list[str], describe: Callable[[str], Description]) -> Description:
+    """What the first whole recording says of all; broken ones before it are passed over.
+
+    Raises:
+        ValueError: none is whole; says why the first is not.
+    """
+    reasons: list[ValueError] = []
+    for key in keys:
+        try:
+            return describe(key)
+        except ValueError as error:
+            log.warning("%s does not say what the recordings are like: %s", key, error)
+            reasons.append(error)
+    raise reasons[0] if reasons else ValueError("there are no recordings to describe")
 
 
 def reader_of(name: str) -> ReaderModule:

@@ -22,7 +22,7 @@ from roboscape.sources.readers.hdf5 import (
     hdf5_files,
     open_hdf5,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 from roboscape.sources.readers.robosuite_control import control_hz, osc_convention
 
 IMAGE, DEPTH = "_image", "_depth"
@@ -87,35 +87,27 @@ class RobomimicRecordings:
                 tracks={},
             )
 
-    @cached_property
-    def _first(self) -> tuple[Path, str]:
-        """The first demonstration that can be opened: its file and its name."""
-        keys = [key.rpartition("/") for key in self.keys()]
-        found = next(((name, demo) for name, _, demo in keys if demo), None)
-        if found is None:
-            raise ValueError(
-                f"no file of {self.source} holds demonstrations (`data/demo_…`); is it robomimic's?"
-            )
-        return self._files[found[0]], found[1]
-
-    @cached_property
-    def _state_parts(self) -> dict[str, int]:
-        """The observations that make up the state, and how many numbers each has."""
-        path, name = self._first
-        with open_hdf5(path) as file:
-            observed = group(file, f"data/{name}/obs", path)
-            names = [str(name) for name in observed]
-            robots = sorted({part.split("_")[0] for part in names if part.startswith("robot")})
-            parts = [f"{robot}_{state}" for robot in robots for state in STATES]
-            return {part: _width(observed[part]) for part in parts if part in names}
-
-    @cached_property
+    @property
     def _spec(self) -> DatasetSpec:
-        path, name = self._first
+        return self._described[0]
+
+    @property
+    def _state_parts(self) -> dict[str, int]:
+        return self._described[1]
+
+    @cached_property
+    def _described(self) -> tuple[DatasetSpec, dict[str, int]]:
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> tuple[DatasetSpec, dict[str, int]]:
+        """What one demonstration says of all; the parts of the state and how long each is."""
+        name, _, demonstration = key.rpartition("/")
+        path = self._files[name]
         with open_hdf5(path) as file:
             data = group(file, "data", path)
             environment = attribute_json(data, "env_args", path)
-            observed = group(data, f"{name}/obs", path)
+            demo = group(data, demonstration, path) if demonstration else data
+            observed = group(demo, "obs", path)
             names = [str(name) for name in observed]
             cameras = [name.removesuffix(IMAGE) for name in names if name.endswith(IMAGE)]
             if not cameras:
@@ -123,16 +115,18 @@ class RobomimicRecordings:
                     f"{path} holds no images, only {', '.join(names)}; make them with "
                     "robomimic's `dataset_states_to_obs.py --camera_names agentview …`"
                 )
+            parts = _state_parts(observed, names)
             hz = control_hz(environment)
-            width = _width(group(data, name, path)["actions"])
-            return DatasetSpec(
+            width = array(demo, "actions", path).shape[-1]
+            spec = DatasetSpec(
                 fps=hz,
                 robot_type=_robot(environment),
                 cameras=tuple(_camera(observed, camera) for camera in cameras),
-                state_names=_state_names(self._state_parts),
+                state_names=_state_names(parts),
                 action=osc_convention(environment, width=width, hz=hz),
                 source=f"robomimic {environment.get('env_name', '')}".strip(),
             )
+            return spec, parts
 
 
 def open_recordings(source: Path) -> RobomimicRecordings:
@@ -190,6 +184,13 @@ def _camera(observed: h5py.Group, name: str) -> CameraSpec:
 def _robot(environment: dict) -> str:
     robots = environment.get("env_kwargs", {}).get("robots", "unknown")
     return "+".join(robots) if isinstance(robots, list) else str(robots)
+
+
+def _state_parts(observed: h5py.Group, names: list[str]) -> dict[str, int]:
+    """The observations that make up the state, and how many numbers each has."""
+    robots = sorted({name.split("_")[0] for name in names if name.startswith("robot")})
+    parts = [f"{robot}_{state}" for robot in robots for state in STATES]
+    return {part: _width(observed[part]) for part in parts if part in names}
 
 
 def _state_names(parts: dict[str, int]) -> tuple[str, ...]:
