@@ -4,7 +4,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from roboscape.annotate.pipeline_failures import Outcome, record_failure
 from roboscape.clips.index import IndexClips, run
+from roboscape.dataset.annotations import annotations_folder, write_values
 from roboscape.dataset.records import (
     ActionConvention,
     CameraSpec,
@@ -91,3 +93,77 @@ def test_too_long_a_clip_is_refused(config):
 def test_tracks_that_are_not_there_are_asked_for(config):
     with pytest.raises(ValueError, match="roboscape annotate"):
         run(replace(config, tracks="optical_flow"))
+
+
+def write_segments(config, episode, *segments):
+    values = [
+        {
+            "first": first,
+            "end": end,
+            "skill": skill,
+            "key_row": key,
+            "relevant_first": relevant,
+            "relevant_end": end,
+            "confidence": 1.0,
+        }
+        for first, end, skill, key, relevant in segments
+    ]
+    write_values(
+        annotations_folder(config.dataset),
+        {"segments": values},
+        kind="segments",
+        annotator="kinematic",
+        camera="front",
+        episode=episode,
+    )
+
+
+def sliced(config):
+    write_segments(config, 0, (0, 6, "reach", 5, 0), (6, 20, "slide", 10, 12))
+    write_segments(config, 1, (0, 20, "wait", 0, 0))
+    write_segments(config, 2, (0, 20, "shake", 0, 0))
+    return replace(config, segments="kinematic")
+
+
+def test_segments_name_the_skill_and_the_key_frame(config):
+    first, second, third = pq.read_table(run(sliced(config))).to_pylist()[:3]
+    assert (first["skill"], first["skill_share"], first["key_frame"]) == ("reach", 0.6, 2)
+    assert (third["skill"], third["skill_share"], third["key_frame"]) == ("slide", 1.0, 1)
+    assert second["relevance"] == pytest.approx(2 / 5)
+    assert second["reason"].startswith("irrelevant: 0.40") and first["keep"]
+
+
+def test_mixed_clips_are_left_out_where_asked(config):
+    rows = pq.read_table(run(replace(sliced(config), min_skill_share=0.7))).to_pylist()
+    assert rows[0]["reason"].startswith("mixed: 0.60 < 0.7") and rows[2]["keep"]
+
+
+def test_clips_across_a_cut_are_left_out(config):
+    for episode in range(3):
+        write_values(
+            annotations_folder(config.dataset),
+            {"rows": [8], "probability": []},
+            kind="cuts",
+            annotator="by_hand",
+            camera="front",
+            episode=episode,
+        )
+    rows = pq.read_table(run(replace(config, cuts="by_hand"))).to_pylist()
+    assert [row["reason"] for row in rows[:3]] == ["cut: another shot begins at row 8"] * 2 + [""]
+
+
+def test_episodes_that_could_not_be_annotated_are_listed_with_their_reason(config):
+    folder = annotations_folder(config.dataset) / "tracks_simulator"
+    (folder / "front" / "episode_000001.npz").unlink()
+    failed = Outcome(camera="front", episode=1, reason="ValueError: torn file")
+    record_failure(folder / "failures.jsonl", failed)
+    rows = pq.read_table(run(config)).to_pylist()
+    assert [row["reason"] for row in rows if row["episode"] == 1] == (
+        ["not annotated: ValueError: torn file"] * 3
+    )
+    assert rows[0]["keep"]
+
+
+def test_scenes_can_be_told_by_their_looks(config):
+    rows = pq.read_table(run(replace(config, scenes="looks"))).to_pylist()
+    assert {row["scene"] for row in rows} == {"table #1"}

@@ -36,12 +36,12 @@ class KinematicSegmenter:
     task's object, while it is closed the task itself happens.
     """
 
-    smallest_s: float = 0.3
+    smallest_s: float = 0.2
     """Shortest segment, seconds."""
-    dip: float = 0.7
+    dip: float = 0.85
     """A minimum is a border where the speed falls below this share of the lower peak beside it."""
-    smoothing_s: float = 0.05
-    """Standard deviation of the Gaussian that smooths the speed, seconds."""
+    smoothing_s: float = 0.1
+    """Standard deviation of the Gaussian that smooths the velocity, seconds."""
 
     @property
     def name(self) -> str:
@@ -97,7 +97,10 @@ class KinematicSegmenter:
 
 def kinematics(motion: RecordedMotion, *, smoothing_s: float) -> Kinematics:
     """Speed and gripper of an episode, from whatever the recording has of them."""
-    speed = smooth(hand_speed(motion), width=smoothing_s * motion.fps)
+    velocity = hand_velocity(motion)
+    width = smoothing_s * motion.fps
+    # The velocity is smoothed, not its size, so that a turn shows as a minimum too.
+    speed = np.linalg.norm([smooth(column, width=width) for column in velocity.T], axis=0)
     cruising = float(np.quantile(speed, 0.9))
     command = gripper_command(motion.actions, motion.convention)
     fingers = [
@@ -113,18 +116,18 @@ def kinematics(motion: RecordedMotion, *, smoothing_s: float) -> Kinematics:
     )
 
 
-def hand_speed(motion: RecordedMotion) -> Float[np.ndarray, " t"]:
-    """Speed of the hand (of all hands together) at every row, per second: measured or commanded."""
+def hand_velocity(motion: RecordedMotion) -> Float[np.ndarray, "t c"]:
+    """Velocity of the hand (of all hands, side by side) per second: measured, else commanded."""
     position = position_dimensions(motion.state_names)
     if position:
-        return np.linalg.norm(moved(motion.state[:, position]), axis=1) * motion.fps
+        return moved(motion.state[:, position]) * motion.fps
     names = motion.convention.names
     chosen = position_dimensions(names) or [
         index for index, name in enumerate(names) if "gripper" not in name
     ]
     actions = motion.actions[:, chosen] * np.array(motion.convention.scale)[chosen]
     steps = actions if motion.convention.mode == "delta" else moved(actions)
-    return np.linalg.norm(steps, axis=1) * motion.fps
+    return steps * motion.fps
 
 
 def moved(position: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t c"]:

@@ -1,0 +1,96 @@
+"""What a clip is judged by: the annotations of its episode."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from roboscape.annotate.key_frames import relevant_share
+from roboscape.annotate.segmentation import Segment, read_segments
+from roboscape.annotate.segmentation_kinematic import gripper_command, is_closed
+from roboscape.dataset.annotations import read_tracks, read_values
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import Tracks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """The action that most of a clip belongs to."""
+
+    skill: str
+    share: float
+    """Share of the clip's rows that belong to it."""
+    key_frame: int
+    """The clip's frame nearest to its key row."""
+    relevance: float
+    """Share of the clip's rows that relate to the key row of the action that they belong to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The annotations of one episode."""
+
+    tracks: Tracks
+    closed: Bool[np.ndarray, " t"]
+    """Whether the gripper is told to be closed."""
+    segments: tuple[Segment, ...]
+    """Empty where nobody sliced."""
+    cuts: tuple[int, ...]
+    """First rows of all shots but the first."""
+
+    def gripper_events(self, rows: range) -> int:
+        """How often the gripper is told to close or to open between the first and last row."""
+        return int(np.diff(self.closed[rows[0] : rows[-1] + 1]).sum())
+
+    def action(self, rows: range) -> Action | None:
+        """The action that most of some rows belong to, the first of several; None without one."""
+        if not self.segments:
+            return None
+        count = Counter(
+            number
+            for row in rows
+            for number, one in enumerate(self.segments)
+            if one.first <= row < one.end
+        )
+        number, most = count.most_common(1)[0]
+        action = self.segments[number]
+        relevant = [(one.relevant_first, one.relevant_end) for one in self.segments]
+        return Action(
+            skill=action.skill,
+            share=most / len(rows),
+            key_frame=int(np.abs(np.array(rows) - action.key_row).argmin()),
+            relevance=relevant_share(relevant, rows=rows),
+        )
+
+
+def gather(
+    dataset: LeRobotDataset,
+    episode: int,
+    *,
+    root: Path,
+    camera: str,
+    tracks: str,
+    segments: str = "",
+    cuts: str = "",
+) -> Evidence:
+    """Read the annotations of one episode by these annotators.
+
+    Raises:
+        ValueError: one of them has not annotated it yet.
+    """
+    shots = (
+        read_values(root, kind="cuts", annotator=cuts, camera=camera, episode=episode)["rows"]
+        if cuts
+        else ()
+    )
+    convention = dataset.spec.action
+    return Evidence(
+        tracks=read_tracks(root, annotator=tracks, camera=camera, episode=episode),
+        closed=is_closed(gripper_command(dataset.actions(episode), convention), convention),
+        segments=read_segments(root, annotator=segments, camera=camera, episode=episode)
+        if segments
+        else (),
+        cuts=tuple(shots),
+    )
