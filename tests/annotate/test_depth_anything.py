@@ -132,6 +132,13 @@ def test_an_unknown_setting_is_refused_with_the_known_ones(relative):
         make("depth_anything_v2", relative, colour="red")
 
 
+def test_settings_may_come_from_json(relative, frames):
+    annotator = make("depth_anything_v2", str(relative), range_m=[0.4, 2.5])
+    assert annotator.range_m == (0.4, 2.5) and annotator.folder == relative
+    with pytest.raises(ValueError, match="the settings given is not a valid DepthAnything"):
+        make("depth_anything_v2", relative, range_m="near")
+
+
 def test_disparity_and_metres_agree_where_distances_are_known():
     depth_m = np.random.default_rng(0).uniform(0.5, 2, (2, 40, 40))
     near, far = 1 / np.percentile(1 / depth_m[0], (98, 2))

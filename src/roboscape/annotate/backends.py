@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
+from roboscape.core.config import config_from_dict
 from roboscape.dataset.annotations import SIMULATOR
 from roboscape.dataset.records import Tracks
 
@@ -51,7 +52,8 @@ class Backend(Generic[Kind]):
             raise ValueError(
                 f"{self.kind} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
             )
-        return kind(**{**self.settings, **settings})
+        # Settings may come from JSON, which knows no paths and no tuples.
+        return config_from_dict(kind, {**self.settings, **settings}, where="the settings given")
 
 
 class Annotator(Protocol):
