@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -91,3 +92,53 @@ def test_real_droid_recordings():
     assert episode.frames["wrist"].shape == (41, 192, 320, 3)
     for episode in read_all(recordings, cameras=()):
         assert np.abs(np.diff(episode.state[:, 3:6], axis=0)).max() < 1.0
+
+
+def write_published_episode(folder, *, rows, frames, success):
+    (folder / "recordings/MP4").mkdir(parents=True)
+    images = np.full((frames, 32, 48, 3), 100, np.uint8)
+    for serial in (11, 22, 33):
+        images += 20
+        write_video(folder / f"recordings/MP4/{serial}.mp4", images, fps=60.0)
+    poses = np.full((rows, 6), 0.25)
+    poses[:, 3] = np.linspace(3.0, 3.3, rows)
+    with h5py.File(folder / "trajectory.h5", "w") as file:
+        file["action/cartesian_position"] = poses + 0.5
+        file["action/gripper_position"] = np.ones(rows)
+        file["observation/robot_state/cartesian_position"] = poses
+        file["observation/robot_state/gripper_position"] = np.zeros(rows)
+    metadata = {
+        "current_task": "Move the cup",
+        "success": success,
+        "ext1_mp4_path": "success/day/time/recordings/MP4/11.mp4",
+        "ext2_mp4_path": "success/day/time/recordings/MP4/22.mp4",
+        "wrist_mp4_path": "success/day/time/recordings/MP4/33.mp4",
+    }
+    (folder / "metadata_LAB+1.json").write_text(json.dumps(metadata))
+
+
+def test_droid_as_published(tmp_path):
+    day = "2023-07-07/Fri_Jul__7_09:42:23_2023"
+    write_published_episode(tmp_path / "LAB/success" / day, rows=5, frames=7, success=True)
+    write_published_episode(tmp_path / "LAB/failure" / day, rows=4, frames=3, success=False)
+    recordings = droid.open_recordings(tmp_path)
+    assert recordings.keys() == [f"LAB/failure/{day}", f"LAB/success/{day}"]
+    assert recordings.spec().fps == 15.0
+    good = recordings.read(f"LAB/success/{day}")
+    assert good.success
+    assert good.task == "Move the cup"
+    assert good.frames["wrist"].shape == (5, 32, 48, 3)
+    assert good.frames["wrist"].mean() > good.frames["exterior_1"].mean() + 20
+    assert np.allclose(good.actions[:, :3], 0.75)
+    assert np.allclose(good.actions[:, 6], 1)
+    assert np.allclose(good.state[:, 3], np.linspace(3.0, 3.3, 5))
+    with pytest.raises(ValueError, match=r"11.mp4: expected a frame for each of the 4 states"):
+        recordings.read(f"LAB/failure/{day}")
+
+
+def test_a_published_episode_without_its_numbers_is_refused(tmp_path):
+    folder = tmp_path / "LAB/success/day/time"
+    write_published_episode(folder, rows=5, frames=5, success=True)
+    (folder / "trajectory.h5").unlink()
+    with pytest.raises(ValueError, match=r"trajectory.h5: expected observation/robot_state"):
+        droid.open_recordings(tmp_path).read("LAB/success/day/time")

@@ -5,27 +5,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.error import FFmpegError
 from jaxtyping import Float32, UInt8
 
 from roboscape.core.files import read_json
-from roboscape.core.video import iterate_video, write_video
+from roboscape.core.video import write_video
 from roboscape.dataset.records import (
     FIRST_TEST_SEED,
     FIRST_VALIDATION_SEED,
-    ActionConvention,
     CameraSpec,
     DatasetSpec,
     Episode,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.droid_common import (
+    CAMERAS,
+    POSE_NAMES,
+    ROTATION_X,
+    STATE_NAMES,
+    frames_of,
+    pose_convention,
+    size_and_rate,
+    without_jumps,
+)
+from roboscape.sources.readers.droid_raw import RawDroidRecordings
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, RecordingReader
 
-CAMERAS = ("exterior_1", "exterior_2", "wrist")
-"""DROID's three views, in the order of its videos; others are named by their number."""
-POSE_NAMES = ("eef_x", "eef_y", "eef_z", "eef_rx", "eef_ry", "eef_rz")
-ROTATION_X = 3
 SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
 """Of an annotation in a folder of this name; one that lies in `annotation` itself says none."""
 
@@ -34,8 +38,7 @@ class DroidRecordings:
     """Teleoperated episodes of a Franka arm.
 
     The recordings hold poses, no commands: the action of a row is the pose of the next row (of the
-    last row its own), which is how models of this data are driven. Rotation about x is kept in
-    [0, 2 pi): the hand points down, near pi, where [-pi, pi) would jump all the time.
+    last row its own), which is how models of this data are driven.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +63,8 @@ class DroidRecordings:
             raise ValueError(f"{path} lists no video for {missing}; leave the episode out")
         return Episode(
             frames={
-                name: _frames(videos[name], length=len(poses), annotation=path) for name in wanted
+                name: frames_of(videos[name], length=len(poses), spare=1, annotation=path)
+                for name in wanted
             },
             depth_m={},
             actions=np.concatenate([poses[1:], poses[-1:]]),
@@ -83,7 +87,7 @@ class DroidRecordings:
     def _spec(self) -> DatasetSpec:
         path = next(iter(self._annotations.values()))
         found = {
-            name: _size_and_rate(video)
+            name: size_and_rate(video)
             for name, video in self._videos(read_json(path), path).items()
         }
         rates = sorted({rate for _, _, rate in found.values()})
@@ -98,19 +102,8 @@ class DroidRecordings:
                 CameraSpec(name=name, height=height, width=width)
                 for name, (height, width, _) in found.items()
             ),
-            state_names=(*POSE_NAMES, "gripper_closed_share"),
-            action=ActionConvention(
-                mode="absolute",
-                names=(*POSE_NAMES, "gripper"),
-                units=("m", "m", "m", "rad", "rad", "rad", "1"),
-                scale=(1.0,) * 7,
-                frame="robot_base",
-                rotation="euler_xyz",
-                gripper="0 opens, 1 closes",
-                action_hz=rates[0],
-                gripper_open=0.0,
-                gripper_closed=1.0,
-            ),
+            state_names=STATE_NAMES,
+            action=pose_convention(action_hz=rates[0]),
             source="DROID as mp4 and JSON",
         )
 
@@ -137,13 +130,19 @@ class DroidRecordings:
         return found
 
 
-def open_recordings(source: Path) -> DroidRecordings:
-    """Open a folder with `annotation/**/*.json` and `videos/`."""
-    if not any((source / "annotation").rglob("*.json")):
-        raise ValueError(
-            f"expected annotations of episodes in {source}/annotation (*.json), found none"
-        )
-    return DroidRecordings(source)
+def open_recordings(source: Path) -> RecordingReader:
+    """Open a folder with `annotation/**/*.json` and `videos/`, or DROID as it was published.
+
+    The latter is found by the `metadata_*.json` of its episodes, any depth below the folder.
+    """
+    if any((source / "annotation").rglob("*.json")):
+        return DroidRecordings(source)
+    if any(source.rglob("metadata_*.json")):
+        return RawDroidRecordings(source)
+    raise ValueError(
+        f"expected annotations of episodes in {source}/annotation (*.json), or DROID's own folders "
+        "with a metadata_*.json an episode, found neither"
+    )
 
 
 def example(folder: Path) -> Path:
@@ -181,33 +180,7 @@ def _poses(annotation: dict[str, Any], path: Path) -> Float32[np.ndarray, "t 7"]
             f"{path}: expected `states` rows of x y z, three Euler angles and the gripper, got an "
             f"array of shape {poses.shape}"
         )
-    poses[:, ROTATION_X] %= 2 * np.pi
-    return poses.astype(np.float32)
-
-
-def _frames(path: Path, *, length: int, annotation: Path) -> UInt8[np.ndarray, "t h w 3"]:
-    """A frame for every pose; at the end of a recording one frame more is common, and left out."""
-    frames = [frame for frame, _ in zip(iterate_video(path), range(length + 2), strict=False)]
-    if not length <= len(frames) <= length + 1:
-        found = len(frames) if len(frames) < length else "more"
-        raise ValueError(
-            f"{path}: expected a frame for each of the {length} states of {annotation}, found "
-            f"{found}; the video is truncated or belongs to another episode: leave it out"
-        )
-    return np.stack(frames[:length])
-
-
-def _size_and_rate(path: Path) -> tuple[int, int, float]:
-    """Height, width and frames a second, from a video's header."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            if rate is None:
-                raise ValueError(f"{path} does not say its frame rate; convert it first")
-            return stream.height, stream.width, float(rate)
-    except (FFmpegError, IndexError) as error:
-        raise ValueError(f"{path} is no video that can be read ({error})") from error
+    return without_jumps(poses)
 
 
 def _example_frames(camera: int, number: int) -> UInt8[np.ndarray, "t h w 3"]:
