@@ -58,7 +58,7 @@ class FolderRecordings:
     def read(self, key: str, *, cameras: tuple[str, ...] | None = None) -> Episode:
         """One episode."""
         path, table = self._table(key)
-        actions, states = self._columns
+        actions, state = (_numbers(table, names, path) for names in self._columns)
         videos = self._videos(key)
         length = table.num_rows
         wanted = [c.name for c in self._spec.cameras if cameras is None or c.name in cameras]
@@ -70,8 +70,8 @@ class FolderRecordings:
         return Episode(
             frames={name: read_video(videos[name], length=length) for name in wanted},
             depth_m={},
-            actions=_numbers(table, actions, path),
-            state=_numbers(table, states, path),
+            actions=actions,
+            state=state,
             reward=_numbers(table, ["reward"], path)[:, 0]
             if "reward" in table.column_names
             else np.zeros(length, np.float32),

@@ -8,7 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
-from roboscape.dataset.records import DatasetSpec, Episode
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from roboscape.dataset.conventions import unknown_convention
+from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +74,69 @@ class ReaderModule(Protocol):
     def open_recordings(self, source: Path) -> RecordingReader:
         """Open what lies at `source`; `ValueError` where it is not of this format."""
         ...
+
+
+def plain_episode(
+    frames: dict[str, UInt8[np.ndarray, "t h w 3"]],
+    *,
+    actions: Float32[np.ndarray, "t a"],
+    state: Float32[np.ndarray, "t s"] | None = None,
+    reward: Float32[np.ndarray, " t"] | None = None,
+    depth_m: dict[str, Float32[np.ndarray, "t h w"]] | None = None,
+    task: str = "",
+    success: bool = True,
+    behaviour: str = "person",
+) -> Episode:
+    """An episode of what was recorded: no state, no depth and no reward where none is given."""
+    return Episode(
+        frames=frames,
+        depth_m=depth_m or {},
+        actions=actions,
+        state=np.zeros((len(actions), 0), np.float32) if state is None else state,
+        reward=np.zeros(len(actions), np.float32) if reward is None else reward,
+        task=task,
+        success=success,
+        seed=SPLIT_UNSAID,
+        behaviour=behaviour,
+        tracks={},
+    )
+
+
+def spec_like(
+    episode: Episode,
+    *,
+    fps: float,
+    robot_type: str,
+    source: str,
+    action: ActionConvention | None = None,
+) -> DatasetSpec:
+    """What an episode with all cameras says of all: numbered names, an unknown convention.
+
+    Args:
+        episode: one of them.
+        fps: frames a second, and actions.
+        robot_type: the robot's name.
+        source: where the recordings come from.
+        action: what the actions mean, where that is known.
+    """
+    width = episode.actions.shape[1]
+    names = tuple(f"action_{number}" for number in range(width))
+    return DatasetSpec(
+        fps=fps,
+        robot_type=robot_type,
+        cameras=tuple(
+            CameraSpec(
+                name=name,
+                height=images.shape[1],
+                width=images.shape[2],
+                has_depth=name in episode.depth_m,
+            )
+            for name, images in episode.frames.items()
+        ),
+        state_names=tuple(f"state_{number}" for number in range(episode.state.shape[1])),
+        action=action or unknown_convention(names, action_hz=fps),
+        source=source,
+    )
 
 
 def first_described(keys: list[str], describe: Callable[[str], Description]) -> Description:
