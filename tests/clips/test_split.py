@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from roboscape.clips.split import SPLITS, split_of
+from roboscape.clips.split import SPLITS, is_of_split, split_of
 
 
 @pytest.mark.parametrize(
@@ -15,9 +16,11 @@ from roboscape.clips.split import SPLITS, split_of
 )
 def test_the_seed_alone_decides(seed, split):
     assert split_of(seed) == split
-    assert split in SPLITS
+    assert [name for name in SPLITS if is_of_split(np.array([seed]), name)[0]] == [split]
 
 
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="-1"):
         split_of(-1)
+    with pytest.raises(ValueError, match="-1"):
+        is_of_split(np.array([3, -1]), "train")

@@ -28,7 +28,8 @@ def test_every_clip_holds_the_codes_and_actions_of_its_frames(folder, tmp_path):
     clips = store.batch(np.arange(len(table)), split="train", **SHAPE)
     codes = stored_codes(folder)
     joints = np.fromfile(folder / "actions/joint_pos.bin", np.float32).reshape(40, 21)
-    first_frames = np.array([0, 24])[table.episode] + table.start
+    episode, start = table.locate(np.arange(len(table)))
+    first_frames = np.array([0, 24])[episode] + start
     for clip, first in enumerate(first_frames):
         rows = first + np.arange(3) * 5
         assert np.array_equal(clips.rgb[clip].numpy(), codes[rows])
@@ -45,7 +46,8 @@ def test_no_clip_crosses_a_segment(folder, tmp_path):
     table = store.clips("train", **SHAPE)
     assert len(table) == (24 - 10) + (16 - 10)
     ids = np.fromfile(folder / "segment_ids.bin", np.int32)
-    first = np.array([0, 24])[table.episode] + table.start
+    episode, start = table.locate(np.arange(len(table)))
+    first = np.array([0, 24])[episode] + start
     assert (ids[first] == ids[first + 10]).all()
 
 

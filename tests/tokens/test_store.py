@@ -9,7 +9,7 @@ from roboscape.clips.split import split_of
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.build import run
-from roboscape.tokens.store import TokenStore
+from roboscape.tokens.store import ClipTable, TokenStore
 from roboscape.tokens.weights import weights_sha256
 
 SHAPE = {"length": 4, "stride": 2}
@@ -26,8 +26,8 @@ def test_a_random_clip_is_what_direct_encoding_gives(store, files):
     table = store.clips("train", **SHAPE)
     chosen = np.random.default_rng(0).integers(len(table), size=6)
     clips = store.batch(chosen, split="train", **SHAPE)
-    for row, clip in enumerate(chosen):
-        episode, start = int(table.episode[clip]), int(table.start[clip])
+    for row, (episode, start) in enumerate(zip(*table.locate(chosen), strict=True)):
+        episode, start = int(episode), int(start)
         rows = slice(start, start + 7, 2)
         with torch.inference_mode():
             rgb = tokenizer.encode_rgb(torch.from_numpy(dataset.frames(episode, "front", rows)))
@@ -52,7 +52,20 @@ def test_clips_are_every_start_of_the_split(store):
     seeds = store.episodes.seed
     assert {split_of(int(seed)) for seed in seeds[validation.episode]} == {"validation"}
     assert not set(train.episode) & set(validation.episode)
-    assert (train.start + 6 < store.episodes.length[train.episode]).all()
+    episode, start = train.locate(np.arange(len(train)))
+    assert (start + 6 < store.episodes.length[episode]).all()
+
+
+def test_a_clip_is_found_in_its_range():
+    table = ClipTable(
+        episode=np.array([4, 4, 7]), first=np.array([0, 9, 2]), ends=np.array([3, 5, 6])
+    )
+    episode, start = table.locate(np.array([5, 0, 2, 3, 4]))
+    assert episode.tolist() == [7, 4, 4, 4, 4]
+    assert start.tolist() == [2, 0, 2, 9, 10]
+    assert table.first_of_episodes().tolist() == [0]
+    with pytest.raises(IndexError, match="from 0 to 5"):
+        table.locate(np.array([6]))
 
 
 def test_controls_are_normalised_over_training_clips(store):

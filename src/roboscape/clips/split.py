@@ -2,10 +2,21 @@
 
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Bool, Int
+
 from roboscape.dataset.records import FIRST_TEST_SEED, FIRST_VALIDATION_SEED
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def is_of_split(seeds: Int[np.ndarray, " e"], split: Split) -> Bool[np.ndarray, " e"]:
+    """Which episodes of many belong to a split."""
+    if len(seeds) and seeds.min() < 0:
+        raise ValueError(f"an episode's seed must not be negative, got {seeds.min()}")
+    place = np.searchsorted([FIRST_VALIDATION_SEED, FIRST_TEST_SEED], seeds, side="right")
+    return place == SPLITS.index(split)
 
 
 def split_of(seed: int) -> Split:

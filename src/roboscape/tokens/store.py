@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float32, Int, Int32
 from torch import Tensor
 
 from roboscape.clips.controls import ControlStatistics, control_signals
-from roboscape.clips.split import Split, split_of
+from roboscape.clips.split import Split, is_of_split
 from roboscape.core.config import config_from_dict
 from roboscape.core.files import read_json
 from roboscape.tokenizer.model import TokenizerConfig
@@ -55,20 +56,44 @@ class TokenClip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTable:
-    """Every clip that fits into the episodes of a split."""
+    """Every clip that fits into the episodes of a split, as ranges of start rows.
 
-    episode: Int[np.ndarray, " n"]
+    Neither its size nor making it grows with the number of clips in a range.
+    """
+
+    episode: Int[np.ndarray, " r"]
     """Row of the store's episode table."""
-    start: Int[np.ndarray, " n"]
-    """First native row of the clip in its episode."""
+    first: Int[np.ndarray, " r"]
+    """Start, a native row of the episode, of the range's first clip; the next starts a row on."""
+    ends: Int[np.ndarray, " r"]
+    """Clips up to the end of the range."""
 
     def __len__(self) -> int:
         """Number of clips."""
-        return len(self.episode)
+        return int(self.ends[-1])
+
+    @property
+    def counts(self) -> Int[np.ndarray, " r"]:
+        """Clips of every range."""
+        return np.diff(self.ends, prepend=0)
+
+    def locate(
+        self, clips: Int[np.ndarray, " b"]
+    ) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+        """Episode and start row of some clips, by their indices."""
+        clips = np.asarray(clips)
+        if len(clips) and not 0 <= clips.min() <= clips.max() < len(self):
+            raise IndexError(f"expected clips from 0 to {len(self) - 1}, got {clips}")
+        ranges = np.searchsorted(self.ends, clips, side="right")
+        # Counted from the range's end: its beginning would be one more array.
+        back = self.ends[ranges] - clips
+        count = self.ends[ranges] - np.where(ranges > 0, self.ends[ranges - 1], 0)
+        return self.episode[ranges], self.first[ranges] + count - back
 
     def first_of_episodes(self) -> Int[np.ndarray, " e"]:
         """Indices of the clips that begin where their episode begins."""
-        return np.flatnonzero(self.start == 0)
+        at_zero = self.first == 0
+        return (self.ends - self.counts)[at_zero]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +128,7 @@ class TokenStore:
         # `read_table` would import a dataset engine, and `to_numpy` pandas: a second each.
         table = pq.ParquetFile(root / EPISODES).read()
         self.episodes = EpisodeTable(
-            **{
-                name: np.array(table[name].to_pylist(), np.int64)
-                for name in ("shard", "first_row", "length", "seed")
-            }
+            **{name: integers(table[name]) for name in ("shard", "first_row", "length", "seed")}
         )
         self._shard = cache(self._open_shard)
         self.clips = cache(self._clips)
@@ -152,22 +174,23 @@ class TokenStore:
         Training takes only what the clip index kept; measuring takes everything.
         """
         rows_needed = (length - 1) * stride + 1
-        of_split = np.array([split_of(int(seed)) == split for seed in self.episodes.seed], bool)
+        of_split = is_of_split(self.episodes.seed, split)
         room = np.maximum(self.episodes.length - rows_needed + 1, 0)
-        everything = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
-        ranges = np.load(self.root / CLIPS) if split == "train" else everything
-        episode, first, end = ranges[of_split[ranges[:, 0]]].T
-        count = np.maximum(np.minimum(end, room[episode]) - first, 0)
-        if not count.any():
+        if split == "train":
+            ranges = np.load(self.root / CLIPS)
+        else:
+            ranges = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
+        episode, first, end = (np.ascontiguousarray(column) for column in ranges.T)
+        count = np.where(of_split[episode], np.minimum(end, room[episode]) - first, 0)
+        some = count > 0
+        if not some.any():
             raise ValueError(
                 f"{self.root} has no {split} clip of {length} frames at stride {stride} "
                 f"({of_split.sum()} {split} episodes, longest {self.episodes.length.max()} rows, "
                 f"{rows_needed} needed); tokenize more datasets into it, use shorter clips, or "
                 "keep more in the clip index"
             )
-        ends = np.cumsum(count)
-        start = np.arange(ends[-1]) - np.repeat(ends - count - first, count)
-        return ClipTable(episode=np.repeat(episode, count), start=start)
+        return ClipTable(episode=episode[some], first=first[some], ends=np.cumsum(count[some]))
 
     def batch(
         self,
@@ -189,8 +212,8 @@ class TokenStore:
             )
         table = self.clips(split, length=length, stride=stride)
         pieces = [
-            self._piece(int(table.episode[clip]), int(table.start[clip]), length=length)
-            for clip in clips
+            self._piece(int(episode), int(start), length=length)
+            for episode, start in zip(*table.locate(clips), strict=True)
         ]
         tensors = {
             name: torch.from_numpy(np.stack([piece[name] for piece in pieces]))
@@ -226,6 +249,15 @@ class TokenStore:
         return {
             name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in COLUMNS
         }
+
+
+def integers(column: pa.ChunkedArray) -> Int[np.ndarray, " n"]:
+    """A column of integers without gaps, read from its memory."""
+    parts = []
+    for chunk in column.chunks:
+        numbers = np.frombuffer(chunk.buffers()[1], f"i{chunk.type.bit_width // 8}")
+        parts.append(numbers[chunk.offset : chunk.offset + len(chunk)].astype(np.int64))
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def shard_folder(root: Path, shard: int) -> Path:
