@@ -75,6 +75,11 @@ COMMANDS: dict[str, Command] = {
         config="IndexClips",
         summary="Cut a dataset into strided clips and keep the useful ones.",
     ),
+    "card": Command(
+        module="roboscape.clips.card",
+        config="Card",
+        summary="A page that shows what a dataset keeps, what it drops and why.",
+    ),
     "train tokenizer": Command(
         module="roboscape.tokenizer.train",
         config="TokenizerRun",
