@@ -6,7 +6,7 @@ import pytest
 
 from roboscape.annotate.backends import FlowEstimator
 from roboscape.annotate.flow import FLOW_ESTIMATORS
-from roboscape.annotate.flow_motion import flow_disorder, measure_flow, without_camera_flow
+from roboscape.annotate.flow_motion import measure_flow, turning, without_camera_flow
 
 SIZE = 96
 
@@ -43,9 +43,9 @@ def test_speed_tells_a_still_video_from_a_moving_one_whatever_the_camera_does():
     estimator = FLOW_ESTIMATORS["dis"]()
     still = measure_flow(video(), estimator)
     moving = measure_flow(video(object_px=2.0), estimator, batch_size=2)
-    assert still.speed_px.max() < 0.1 and still.disorder.max() == 0
+    assert still.speed_px.max() < 0.1 and still.disorder.max() == 0 == still.turning.max()
     assert moving.speed_px[1:].mean() == pytest.approx(2, rel=0.15)
-    assert moving.disorder[1:].mean() < 0.2 and moving.camera_px.max() == 0
+    assert moving.camera_px.max() == 0
     carried = measure_flow(video(camera_px=2.0, object_px=2.0), estimator)
     assert carried.camera_px[1:].mean() == pytest.approx(2, rel=0.1)
     # Seen from the background the square moves 2 px a row to the right and 2 more.
@@ -63,13 +63,26 @@ def test_batches_do_not_change_the_scores():
     assert measure_flow(frames[:1], estimator).speed_px.tolist() == [0.0]
 
 
-def test_disorder_is_how_little_neighbours_agree():
-    together = np.zeros((64, 64, 2), np.float32)
-    together[16:48, 16:48] = (2.0, 1.0)
-    apart = np.random.default_rng(0).normal(0, 2, (64, 64, 2)).astype(np.float32)
-    assert flow_disorder(together) < 0.01
-    assert flow_disorder(apart) > 0.8
-    assert flow_disorder(0 * apart) == 0
+def test_what_motion_does_not_explain_is_disorder():
+    estimator = FLOW_ESTIMATORS["dis"]()
+    noise = np.random.default_rng(0).integers(0, 255, (5, SIZE, SIZE, 3), dtype=np.uint8)
+    orderly = video(object_px=2.0, camera_px=1.0)
+    assert measure_flow(orderly, estimator).disorder[1:].mean() < 0.25
+    assert measure_flow(noise, estimator).disorder[1:].mean() > 0.6
+    assert measure_flow(orderly, estimator).disorder[0] == 0
+
+
+def test_turning_is_zero_straight_on_and_one_for_back_and_forth():
+    right = np.zeros((32, 32, 2), np.float32)
+    right[8:24, 8:24] = (1.0, 0.0)
+    assert turning(right, right) == pytest.approx(0, abs=1e-6)
+    assert turning(right, -right) == pytest.approx(1)
+    assert turning(right, right[..., ::-1].copy()) == pytest.approx(0.5)
+    assert turning(right, 0 * right) == 0
+    estimator = FLOW_ESTIMATORS["dis"]()
+    there_and_back = video(object_px=2.0)[[0, 1, 0, 1, 0]]
+    assert measure_flow(there_and_back, estimator).turning[2:].mean() > 0.8
+    assert measure_flow(video(object_px=2.0), estimator).turning[2:].mean() < 0.1
 
 
 def test_a_zooming_camera_is_taken_out():

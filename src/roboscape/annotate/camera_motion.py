@@ -33,11 +33,8 @@ class CameraMotion:
     """Which visible points moved as the camera says; row 0: all visible ones."""
     step_px: Float[np.ndarray, " t"]
     """Median step of the background points; row 0: 0."""
-
-    @property
-    def share_background(self) -> float:
-        """Share of the visible points that move with the camera: the confidence of it all."""
-        return float(self.background[1:].mean()) if len(self.background) > 1 else 1.0
+    share_background: float
+    """Share of the visible points that move with the camera: the confidence of it all."""
 
     @property
     def moves(self) -> bool:
@@ -66,7 +63,13 @@ def estimate_camera_motion(tracks: Tracks) -> CameraMotion:
         background[row, seen[agrees]] = True
         steps = np.linalg.norm(after - before, axis=1)[agrees]
         step_px[row] = np.median(steps) if len(steps) else 0.0
-    return CameraMotion(homography=homography, background=background, step_px=step_px)
+    pairs = tracks.visible[1:] & tracks.visible[:-1]
+    return CameraMotion(
+        homography=homography,
+        background=background,
+        step_px=step_px,
+        share_background=float(background[1:][pairs].mean()) if pairs.any() else 1.0,
+    )
 
 
 def _fit(
@@ -79,6 +82,8 @@ def _fit(
     turn and zoom, then a homography.
     """
     best, agrees = np.eye(3), _agree(np.eye(3), before, after)
+    if 1.05 * agrees.sum() >= len(before):
+        return best, agrees
     affine, _ = cv2.estimateAffinePartial2D(before, after, ransacReprojThreshold=INLIER_PX)
     similarity = None if affine is None else np.concatenate([affine, [[0.0, 0.0, 1.0]]])
     homography, _ = cv2.findHomography(before, after, cv2.USAC_MAGSAC, INLIER_PX)

@@ -14,13 +14,12 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 
 from roboscape.annotate.backends import FlowEstimator
+from roboscape.annotate.depth_alignment import UNCHANGED_GREY, smooth_grey
 
 FASTEST_SHARE = 0.02
 """Share of the pixels, the fastest ones, that a step is judged by."""
 MOVING_PX = 0.3
 """Flow that is slower counts as rest."""
-NEIGHBOURHOOD_PX = 4.0
-"""Standard deviation of the window that says which way a pixel's neighbours move."""
 _GRID_PX = 4
 """Every fourth pixel decides what the camera does."""
 
@@ -35,7 +34,9 @@ class FlowMotion:
     speed_px: Float[np.ndarray, " t"]
     """Mean speed of the fastest pixels, without the camera's: small where motion is indistinct."""
     disorder: Float[np.ndarray, " t"]
-    """Share of the moving pixels' motion that their neighbours do not share, in [0, 1]."""
+    """Share of the change of the picture that motion does not explain, in [0, 1]."""
+    turning: Float[np.ndarray, " t"]
+    """How far the moving pixels turn from the step before: 0 straight on, 0.5 any way, 1 back."""
     camera_px: Float[np.ndarray, " t"]
     """Median speed of what moves with the camera."""
 
@@ -44,17 +45,21 @@ def measure_flow(
     frames: UInt8[np.ndarray, "t h w 3"], estimator: FlowEstimator, *, batch_size: int = 16
 ) -> FlowMotion:
     """Judge every step of a video; memory grows with the batch and not with the video."""
-    speed, disorder, camera = [0.0], [0.0], [0.0]
-    for flow in flows(frames, estimator, batch_size=batch_size):
+    scores = np.zeros((4, len(frames)))
+    before: np.ndarray | None = None
+    for row, flow in enumerate(flows(frames, estimator, batch_size=batch_size), start=1):
         own, camera_px = without_camera_flow(flow)
         length = np.linalg.norm(own, axis=-1)
         fastest = np.sort(length, axis=None)[-max(1, round(FASTEST_SHARE * length.size)) :]
-        speed.append(float(fastest.mean()))
-        disorder.append(flow_disorder(own))
-        camera.append(camera_px)
-    return FlowMotion(
-        speed_px=np.array(speed), disorder=np.array(disorder), camera_px=np.array(camera)
-    )
+        scores[:, row] = (
+            fastest.mean(),
+            unexplained_change(frames[row - 1], frames[row], flow),
+            turning(before, own) if before is not None else 0.0,
+            camera_px,
+        )
+        before = own
+    speed_px, disorder, turns, camera = scores
+    return FlowMotion(speed_px=speed_px, disorder=disorder, turning=turns, camera_px=camera)
 
 
 def flows(
@@ -83,18 +88,44 @@ def without_camera_flow(
     return flow - shared, float(np.median(np.linalg.norm(shared, axis=-1)))
 
 
-def flow_disorder(flow: Float[np.ndarray, "h w 2"]) -> float:
-    """How little the moving pixels move with their neighbours: 0 as one body, 1 each its own way.
+def unexplained_change(
+    earlier: UInt8[np.ndarray, "h w 3"],
+    later: UInt8[np.ndarray, "h w 3"],
+    flow: Float[np.ndarray, "h w 2"],
+) -> float:
+    """How much of the change between two frames is left when the motion is undone.
 
-    One less the length of the neighbourhood's mean flow over the mean of its lengths.
+    A sum over the pixels that change: the difference after following the flow over the difference
+    without it. 0 where motion explains all, 1 where it explains nothing: noise, flicker, frames out
+    of order. Without change it is 0.
     """
-    length = np.linalg.norm(flow, axis=-1)
-    moving = length >= MOVING_PX
+    before, after = smooth_grey(earlier), smooth_grey(later)
+    change = np.abs(after - before)
+    changed = change >= UNCHANGED_GREY
+    if not changed.any():
+        return 0.0
+    left = np.abs(follow(after, flow) - before)
+    return float(min(1.0, left[changed].sum() / change[changed].sum()))
+
+
+def turning(before: Float[np.ndarray, "h w 2"], after: Float[np.ndarray, "h w 2"]) -> float:
+    """Mean of (1 - cosine) / 2 between two steps of the pixels that move in both, by length."""
+    there = np.stack([follow(after[..., axis], before) for axis in (0, 1)], axis=-1)
+    one, other = np.linalg.norm(before, axis=-1), np.linalg.norm(there, axis=-1)
+    moving = (one >= MOVING_PX) & (other >= MOVING_PX)
     if not moving.any():
         return 0.0
-    masked = np.where(moving[..., None], flow, 0).astype(np.float32)
-    together = cv2.GaussianBlur(masked, (0, 0), NEIGHBOURHOOD_PX)
-    apart = cv2.GaussianBlur(
-        np.where(moving, length, 0).astype(np.float32), (0, 0), NEIGHBOURHOOD_PX
+    aligned = (before * there).sum(axis=-1)[moving].sum()
+    return float((1 - aligned / (one * other)[moving].sum()) / 2)
+
+
+def follow(
+    picture: Float[np.ndarray, "h w"], flow: Float[np.ndarray, "h w 2"]
+) -> Float[np.ndarray, "h w"]:
+    """What a picture shows where the flow leads each pixel."""
+    height, width = picture.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x_to, y_to = x + flow[..., 0].astype(np.float32), y + flow[..., 1].astype(np.float32)
+    return cv2.remap(
+        picture.astype(np.float32), x_to, y_to, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return float(1 - np.linalg.norm(together, axis=-1)[moving].sum() / apart[moving].sum())
