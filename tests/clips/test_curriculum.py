@@ -1,16 +1,18 @@
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from roboscape.clips.curriculum import Curriculum, CurriculumConfig, grades_of_clips
+from roboscape.clips.curriculum import NOT_GRADED, Curriculum, CurriculumConfig, grade_of
 
-GRADES = np.array([0] * 10 + [1] * 20 + [2] * 30)
+RANGES = ((0, 6), (1, 15), (2, 30), (0, 4), (NOT_GRADED, 5))
+"""Grade and number of clips: 10 easy, 20 medium, 30 hard."""
+GRADES = np.repeat(*zip(*((1 if g == NOT_GRADED else g, n) for g, n in RANGES), strict=True))
+ENDS = np.cumsum([count for _, count in RANGES])
 EASY_FIRST = CurriculumConfig(first=(1.0, 0.0, 0.0), second=(0.0, 1.0, 3.0), blend_share=0.2)
 
 
 def curriculum(seed: int = 0) -> Curriculum:
-    return Curriculum(GRADES, steps=100, seed=seed, config=EASY_FIRST)
+    grades = np.array([grade for grade, _ in RANGES])
+    return Curriculum(grades, ENDS, steps=100, seed=seed, config=EASY_FIRST)
 
 
 def drawn_grades(step: int) -> np.ndarray:
@@ -28,11 +30,10 @@ def test_the_stages_blend_around_the_border():
     np.testing.assert_allclose(weights, [1, 1, 0.5, 0, 0], atol=1e-9)
 
 
-def test_weights_are_the_probabilities_that_are_drawn():
-    weights = curriculum().weights(40)
-    assert weights.sum() == pytest.approx(1) and weights.shape == GRADES.shape
+def test_clips_of_a_grade_are_drawn_alike_wherever_they_lie():
     counts = np.bincount(curriculum().sample(40, size=60_000), minlength=60) / 60_000
-    np.testing.assert_allclose(counts, weights, atol=0.004)
+    weights = curriculum().grade_weights(40)[GRADES]
+    np.testing.assert_allclose(counts, weights / weights.sum(), atol=0.004)
 
 
 def test_draws_are_a_function_of_seed_and_step_alone():
@@ -46,33 +47,20 @@ def test_draws_are_a_function_of_seed_and_step_alone():
 
 def test_a_stage_that_could_draw_nothing_is_refused():
     with pytest.raises(ValueError, match=r"'easy': 0, 'medium': 0, 'hard': 5.*\(1.0, 0.0, 0.0\)"):
-        Curriculum(np.full(5, 2), steps=10, seed=0, config=EASY_FIRST)
+        Curriculum(np.array([2]), np.array([5]), steps=10, seed=0, config=EASY_FIRST)
     with pytest.raises(ValueError, match="not all 0"):
         CurriculumConfig(first=(0.0, 0.0, 0.0))
 
 
-def test_clips_between_indexed_ones_share_their_grade(tmp_path):
-    for name, difficulty in (("a", ["easy", "", "hard"]), ("b", ["hard", "hard", "easy"])):
-        table = {"episode": [0, 0, 2], "start": [0, 16, 0], "difficulty": difficulty}
-        (tmp_path / name / "annotations").mkdir(parents=True)
-        pq.write_table(pa.table(table), tmp_path / name / "annotations" / "clips.parquet")
-    episodes = pa.table({"dataset": [0, 0, 0, 1, 1], "episode": [0, 1, 2, 0, 2]})
-    pq.write_table(episodes, tmp_path / "episodes.parquet")
-    found = grades_of_clips(
-        tmp_path / "episodes.parquet",
-        datasets=(tmp_path / "a", str(tmp_path / "b")),
-        episode=np.array([0, 0, 0, 1, 2, 3, 4]),
-        start=np.array([0, 15, 16, 3, 9, 40, 2]),
-    )
-    assert found.tolist() == [0, 0, 1, 1, 2, 2, 0]
+def test_clips_that_nobody_graded_are_no_curriculum():
+    with pytest.raises(ValueError, match=r"roboscape clips.*--curriculum\.no-on"):
+        Curriculum(np.array([NOT_GRADED]), np.array([5]), steps=10, seed=0)
+    assert [grade_of(word) for word in ("easy", "hard", "")] == [0, 2, NOT_GRADED]
 
 
-def test_a_dataset_without_an_index_is_told_what_to_run(tmp_path):
-    pq.write_table(pa.table({"dataset": [0], "episode": [0]}), tmp_path / "episodes.parquet")
-    with pytest.raises(ValueError, match="roboscape clips"):
-        grades_of_clips(
-            tmp_path / "episodes.parquet",
-            datasets=(tmp_path / "a",),
-            episode=np.zeros(1, int),
-            start=np.zeros(1, int),
-        )
+def test_the_first_stage_draws_only_easy_clips_unless_told_otherwise():
+    one = Curriculum(np.array([2, 0, 1]), np.array([40, 50, 90]), steps=100, seed=0)
+    early = np.concatenate([one.sample(step, size=16) for step in range(35)])
+    assert ((early >= 40) & (early < 50)).all()
+    late = np.concatenate([one.sample(step, size=16) for step in range(60, 100)])
+    assert (late < 40).any() and (late >= 50).any()

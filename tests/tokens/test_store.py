@@ -58,7 +58,10 @@ def test_clips_are_every_start_of_the_split(store):
 
 def test_a_clip_is_found_in_its_range():
     table = ClipTable(
-        episode=np.array([4, 4, 7]), first=np.array([0, 9, 2]), ends=np.array([3, 5, 6])
+        episode=np.array([4, 4, 7]),
+        first=np.array([0, 9, 2]),
+        ends=np.array([3, 5, 6]),
+        grade=np.array([0, 2, 1]),
     )
     episode, start = table.locate(np.array([5, 0, 2, 3, 4]))
     assert episode.tolist() == [7, 4, 4, 4, 4]

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,4 +69,15 @@ def token_store(tmp_path_factory):
         has_depth=True,
     )
     save_config(config, root / STORE)
+    return TokenStore(root)
+
+
+@pytest.fixture(scope="session")
+def graded_store(token_store, tmp_path_factory):
+    """The same store; the first training episode is easy, the others medium and hard."""
+    root = tmp_path_factory.mktemp("graded") / "tokens"
+    shutil.copytree(token_store.root, root)
+    clips = np.load(root / CLIPS)
+    grades = np.array([[0], [1], [2], [1], [1]])
+    np.save(root / CLIPS, np.concatenate([clips, grades], axis=1))
     return TokenStore(root)

@@ -1,9 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from roboscape.clips.curriculum import CurriculumConfig
+from roboscape.core.files import read_json, write_json
+from roboscape.core.runs import open_run
 from roboscape.presets.world_model import debug, genie
+from roboscape.tokens.store import TokenStore
 from roboscape.training.loop import read_metrics
 from roboscape.world_model import train
 from roboscape.world_model.masking import MaskingConfig
@@ -46,7 +51,12 @@ def test_trains_reports_validates_and_saves(config):
     assert validation["validation_depth_copy_accuracy"] == 0
 
 
-def test_four_steps_equal_two_and_two_bit_for_bit(config, monkeypatch):
+EASY_FIRST = CurriculumConfig(on=True, easy_share=0.5, blend_share=0.0)
+
+
+@pytest.mark.parametrize("curriculum", [CurriculumConfig(), EASY_FIRST], ids=["alike", "easy"])
+def test_four_steps_equal_two_and_two_bit_for_bit(config, graded_store, monkeypatch, curriculum):
+    config = replace(config, tokens=graded_store.root, curriculum=curriculum)
     whole = weights(train.train(config))
     make_step = train.make_step
 
@@ -66,6 +76,40 @@ def test_four_steps_equal_two_and_two_bit_for_bit(config, monkeypatch):
         train.train(again)
     monkeypatch.setattr(train, "make_step", make_step)
     assert torch.equal(weights(train.train(again)), whole)
+
+
+def test_a_curriculum_reads_easy_clips_first(config, graded_store, monkeypatch):
+    grades = []
+
+    def watched(self, clips, **shape):
+        table = self.clips("train", length=shape["length"], stride=shape["stride"])
+        if shape["split"] == "train":
+            grades.append(table.grade[np.searchsorted(table.ends, clips, side="right")])
+        return batch(self, clips, **shape)
+
+    batch = TokenStore.batch
+    monkeypatch.setattr(TokenStore, "batch", watched)
+    fit = replace(config.fit, steps=8, evaluate_every=8, checkpoint_every=8)
+    train.train(replace(config, tokens=graded_store.root, curriculum=EASY_FIRST, fit=fit))
+    assert len(grades) == 8
+    assert not np.concatenate(grades[:4]).any(), "the first stage holds easy clips alone"
+    assert np.concatenate(grades[4:]).any()
+
+
+def test_a_curriculum_wants_graded_clips(config):
+    with pytest.raises(ValueError, match=r"no-on"):
+        train.train(replace(config, curriculum=EASY_FIRST))
+
+
+def test_a_run_from_before_there_was_a_curriculum_goes_on(config):
+    open_run(config.output, config)
+    path = config.output / "config.json"
+    content = read_json(path)
+    del content["curriculum"]
+    write_json(path, content)
+    open_run(config.output, config)
+    with pytest.raises(ValueError, match=r"curriculum\.on was False, now True"):
+        open_run(config.output, replace(config, curriculum=EASY_FIRST))
 
 
 def test_dry_run_describes_and_trains_nothing(config, caplog):

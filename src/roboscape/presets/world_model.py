@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from roboscape.clips.curriculum import CurriculumConfig
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.config import WorldModelConfig
@@ -67,12 +68,13 @@ def large() -> WorldModelRun:
 
 
 def paper_size(*, width: int, heads: int, name: str) -> WorldModelRun:
-    """A size of the paper's, for GPUs."""
+    """A size of the paper's, for GPUs, taught as the paper's: easy clips, then hard ones."""
     return WorldModelRun(
         tokens=Path("data/tokens"),
         output=Path(f"runs/world_model_{name}"),
         device="cuda",
         model=WorldModelConfig(depth=32, width=width, heads=heads, grid=(16, 16)),
+        curriculum=CurriculumConfig(on=True),
         fit=FitConfig(steps=100_000, evaluate_every=2_000, checkpoint_every=1_000),
     )
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from torch import Tensor
 
 from roboscape.clips.controls import ControlStatistics, control_signals
+from roboscape.clips.curriculum import NOT_GRADED
 from roboscape.clips.split import Split, is_of_split
 from roboscape.core.config import config_from_dict
 from roboscape.core.files import read_json
@@ -67,6 +68,8 @@ class ClipTable:
     """Start, a native row of the episode, of the range's first clip; the next starts a row on."""
     ends: Int[np.ndarray, " r"]
     """Clips up to the end of the range."""
+    grade: Int[np.ndarray, " r"]
+    """How hard its clips are: an index into `DIFFICULTIES`, or `NOT_GRADED`."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -180,7 +183,9 @@ class TokenStore:
             ranges = np.load(self.root / CLIPS)
         else:
             ranges = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
-        episode, first, end = (np.ascontiguousarray(column) for column in ranges.T)
+        if ranges.shape[1] == 3:
+            ranges = np.pad(ranges, ((0, 0), (0, 1)), constant_values=NOT_GRADED)
+        episode, first, end, grade = (np.ascontiguousarray(column) for column in ranges.T)
         count = np.where(of_split[episode], np.minimum(end, room[episode]) - first, 0)
         some = count > 0
         if not some.any():
@@ -190,7 +195,12 @@ class TokenStore:
                 f"{rows_needed} needed); tokenize more datasets into it, use shorter clips, or "
                 "keep more in the clip index"
             )
-        return ClipTable(episode=episode[some], first=first[some], ends=np.cumsum(count[some]))
+        return ClipTable(
+            episode=episode[some],
+            first=first[some],
+            ends=np.cumsum(count[some]),
+            grade=grade[some],
+        )
 
     def batch(
         self,

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from roboscape.clips.curriculum import Curriculum
 from roboscape.core.seeding import generator_for, numpy_generator_for
 from roboscape.tokens.store import TokenClip
 from roboscape.training.learner import Piece
@@ -100,6 +101,8 @@ class BatchMaker:
     """Processes."""
     accumulate: int = 1
     """Pieces that each process's share of a step is cut into."""
+    curriculum: Curriculum | None = None
+    """Chooses the clips of a step; without one, all are drawn alike."""
 
     def __post_init__(self) -> None:
         """Refuse pieces without a clip."""
@@ -112,9 +115,7 @@ class BatchMaker:
     def pieces(self, number: int) -> list[Piece]:
         """This process's pieces of step `number`."""
         config = self.config
-        indices = numpy_generator_for(config.seed, number).integers(
-            self.clips, size=config.batch_size
-        )
+        indices = self.chosen(number)
         bounds = np.linspace(0, config.batch_size, self.size * self.accumulate + 1).astype(int)
         mine = bounds[self.rank * self.accumulate :][: self.accumulate + 1].tolist()
         drawn: dict[int, tuple[Batch, SelfPrediction | None]] = {}
@@ -122,6 +123,13 @@ class BatchMaker:
             self.piece(number, indices, first=first, end=end, drawn=drawn)
             for first, end in pairwise(mine)
         ]
+
+    def chosen(self, number: int) -> Int[np.ndarray, " b"]:
+        """The clips of step `number`, of all processes together."""
+        size = self.config.batch_size
+        if self.curriculum:
+            return self.curriculum.sample(number, size=size)
+        return numpy_generator_for(self.config.seed, number).integers(self.clips, size=size)
 
     def piece(
         self,

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from roboscape.clips.curriculum import Curriculum, CurriculumConfig
 from roboscape.clips.split import Split
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import seed_for
-from roboscape.tokens.store import TokenClip, TokenStore
+from roboscape.tokens.store import ClipTable, TokenClip, TokenStore
 from roboscape.training.learner import FitConfig, Piece
 from roboscape.training.loop import fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
@@ -63,12 +64,17 @@ class WorldModelRun:
     recompute: bool = False
     """Compute a block's inner activations again in the backward pass instead of keeping them
     (activation checkpointing): less memory, a third more work."""
+    loaders: int = 0
+    """Processes (for each that trains) that prepare batches; 0: a thread, which is enough where a
+    step takes longer than preparing its clips."""
     dry_run: bool = False
     """Say how large the model and a step are, and stop."""
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     """Shape of the transformer."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     """How training rows are made."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    """Which clips when: easy ones first, if it is on."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Weights of the terms; zeros are the paper's ablations."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -80,8 +86,8 @@ class WorldModelRun:
         """Refuse an empty batch."""
         if self.batch_size < 1 or self.validation_clips < 1:
             raise ValueError("batch_size and validation_clips must be 1 or more")
-        if self.accumulate < 1 or self.draw_size < 0:
-            raise ValueError("accumulate must be 1 or more, draw_size 0 or more")
+        if self.accumulate < 1 or self.draw_size < 0 or self.loaders < 0:
+            raise ValueError("accumulate must be 1 or more, draw_size and loaders 0 or more")
 
 
 def run(config: WorldModelRun) -> None:
@@ -105,7 +111,7 @@ def train_in(world: World, config: WorldModelRun) -> WorldModel:
     announce(model, config=config)
     if world.is_main:
         # How the work is spread is no part of what the run is: it may go on spread otherwise.
-        layout = {"parallel": "none", "accumulate": 1, "recompute": False}
+        layout = {"parallel": "none", "accumulate": 1, "recompute": False, "loaders": 0}
         open_run(config.output, replace(config, **layout))
     world.wait()
     trained = fit(
@@ -123,6 +129,7 @@ def train_in(world: World, config: WorldModelRun) -> WorldModel:
             blocks=block_names(model),
             dtype=compute_dtype(config.precision, kind="matmul", device=config.device),
             recompute=config.recompute,
+            loaders=config.loaders,
         ),
     )
     assert isinstance(trained, WorldModel)
@@ -167,17 +174,30 @@ def make_batches(
 ) -> Callable[[int], list[Piece]]:
     """This process's pieces of any step, by its number."""
     shape = clip_shape(store, config=config)
+    table = store.clips("train", **shape)
     maker = BatchMaker(
         config=config,
         model=model.config,
         keypoints=config.loss.keypoints,
-        clips=len(store.clips("train", **shape)),
+        clips=len(table),
         read=lambda indices: store.batch(indices, split="train", **shape),
         rank=world.rank,
         size=world.size,
         accumulate=config.accumulate,
+        curriculum=make_curriculum(table, config=config) if config.curriculum.on else None,
     )
     return maker.pieces
+
+
+def make_curriculum(table: ClipTable, *, config: WorldModelRun) -> Curriculum:
+    """Draws easy clips first (RoboScape, section 2.2)."""
+    return Curriculum(
+        table.grade,
+        table.ends,
+        steps=config.fit.steps,
+        seed=config.seed,
+        config=config.curriculum,
+    )
 
 
 def make_step(
