@@ -117,6 +117,11 @@ COMMANDS: dict[str, Command] = {
         config="Evaluate",
         summary="Measure imagined video and write a report.",
     ),
+    "bench": Command(
+        module="roboscape.bench.bench",
+        config="Bench",
+        summary="How fast this machine is, and how close the engine comes to its limits.",
+    ),
 }
 
 

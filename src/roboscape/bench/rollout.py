@@ -1,0 +1,258 @@
+"""What an imagined frame costs: with the cache, and by recomputing the whole clip at every pass.
+
+Both forms take the same random weights and run in turns in one process.
+"""
+
+import gc
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from roboscape.bench.flops import frame_flops, plain_frame_flops
+from roboscape.bench.models import random_model, random_prompt, shape_of
+from roboscape.bench.peaks import Peaks
+from roboscape.bench.plain import PlainWorldModel
+from roboscape.bench.plain_rollout import PlainImagination
+from roboscape.bench.record import Curve, Figure
+from roboscape.bench.timing import Limit, Work, figure, in_turns, ratio, repeated, seconds_of
+from roboscape.core.progress import progress
+from roboscape.rollout.imagine import Imagination, ImaginedFrame
+from roboscape.tokenizer.model import Tokenizer, TokenizerConfig
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.model import WorldModel
+
+REFINED = 2
+"""Passes a frame of the refined forms, as open implementations take by default."""
+STRETCH = 50
+"""Frames over which the cost curve takes a median."""
+EARLY, LATE = 16, 100
+"""First frame of the curve's beginning, and the number of frames that are its end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    """Turns of every form against the plain one."""
+    horizon: int
+    """Frames of the cost curve."""
+    seconds: float
+    """For a figure that is measured on its own."""
+    batches: tuple[int, ...]
+    """Rollouts at a time."""
+
+
+@dataclass(kw_only=True)
+class Found:
+    """Figures and curves of a group."""
+
+    figures: list[Figure] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+
+
+def measure_rollout(*, preset: str, device: str, peaks: Peaks, effort: Effort) -> Found:
+    """Everything about rollouts of a preset's shape."""
+    found = Found()
+    rgb, both = (shape_of(preset, branches=branches) for branches in ("rgb", "both"))
+    model = random_model(rgb, device=device)
+    found.figures += against_plain(
+        model, random_model(both, device=device), peaks=peaks, effort=effort
+    )
+    found.figures += [
+        batched(model, batch=batch, peaks=peaks, seconds=effort.seconds) for batch in effort.batches
+    ]
+    found.figures.append(decoded(random_model(both, device=device), seconds=effort.seconds))
+    flat = cost_curve(
+        random_model(shape_of("lift", branches="both"), device=device), horizon=effort.horizon
+    )
+    found.figures += flat.figures
+    found.curves += flat.curves
+    return found
+
+
+def against_plain(
+    rgb: WorldModel, both: WorldModel, *, peaks: Peaks, effort: Effort
+) -> list[Figure]:
+    """Seconds a frame of every form, their ratios, and whether they choose the same tokens."""
+    device = str(next(rgb.parameters()).device)
+    plain = PlainWorldModel.of(rgb)
+    cached = {
+        "cached RGB, 1 pass": (rgb, 1),
+        f"cached RGB, {REFINED} passes": (rgb, REFINED),
+        "cached RGB + depth, 1 pass": (both, 1),
+    }
+    works = {
+        f"plain RGB, {passes} pass{'es' * (passes > 1)}": Work(
+            call=plain_frames(plain, passes=passes)
+        )
+        for passes in (1, REFINED)
+    }
+    for name, (model, passes) in cached.items():
+        works[name] = Work(call=filled(model, passes=passes), repeats=4)
+    times = in_turns(works, device=device, rounds=effort.rounds)
+    flops = {
+        "plain RGB, 1 pass": plain_frame_flops(rgb.config, passes=1),
+        f"plain RGB, {REFINED} passes": plain_frame_flops(rgb.config, passes=REFINED),
+        **{name: frame_flops(m.config, passes=passes) for name, (m, passes) in cached.items()},
+    }
+    costs = [
+        figure(
+            f"rollout: {name}",
+            samples,
+            unit="s/frame",
+            limit=peaks.seconds(flops[name], kind="fp32" if name.startswith("plain") else ""),
+        )
+        for name, samples in times.items()
+    ]
+    return [*costs, *gains(times, flops, peaks=peaks), *agreement(rgb, plain)]
+
+
+def gains(times: dict[str, list[float]], flops: dict[str, float], *, peaks: Peaks) -> list[Figure]:
+    """How many times faster than the plain form, pass for pass and as people would use them."""
+    one, refined = "plain RGB, 1 pass", f"plain RGB, {REFINED} passes"
+    pairs = [
+        (f"cached RGB, {REFINED} passes", refined),
+        ("cached RGB, 1 pass", one),
+        ("cached RGB, 1 pass", refined),
+        ("cached RGB + depth, 1 pass", refined),
+    ]
+    return [
+        ratio(
+            f"rollout: {fast} against {slow}",
+            times[slow],
+            times[fast],
+            limit=peaks.speedup(flops[fast], plain_flops=flops[slow]),
+        )
+        for fast, slow in pairs
+    ]
+
+
+def plain_frames(model: PlainWorldModel, *, passes: int) -> Callable[[], Tensor]:
+    """A call that imagines one more frame, plainly."""
+    device = str(next(model.parameters()).device)
+    prompt, control = random_prompt(model.config, batch=1, device=device)
+    rollout = PlainImagination(model, prompt=prompt, refinement_steps=passes)
+    return lambda: rollout.step(control)
+
+
+def cached_frames(
+    model: WorldModel, *, passes: int = 1, batch: int = 1
+) -> Callable[[], ImaginedFrame]:
+    """A call that imagines one more frame of every rollout, as the library does it."""
+    device = str(next(model.parameters()).device)
+    prompt, control = random_prompt(model.config, batch=batch, device=device)
+    rollout = Imagination(
+        model,
+        rgb=prompt[0],
+        depth=prompt[-1],
+        controls=control.unsqueeze(1),
+        refinement_steps=passes,
+    )
+    return lambda: rollout.step(control)
+
+
+def filled(model: WorldModel, *, passes: int = 1, batch: int = 1) -> Callable[[], ImaginedFrame]:
+    """The same, with the cache's window full."""
+    call = cached_frames(model, passes=passes, batch=batch)
+    for _ in range(model.config.window):
+        call()
+    return call
+
+
+def agreement(model: WorldModel, plain: PlainWorldModel) -> list[Figure]:
+    """Share of greedy tokens that both forms choose alike, in the first frames of a rollout."""
+    fast, slow = cached_frames(model), plain_frames(plain, passes=1)
+    shares = [(fast().rgb_codes == slow()[0]).float().mean().item() for _ in range(2)]
+    name = "rollout: greedy tokens equal to the plain form's"
+    return [figure(name, shares, unit="share", better="higher")]
+
+
+def batched(model: WorldModel, *, batch: int, peaks: Peaks, seconds: float) -> Figure:
+    """Frames a second of many rollouts at a time."""
+    device = str(next(model.parameters()).device)
+    times = repeated(filled(model, batch=batch), device=device, seconds=seconds)
+    least = peaks.seconds(frame_flops(model.config, batch=batch))
+    limit = Limit(value=batch / least.value, reason=least.reason)
+    return figure(
+        f"rollout: cached RGB, 1 pass, {batch} rollouts at a time",
+        [batch / t for t in times],
+        unit="frames/s",
+        better="higher",
+        limit=limit,
+    )
+
+
+def decoded(model: WorldModel, *, seconds: float) -> Figure:
+    """Frames a second as a viewer sees them: imagined and decoded, RGB and depth."""
+    device = str(next(model.parameters()).device)
+    tokenizer = tokenizer_for(model.config).to(device)
+    call = filled(model)
+
+    def show() -> tuple[Tensor, Tensor | None]:
+        frame = call()
+        depth = None if frame.depth_codes is None else tokenizer.decode_depth(frame.depth_codes)
+        return tokenizer.decode_rgb(frame.rgb_codes), depth
+
+    with torch.no_grad():
+        times = repeated(show, device=device, seconds=seconds)
+    side = tokenizer.config.image_size
+    return figure(
+        f"rollout: RGB + depth, 1 pass, decoded to {side} x {side} pixels",
+        [1 / t for t in times],
+        unit="frames/s",
+        better="higher",
+    )
+
+
+def tokenizer_for(config: WorldModelConfig) -> Tokenizer:
+    """An untrained tokenizer whose token grid is the world model's, 16 pixels a token."""
+    shape = TokenizerConfig(image_size=16 * config.grid[0], code_bits=config.code_bits)
+    return Tokenizer(shape).eval().requires_grad_(requires_grad=False)
+
+
+def cost_curve(model: WorldModel, *, horizon: int) -> Found:
+    """Cost and memory of a long rollout, frame by frame: both should be flat."""
+    device = str(next(model.parameters()).device)
+    call = cached_frames(model)
+    times: list[float] = []
+    memory: dict[int, float] = {}
+    with progress(horizon, "long rollout") as bar:
+        for frame in range(horizon):
+            if frame in (EARLY + STRETCH, horizon - 1):
+                gc.collect()
+                memory[frame] = memory_mib(device)
+            times.append(seconds_of(call, device=device))
+            bar.update()
+    late = times[-min(LATE, horizon // 4) :]
+    early = times[EARLY : EARLY + len(late)]
+    starts = range(EARLY, horizon - STRETCH + 1, STRETCH)
+    curve = Curve(
+        name="rollout: seconds a frame (lift)",
+        unit="s/frame",
+        frames=tuple(starts),
+        values=tuple(statistics.median(times[start : start + STRETCH]) for start in starts),
+    )
+    name = f"rollout: frames up to {horizon} over frames from {EARLY} on (lift)"
+    flat = statistics.median(late) / statistics.median(early)
+    grown = max(memory.values()) - memory[min(memory)]
+    return Found(
+        figures=[
+            figure("rollout: cached RGB + depth, 1 pass (lift)", late, unit="s/frame"),
+            figure(name, [flat], unit="x"),
+            figure(f"rollout: memory grown by frame {horizon} (lift)", [grown], unit="MiB"),
+        ],
+        curves=[curve],
+    )
+
+
+def memory_mib(device: str) -> float:
+    """Memory that is in use: on the GPU, or of this process without mapped files."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.memory_allocated(device) / 2**20
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("RssAnon")).split()[1]) / 1024
