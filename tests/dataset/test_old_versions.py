@@ -1,5 +1,6 @@
 """Datasets of LeRobot's earlier formats, written by hand here, opened where they lie."""
 
+import io
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from roboscape.core.video import VideoWriter
 from roboscape.dataset.reader import LeRobotDataset
@@ -85,6 +87,41 @@ def write_dataset(root: Path, *, version: str, image_kind: str) -> None:
                 video.write(frames_of(episode))
 
 
+def write_statistics(root: Path, *, version: str) -> None:
+    """What v2.0 keeps of all episodes and v2.1 of each; neither is needed to read one."""
+    of_actions = {"action": {"min": [0.0, 0.0], "max": [1.0, 1.0]}}
+    if version == "v2.0":
+        (root / "meta/stats.json").write_text(json.dumps(of_actions))
+    else:
+        rows = [{"episode_index": number, "stats": of_actions} for number in range(2)]
+        write_lines(root / "meta/episodes_stats.jsonl", rows)
+
+
+def add_depth(root: Path, *, kind: type, unit: str | None) -> np.ndarray:
+    """Depth beside the only camera, as lerobot keeps it as images: raw TIFF; returns metres."""
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"][f"{TOP}_depth"] = {
+        "dtype": "image",
+        "shape": [16, 24, 1],
+        "names": ["height", "width", "channels"],
+        "info": {"is_depth_map": True} | ({"depth_unit": unit} if unit else {}),
+    }
+    (root / "meta/info.json").write_text(json.dumps(info))
+    y, x = np.mgrid[:16, :24]
+    depth_m = np.stack([0.4 + 0.01 * x + 0.02 * y + 0.1 * t for t in range(LENGTHS[0])])
+    path = root / "data/chunk-000/episode_000000.parquet"
+    stored = depth_m if kind is np.float32 else np.rint(depth_m * 1000)
+    images = pa.array([tiff(image.astype(kind)) for image in stored])
+    pq.write_table(pq.read_table(path).append_column(f"{TOP}_depth", images), path)
+    return depth_m
+
+
+def tiff(image: np.ndarray) -> dict:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="TIFF", compression="raw")
+    return {"bytes": file.getvalue(), "path": "frame-000000.tiff"}
+
+
 def png(frame: np.ndarray) -> dict:
     _, data = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     return {"bytes": data.tobytes(), "path": "frame.png"}
@@ -94,6 +131,7 @@ def png(frame: np.ndarray) -> dict:
 @pytest.mark.parametrize("image_kind", ["video", "image"])
 def test_an_old_dataset_is_read_in_place(tmp_path: Path, version: str, image_kind: str) -> None:
     write_dataset(tmp_path, version=version, image_kind=image_kind)
+    write_statistics(tmp_path, version=version)
     read = LeRobotDataset(tmp_path)
     assert read.version == version
     assert read.num_episodes == 2
@@ -113,6 +151,30 @@ def test_an_old_dataset_is_read_in_place(tmp_path: Path, version: str, image_kin
         assert (episode.task, episode.seed, episode.tracks) == ("stack", number, {})
     assert read.episode_info(0).success is None
     assert np.array_equal(read.frames(1, "top", slice(2, 7, 2)), read.frames(1, "top")[2:7:2])
+
+
+@pytest.mark.parametrize("image_kind", ["video", "image"])
+@pytest.mark.parametrize(
+    ("kind", "unit"), [(np.uint16, "mm"), (np.float32, "m"), (np.uint16, None), (np.float32, None)]
+)
+def test_depth_kept_as_images_is_read_in_metres(tmp_path, image_kind, kind, unit) -> None:
+    write_dataset(tmp_path, version="v2.1", image_kind=image_kind)
+    depth_m = add_depth(tmp_path, kind=kind, unit=unit)
+    read = LeRobotDataset(tmp_path)
+    (camera,) = read.spec.cameras
+    assert camera.has_depth
+    np.testing.assert_allclose(read.depth_m(0, "top"), depth_m, atol=6e-4)
+    np.testing.assert_allclose(read.depth_m(0, "top", slice(2, 5)), depth_m[2:5], atol=6e-4)
+
+
+def test_images_whose_axes_are_not_named(tmp_path: Path) -> None:
+    write_dataset(tmp_path, version="v2.0", image_kind="image")
+    info = json.loads((tmp_path / "meta/info.json").read_text())
+    for shape in ([3, 16, 24], [16, 24, 3]):
+        info["features"][TOP] |= {"shape": shape, "names": None}
+        (tmp_path / "meta/info.json").write_text(json.dumps(info))
+        (camera,) = LeRobotDataset(tmp_path).spec.cameras
+        assert (camera.height, camera.width) == (16, 24)
 
 
 def test_nothing_is_known_about_its_actions(tmp_path: Path) -> None:

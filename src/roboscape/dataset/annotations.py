@@ -18,6 +18,7 @@ from roboscape.core.config import config_from_dict
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.video import VideoWriter, count_frames, read_frames
 from roboscape.dataset.depth_codec import DepthCodec
+from roboscape.dataset.hub import home_of
 from roboscape.dataset.records import Tracks
 from roboscape.dataset.staging import clear_when_disk_is_full
 
@@ -60,8 +61,8 @@ class Provenance:
 
 
 def annotations_folder(dataset: Path) -> Path:
-    """Where the annotations of a writable dataset live."""
-    return dataset / "annotations"
+    """Where the annotations of a writable dataset live, or of one on a hub (`hf://owner/name`)."""
+    return home_of(dataset) / "annotations"
 
 
 def begin_annotation(root: Path, provenance: Provenance) -> None:

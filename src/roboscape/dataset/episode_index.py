@@ -1,12 +1,13 @@
 """Where every episode of a dataset lies, in any LeRobot version, read from its `meta` folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from roboscape.core.files import read_json
 from roboscape.dataset import layout
+from roboscape.dataset.hub import WHOLE, Part
 from roboscape.dataset.tables import read_episode_tables
 
 
@@ -39,6 +40,8 @@ class EpisodePlace:
     """One episode and the files that hold it."""
 
     info: EpisodeInfo
+    stored_index: int
+    """Its number in the files; that of `info` counts from 0 in a part of a dataset."""
     data: Path
     videos: dict[str, VideoSpan]
     """By feature."""
@@ -78,6 +81,18 @@ def read_episode_places(root: Path, info: dict[str, Any]) -> list[EpisodePlace]:
     return _places_in_lines(root, info, keys=keys)
 
 
+def part_of(places: list[EpisodePlace], part: Part, *, where: str) -> list[EpisodePlace]:
+    """The places of a part, numbered from 0; a part that a dataset does not have is refused."""
+    if part.start >= len(places) and part != WHOLE:
+        raise ValueError(
+            f"{where} has episodes 0 to {len(places) - 1}, asked for were {part.start}:{part.stop}"
+        )
+    return [
+        replace(place, info=replace(place.info, index=number))
+        for number, place in enumerate(places[part.start : part.stop])
+    ]
+
+
 def _places_in_tables(root: Path, info: dict[str, Any], *, keys: list[str]) -> list[EpisodePlace]:
     """Version 3.0: many episodes share a file."""
     if not info["total_episodes"]:
@@ -88,6 +103,7 @@ def _places_in_tables(root: Path, info: dict[str, Any], *, keys: list[str]) -> l
         return [
             EpisodePlace(
                 info=_episode_info(row),
+                stored_index=row["episode_index"],
                 data=root / info["data_path"].format(**_place(row, "data")),
                 videos={
                     key: VideoSpan(
@@ -133,7 +149,9 @@ def _places_in_lines(root: Path, info: dict[str, Any], *, keys: list[str]) -> li
             for key in keys
         }
         data = root / info["data_path"].format(**names)
-        places.append(EpisodePlace(info=_episode_info(row), data=data, videos=videos))
+        places.append(
+            EpisodePlace(info=_episode_info(row), stored_index=index, data=data, videos=videos)
+        )
     return places
 
 

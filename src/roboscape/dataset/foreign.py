@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32, Shaped
+
 from roboscape.core.config import load_config
 from roboscape.dataset import layout
 from roboscape.dataset.conventions import unknown_convention
@@ -14,6 +17,8 @@ from roboscape.dataset.records import CameraSpec, DatasetSpec
 _LOG = logging.getLogger(__name__)
 
 # What LeRobot assumes where a dataset does not say.
+_FIRST = ["channels", "height", "width"]
+_METRES_PER_UNIT = {"m": 1.0, "mm": 1 / MILLIMETRES_PER_METRE}
 _LEROBOT_DEPTH = {"depth_min": 0.01, "depth_max": 10.0, "shift": 3.5, "use_log": True}
 
 
@@ -25,11 +30,18 @@ class CameraFeatures:
     depth: str | None
     depth_codec: DepthCodec | None
     """How a depth video is coded; None where there is no depth or it is kept as images."""
-    metres_per_depth_unit: float
-    """Of depth kept as images."""
+    metres_per_depth_unit: float | None
+    """Of depth kept as images; None where the dataset does not say."""
+
+    def depth_of_images(self, images: Shaped[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
+        """Metres of depth kept as images; of an unknown unit, integers are millimetres."""
+        metres = self.metres_per_depth_unit
+        if metres is None:
+            metres = 1.0 if images.dtype.kind == "f" else 1 / MILLIMETRES_PER_METRE
+        return images.astype(np.float32) * np.float32(metres)
 
 
-def dataset_spec(root: Path, info: dict[str, Any]) -> DatasetSpec:
+def dataset_spec(root: Path, info: dict[str, Any], *, source: str) -> DatasetSpec:
     """The spec that this program wrote, else what `meta/info.json` lets one say."""
     path = root / layout.SPEC_PATH
     if path.exists():
@@ -54,7 +66,7 @@ def dataset_spec(root: Path, info: dict[str, Any]) -> DatasetSpec:
         ),
         depth_min_m=min((codec.minimum_m for codec in codecs), default=0.1),
         depth_max_m=max((codec.maximum_m for codec in codecs), default=10.0),
-        source=str(root),
+        source=source,
     )
 
 
@@ -72,9 +84,7 @@ def camera_features(info: dict[str, Any]) -> dict[str, CameraFeatures]:
             image=key,
             depth=depth,
             depth_codec=_codec(details) if depth and visual[depth]["dtype"] == "video" else None,
-            metres_per_depth_unit=1.0
-            if details.get("depth_unit") == "m"
-            else 1 / MILLIMETRES_PER_METRE,
+            metres_per_depth_unit=_METRES_PER_UNIT.get(details.get("depth_unit", "")),
         )
     used = {camera.depth for camera in cameras.values()}
     for key in depths:
@@ -85,6 +95,17 @@ def camera_features(info: dict[str, Any]) -> dict[str, CameraFeatures]:
                 layout.DEPTH_SUFFIX,
             )
     return cameras
+
+
+def chosen_cameras(
+    cameras: dict[str, CameraFeatures], names: tuple[str, ...], *, where: str
+) -> dict[str, CameraFeatures]:
+    """The cameras of these names, in the dataset's order; all where none is named."""
+    if unknown := [name for name in names if name not in cameras]:
+        raise ValueError(
+            f"{where} has no camera {', '.join(unknown)}; it has: {', '.join(cameras) or 'none'}"
+        )
+    return {name: camera for name, camera in cameras.items() if not names or name in names}
 
 
 def camera_name(key: str) -> str:
@@ -123,8 +144,9 @@ def _codec(details: dict[str, Any]) -> DepthCodec:
 
 def _size(feature: dict[str, Any]) -> dict[str, int]:
     """Height and width; the order of a feature's axes is in its names, channels last if unsaid."""
-    names = list(feature.get("names") or ["height", "width", "channels"])
-    shape = dict(zip(names, feature["shape"], strict=True))
+    first, *_, last = feature["shape"]
+    unsaid = ["height", "width", "channels"] if last in (1, 3) or first not in (1, 3) else _FIRST
+    shape = dict(zip(feature.get("names") or unsaid, feature["shape"], strict=True))
     return {"height": int(shape["height"]), "width": int(shape["width"])}
 
 

@@ -32,7 +32,7 @@ class Inspect:
     """Say what a dataset holds and what looks wrong in it; draw it with --video."""
 
     dataset: tyro.conf.Positional[Path]
-    """A LeRobot dataset (v2.0, v2.1 or v3.0)."""
+    """A LeRobot dataset (v2.0, v2.1 or v3.0): a folder, or `hf://owner/name`."""
     video: bool = False
     """Also write a contact sheet (PNG), a video of some episodes, and a plot a finding."""
     plots: bool = False
@@ -63,7 +63,7 @@ def run(config: Inspect) -> str:
     problems = findings(seen, dataset.spec)
     report = describe(dataset, seen, problems, annotations=annotations)
     sys.stdout.write(report)
-    folder = config.output or Path("runs/inspect") / config.dataset.resolve().name
+    folder = config.output or Path("runs/inspect") / dataset.root.resolve().name
     if config.video or config.plots:
         draw_findings(problems, folder)
     if config.video and dataset.num_episodes:

@@ -1,6 +1,7 @@
 """Reading LeRobot datasets v2.0, v2.1 and v3.0 where they lie, without the lerobot library."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,38 +20,72 @@ from roboscape.dataset.annotations import (
     read_tracks,
 )
 from roboscape.dataset.checks import check_numbers
+from roboscape.dataset.data_files import DataFiles
 from roboscape.dataset.episode_index import (
     EpisodeInfo,
     EpisodePlace,
+    part_of,
     read_dataset_info,
     read_episode_places,
 )
-from roboscape.dataset.foreign import CameraFeatures, camera_features, dataset_spec
+from roboscape.dataset.foreign import (
+    CameraFeatures,
+    camera_features,
+    chosen_cameras,
+    dataset_spec,
+)
+from roboscape.dataset.hub import WHOLE, HubFiles, Part, hub_name
 from roboscape.dataset.records import Episode
-from roboscape.dataset.tables import read_table
 
-__all__ = ["EpisodeInfo", "LeRobotDataset"]
+__all__ = ["EpisodeInfo", "LeRobotDataset", "open_dataset"]
+
+
+def open_dataset(
+    name: str | Path, *, episodes: slice | None = None, cameras: tuple[str, ...] = ()
+) -> "LeRobotDataset":
+    """Open a dataset or a part of it; of one on a hub, no other part will be fetched.
+
+    Args:
+        name: a folder, or `hf://owner/name[@revision][?episodes=0:50&cameras=top,wrist]`.
+        episodes: the episodes to open, of step 1; they count from 0 then. All where not given.
+        cameras: the cameras to open; all where none is named.
+    """
+    named = hub_name(name)
+    part = named.part if named else WHOLE
+    if episodes is not None:
+        if episodes.step not in (None, 1):
+            raise ValueError(f"expected episodes that follow each other, got {episodes}")
+        part = replace(part, start=episodes.start or 0, stop=episodes.stop)
+    return LeRobotDataset(Path(name), part=replace(part, cameras=cameras or part.cameras))
 
 
 class LeRobotDataset:
     """A dataset opened in place. Opening reads `meta`; images and numbers are read when asked for.
 
+    `root` is its folder, or its name on a hub, `hf://owner/name` (`roboscape.dataset.hub`).
     Every method that takes an `episode` raises a `ValueError` that names the file when that episode
     is broken; the other episodes stay readable.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        info = read_dataset_info(root)
+    def __init__(self, root: Path, *, part: Part | None = None) -> None:
+        name = hub_name(root)
+        part = part or (name.part if name else WHOLE)
+        self._hub = HubFiles(name) if name else None
+        files = self._hub.folder if self._hub else root
+        self.root = part.home(files)
+        """The dataset's folder; of a part of its episodes, one beside it, for their annotations."""
+        info = read_dataset_info(files)
         self.version: str = info["codebase_version"]
         """LeRobot's format version."""
-        self.spec = dataset_spec(root, info)
-        """What is the same for every episode."""
         self._features: dict[str, dict] = info["features"]
-        self._cameras = camera_features(info)
-        self._places = read_episode_places(root, info)
-        # The data file read last, as one value: threads may share a reader.
-        self._latest: tuple[Path | None, pa.Table] = (None, pa.table({}))
+        self._cameras = chosen_cameras(camera_features(info), part.cameras, where=str(root))
+        spec = dataset_spec(files, info, source=str(name or root))
+        kept = tuple(camera for camera in spec.cameras if camera.name in self._cameras)
+        self.spec = replace(spec, cameras=kept)
+        """What is the same for every episode."""
+        self._places = part_of(read_episode_places(files, info), part, where=str(root))
+        images = frozenset(key for key, ft in self._features.items() if ft["dtype"] == "image")
+        self._data = DataFiles(files, images=images, hub=self._hub)
 
     @property
     def num_episodes(self) -> int:
@@ -110,7 +145,7 @@ class LeRobotDataset:
         images = self._images(episode, keys.depth, rows=rows, pixels="codes")
         if keys.depth_codec is not None:
             return keys.depth_codec.decode(images)
-        return images.astype(np.float32) * np.float32(keys.metres_per_depth_unit)
+        return keys.depth_of_images(images)
 
     def episode(self, episode: int) -> Episode:
         """Everything about one episode."""
@@ -141,13 +176,31 @@ class LeRobotDataset:
         for episode in range(self.num_episodes):
             yield episode, self.frames(episode, camera)
 
+    def fetch(self) -> None:
+        """Have all files of a dataset on a hub here, instead of each when it is first read."""
+        keys = self._image_keys()
+        if self._hub is not None:
+            self._hub.fetch(
+                place.videos[key].path
+                for place in self._places
+                for key in keys
+                if key in place.videos
+            )
+        self._data.fetch((place.data for place in self._places), images=keys)
+
     def missing_frames(self, episodes: Iterable[int]) -> dict[int, str]:
-        """What is wrong with the lengths of the videos of some episodes; decodes nothing."""
+        """What is wrong with the lengths of the videos of some episodes; decodes nothing.
+
+        Videos on a hub that were not fetched yet are not looked at.
+        """
         count = cache(count_frames)
         problems: dict[int, str] = {}
+        keys = self._image_keys()
         for episode in episodes:
             place = self._place(episode)
             for key, span in place.videos.items():
+                if key not in keys or (self._hub and not span.path.exists()):
+                    continue
                 try:
                     start = round(span.from_s * self.spec.fps)
                     self._check_length(count(span.path), start + place.info.length, span.path)
@@ -185,6 +238,8 @@ class LeRobotDataset:
             images = [_decode_image(stored[row], pixels=pixels) for row in wanted]
             return np.stack(images)
         span = place.videos[key]
+        if self._hub is not None:
+            self._hub.fetch([span.path])
         start = round(span.from_s * self.spec.fps)
         numbers = range(start + wanted.start, start + wanted.stop, wanted.step)
         try:
@@ -214,23 +269,25 @@ class LeRobotDataset:
     def _rows(self, episode: int, column: str) -> pa.Table:
         """The rows of one episode, with at least the given column."""
         place, where = self._place(episode), self._where(episode)
-        path, table = self._latest
-        if path != place.data:
-            table = read_table(place.data)
-            self._latest = (place.data, table)
+        table = self._data.read(place.data, column=column)
         for needed in ("episode_index", column):
             if needed not in table.column_names:
                 raise ValueError(
                     f"{where}: the file lacks the column {needed!r} that {layout.INFO_PATH} "
                     "promises; leave this episode out, or write it again"
                 )
-        rows = table.filter(pc.field("episode_index") == episode)
+        rows = table.filter(pc.field("episode_index") == place.stored_index)
         if rows.num_rows != place.info.length:
             raise ValueError(
                 f"{where}: expected {place.info.length} rows (and as many video frames), found "
                 f"{rows.num_rows}; leave this episode out, or write it again"
             )
         return rows
+
+    def _image_keys(self) -> set[str]:
+        """Features of the cameras that were asked for, colour and depth."""
+        found = self._cameras.values()
+        return {key for camera in found for key in (camera.image, camera.depth) if key is not None}
 
     def _where(self, episode: int) -> str:
         return f"episode {episode} in {self._place(episode).data}"

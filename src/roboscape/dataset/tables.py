@@ -11,10 +11,22 @@ from roboscape.dataset.layout import TASKS_PATH
 from roboscape.dataset.statistics import Statistics
 
 
-def read_table(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file; a missing or broken one is a `ValueError` that names it."""
+def read_table(
+    path: Path, *, columns: list[str] | None = None, without: frozenset[str] = frozenset()
+) -> pa.Table:
+    """Read a Parquet file; a missing or broken one is a `ValueError` that names it.
+
+    Args:
+        path: the file.
+        columns: the columns to read, as far as the file has them; all where not given.
+        without: columns to leave out.
+    """
     try:
-        return pq.ParquetFile(path).read(columns=columns)
+        file = pq.ParquetFile(path)
+        if without:
+            names = file.schema_arrow.names if columns is None else columns
+            columns = [name for name in names if name not in without]
+        return file.read(columns=columns)
     except FileNotFoundError as error:
         raise ValueError(
             f"expected a file at {path}, found none; is the dataset complete?"
