@@ -1,3 +1,6 @@
+import os
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -19,20 +22,23 @@ def make_model():
     return nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 6))
 
 
-def regression(model, *, fail_at=None):
+def regression(model, *, fail_at=None, signal_at=(None, 0), signals=1):
     """A small task: multiply by a fixed matrix."""
     target = torch.randn(6, 6, generator=generator_for(7))
 
     def step(index):
         if index == fail_at:
             raise KeyboardInterrupt
+        if index == signal_at[0]:
+            for _ in range(signals):
+                os.kill(os.getpid(), signal_at[1])
         x = torch.randn(32, 6, generator=generator_for(0, 0, index))
         return (model(x) - x @ target).square().mean(), {}
 
     return step
 
 
-def train(run, *, steps=12, kind="muon", fail_at=None, **options):
+def train(run, *, steps=12, kind="muon", fail_at=None, signal_at=(None, 0), signals=1, **options):
     model = make_model()
     optimizer = make_optimizer(
         model,
@@ -42,9 +48,8 @@ def train(run, *, steps=12, kind="muon", fail_at=None, **options):
         precision="fp32",
     )
     config = FitConfig(steps=steps, log_every=1, checkpoint_every=5, **options)
-    return fit(
-        model, step=regression(model, fail_at=fail_at), optimizer=optimizer, config=config, run=run
-    )
+    step = regression(model, fail_at=fail_at, signal_at=signal_at, signals=signals)
+    return fit(model, step=step, optimizer=optimizer, config=config, run=run)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -58,6 +63,33 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, kind):
     metrics = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
     losses = [[line["loss"] for line in lines] for lines in metrics]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_request_to_stop_finishes_the_step_and_saves_it(tmp_path, number, raised):
+    whole = train(tmp_path / "whole")
+    before = signal.getsignal(number)
+    with pytest.raises(raised):
+        train(tmp_path / "parts", signal_at=(7, number))
+    assert checkpoints(tmp_path / "parts" / "checkpoints")[-1].name == "step_00000008"
+    assert signal.getsignal(number) is before
+    resumed = train(tmp_path / "parts")
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_second_request_stops_at_once_and_saves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, signal_at=(7, signal.SIGINT), signals=2)
+    names = [path.name for path in checkpoints(tmp_path / "checkpoints")]
+    assert names == ["step_00000005"]
+
+
+def test_a_request_in_the_last_step_is_no_reason_to_fail(tmp_path):
+    train(tmp_path, signal_at=(11, signal.SIGTERM))
+    assert checkpoints(tmp_path / "checkpoints")[-1].name == "step_00000012"
 
 
 def test_killed_between_checkpoints_equals_uninterrupted(tmp_path):

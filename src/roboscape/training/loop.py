@@ -5,6 +5,7 @@ import logging
 import time
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from roboscape.core.files import atomic_path
@@ -20,6 +21,7 @@ from roboscape.training.learner import (
 from roboscape.training.optimizer import MuonAdamW
 from roboscape.training.parallel import Spread
 from roboscape.training.prefetch import prefetching
+from roboscape.training.stopping import stop_requests
 
 log = logging.getLogger(__name__)
 
@@ -38,39 +40,42 @@ def fit(
     """Train `model` and return its averaged twin (the model itself with averaging off).
 
     Goes on from the newest checkpoint in `run`, and then ends with the same weights as a run that
-    was never interrupted, bit for bit on a CPU.
+    was never interrupted, bit for bit on a CPU. Asked to stop (SIGINT or SIGTERM, at any of its
+    processes), it finishes the step and saves a checkpoint.
 
     Raises:
         FloatingPointError: the loss is no longer a number; the last checkpoint is untouched.
+        KeyboardInterrupt: stopped by SIGINT.
+        SystemExit: stopped by SIGTERM.
     """
     learner = Learner.prepare(model, optimizer, config=config, spread=spread)
     state, world = learner.state, spread.world
     if load_latest(state, run / "checkpoints"):
         log.info("resumed from step %d of %d in %s", state.step, config.steps, run)
     metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step, silent=not world.is_main)
+    steps = range(state.step, config.steps)
     clock = time.perf_counter()
     with (
         progress(config.steps, run.name, initial=state.step, silent=not world.is_main) as bar,
-        prefetching(prepare or just_the_number, end=config.steps) as batches,
+        prefetching(prepare or just_the_number, steps, loaders=spread.loaders) as batches,
+        stop_requests() as request,
     ):
-        try:
-            while state.step < config.steps:
-                pieces = batches.get(state.step)
-                loss, figures = learner.take_step(pieces, step, config=config)
-                bar.update()
-                if state.step % config.log_every == 0 or state.step == config.steps:
-                    now = time.perf_counter()
-                    metrics.write(state.step, {"loss": loss, **figures, "clock_s": now - clock})
-                    bar.set_postfix_str(f"loss {loss:.3f}")
-                if evaluate and is_due(state.step, config.evaluate_every, config.steps):
-                    metrics.write(state.step, learner.run_evaluation(evaluate))
-                if is_due(state.step, config.checkpoint_every, config.steps):
-                    save_checkpoint(state, run / "checkpoints")
-        except KeyboardInterrupt:
-            if world.size == 1:
-                path = save_checkpoint(state, run / "checkpoints")
-                log.warning("interrupted; saved %s. Run the same command again to go on", path)
-            raise
+        for pieces in batches:
+            loss, figures = learner.take_step(pieces, step, config=config)
+            bar.update()
+            if is_due(state.step, config.log_every, config.steps):
+                now = time.perf_counter()
+                metrics.write(state.step, {"loss": loss, **figures, "clock_s": now - clock})
+                bar.set_postfix_str(f"loss {loss:.3f}")
+            if evaluate and is_due(state.step, config.evaluate_every, config.steps):
+                metrics.write(state.step, learner.run_evaluation(evaluate))
+            # One process may have been asked a moment before the others: they stop together.
+            stop = world.sum(torch.tensor(float(request.made))).item() > 0
+            if stop or is_due(state.step, config.checkpoint_every, config.steps):
+                save_checkpoint(state, run / "checkpoints")
+            if stop and state.step < config.steps:
+                log.warning("stopped at step %d. Run the same command again to go on", state.step)
+                request.obey()
     return learner.result()
 
 

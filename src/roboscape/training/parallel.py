@@ -1,7 +1,9 @@
 """Many processes, one training: DDP and FSDP2 around a model that mentions neither."""
 
+import gc
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -99,6 +101,18 @@ def join_world(parallel: Parallel, *, device: str) -> Iterator[World]:
         if world.size == 1:
             dist.destroy_process_group()
         raise
+    leave()
+
+
+def leave() -> None:
+    """Destroy the process group when its threads are at rest.
+
+    A gloo thread lets go of finished work a moment after the work is seen to be finished, and takes
+    the interpreter's lock for it; whoever destroys the group holds that lock and joins the thread
+    (pytorch#56297).
+    """
+    gc.collect()
+    time.sleep(0.2)
     dist.destroy_process_group()
 
 
@@ -116,7 +130,7 @@ class Pass(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How a model is laid out over the processes of a run; the model file mentions none of it."""
+    """How a run is laid out over processes; the model file mentions none of it."""
 
     world: World = ALONE
     blocks: tuple[str, ...] = ()
@@ -126,6 +140,8 @@ class Spread:
     recompute: bool = False
     """Whether the backward pass computes a block's inner activations again instead of keeping
     them (activation checkpointing)."""
+    loaders: int = 0
+    """Processes that prepare batches; 0 for a thread of this one."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         """What to call functions of `model` through.
