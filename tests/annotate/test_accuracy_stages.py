@@ -23,12 +23,13 @@ def test_cuts_count_once_within_the_tolerance():
     exact = cut_accuracy(Says(10, 30), frames, planted=planted)
     assert (exact.recall, exact.false_alarms) == (1, 0)
     near = cut_accuracy(Says(9, 10, 31, 50), frames, planted=planted)
-    assert (near.recall, near.false_alarms) == (1, 2)
+    assert (near.recall, near.false_alarms, near.precision) == (1, 2, 0.5)
     far = cut_accuracy(Says(12), frames, planted=planted)
     assert (far.recall, far.false_alarms) == (0, 1)
     both = exact + far
     assert both == CutAccuracy(planted=4, found=2, false_alarms=1, rows=120)
-    assert np.isnan(cut_accuracy(Says(), frames, planted=()).recall)
+    nothing = cut_accuracy(Says(), frames, planted=())
+    assert np.isnan(nothing.recall) and np.isnan(nothing.precision)
 
 
 def test_depth_errors_are_what_they_are():

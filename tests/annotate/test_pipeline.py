@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from roboscape.annotate import depth, tracks
+from roboscape.annotate.flow import FLOW_ESTIMATORS
+from roboscape.annotate.flow_motion import measure_flow, read_flow_motion
 from roboscape.annotate.pipeline import Annotate, run
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.annotate.pipeline_stage import Scale
@@ -130,6 +132,17 @@ def test_estimated_depth_is_written_in_the_datasets_range(recorded, tmp_path, mo
     frames = LeRobotDataset(recorded).frames(2, "front")
     found = read_depth(tmp_path, annotator="brightness", camera="front", episode=2)
     np.testing.assert_allclose(found, Brightness().annotate(frames), rtol=2e-3)
+
+
+def test_motion_is_measured_by_flow(recorded, tmp_path):
+    run(Annotate(dataset=recorded, output=tmp_path, tracks="none", motion="dis"))
+    found = read_flow_motion(tmp_path, annotator="dis", camera="front", episode=1)
+    frames = LeRobotDataset(recorded).frames(1, "front")
+    expected = measure_flow(frames, FLOW_ESTIMATORS["dis"]())
+    for name, values in vars(expected).items():
+        np.testing.assert_allclose(getattr(found, name), values, atol=1e-4)
+    # The whole picture slides a pixel a row: that is the camera.
+    np.testing.assert_allclose(found.camera_px[1:], 1, atol=0.1)
 
 
 def test_comparison_measures_against_the_truth(recorded, tmp_path):

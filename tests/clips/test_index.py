@@ -167,3 +167,61 @@ def test_episodes_that_could_not_be_annotated_are_listed_with_their_reason(confi
 def test_scenes_can_be_told_by_their_looks(config):
     rows = pq.read_table(run(replace(config, scenes="looks"))).to_pylist()
     assert {row["scene"] for row in rows} == {"table #1"}
+
+
+def write_flow(config, *, speed_px, disorder, turning):
+    for episode in range(3):
+        write_values(
+            annotations_folder(config.dataset),
+            {
+                "speed_px": [speed_px] * 20,
+                "disorder": [disorder] * 20,
+                "turning": [turning] * 20,
+                "camera_px": [0.0] * 20,
+            },
+            kind="motion",
+            annotator="dis",
+            camera="front",
+            episode=episode,
+        )
+
+
+@pytest.mark.parametrize(
+    ("speed_px", "disorder", "turning", "reason"),
+    [
+        (2.0, 0.2, 0.1, ""),
+        (0.25, 0.2, 0.1, "still: flow of 2.0 px < 4 px"),
+        (2.0, 0.9, 0.1, "disordered: flow leaves 0.90 > 0.7 of the change"),
+        (2.0, 0.2, 0.7, "disordered: flow turns 0.70 > 0.6"),
+    ],
+)
+def test_flow_tells_indistinct_from_disordered_motion(config, speed_px, disorder, turning, reason):
+    write_flow(config, speed_px=speed_px, disorder=disorder, turning=turning)
+    first = pq.read_table(run(replace(config, motion="dis"))).to_pylist()[0]
+    assert (first["reason"], first["keep"]) == (reason, not reason)
+    assert first["flow_px"] == pytest.approx(8 * speed_px)
+    unasked = pq.read_table(run(config)).to_pylist()[0]
+    assert unasked["keep"] and unasked["flow_px"] == 0
+
+
+def panning(tmp_path):
+    """Points on a grid that a camera pans over, 2 px a row; one of them does not take part."""
+    start = np.stack(np.meshgrid(np.arange(4, 32, 4), np.arange(4, 32, 4)), -1).reshape(-1, 2)
+    xy_px = start + 2.0 * np.arange(20)[:, None, None] * np.array([1, 0])
+    xy_px[:, 24] = start[24]
+    with DatasetWriter(tmp_path / "panning", SPEC) as writer:
+        writer.add(episode(0, xy_px.astype(np.float32)))
+    return IndexClips(dataset=tmp_path / "panning", length=5, stride=2, every=4)
+
+
+def test_a_camera_that_pans_over_a_still_scene_is_no_motion(tmp_path):
+    config = panning(tmp_path)
+    mended = pq.read_table(run(config)).to_pylist()[0]
+    # Of 49 points it is judged by 5: the one that stands out, and 4 of the background's.
+    assert mended["motion_px"] == pytest.approx(16 / 5, rel=0.05)
+    assert mended["reason"] == "still: 3.2 px < 4 px"
+    assert mended["camera_px"] == pytest.approx(16, rel=0.01)
+    in_picture = pq.read_table(run(replace(config, camera_motion="keep"))).to_pylist()[0]
+    assert in_picture["motion_px"] == pytest.approx(16, rel=0.01) and in_picture["keep"]
+    limited = pq.read_table(run(replace(config, max_camera_px=10.0))).to_pylist()[0]
+    assert limited["reason"] == "camera: it moves 16 px > 10 px"

@@ -102,6 +102,14 @@ def test_of_too_many_points_the_most_active_stay():
     assert farthest_travelled(Tracks(xy_px=xy, visible=visible), count=2).tolist() == [1, 3]
 
 
+def test_under_a_panning_camera_the_most_active_are_those_that_do_not_pan():
+    start = np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), -1).reshape(-1, 2) * 8
+    xy = start + 3.0 * np.arange(5)[:, None, None] * np.array([1, 0])
+    xy[:, 17] = start[17]
+    tracks = Tracks(xy_px=xy.astype(np.float32), visible=np.ones(xy.shape[:2], bool))
+    assert farthest_travelled(tracks, count=1).tolist() == [17]
+
+
 def test_without_depth_or_tracks(config):
     store = run(replace(config, depth="none", tracks="none"))
     clip = store.batch(np.array([0]), split="train", length=3, stride=2)

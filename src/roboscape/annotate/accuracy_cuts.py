@@ -26,6 +26,16 @@ class CutAccuracy:
         """Share of the planted cuts that were found; NaN where none was planted."""
         return self.found / self.planted if self.planted else float("nan")
 
+    @property
+    def detected(self) -> int:
+        """Cuts that were detected, rightly or not."""
+        return self.found + self.false_alarms
+
+    @property
+    def precision(self) -> float:
+        """Share of the detected cuts that are planted ones; NaN where none was detected."""
+        return self.found / self.detected if self.detected else float("nan")
+
     def __add__(self, other: "CutAccuracy") -> "CutAccuracy":
         """Both videos together."""
         return CutAccuracy(

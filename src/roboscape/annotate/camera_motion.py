@@ -19,6 +19,8 @@ FEWEST_POINTS = 12
 """With fewer visible points no camera motion is estimated; the camera counts as still."""
 INLIER_PX = 0.5
 """A point agrees with the camera when the model predicts its step this well."""
+RESTS_SHARE = 0.6
+"""Where so many points rest, the camera does, and nothing else is tried."""
 CAMERA_MOVES_PX = 0.5
 """A step of this many pixels a row, over the background, counts as camera motion."""
 
@@ -82,7 +84,7 @@ def _fit(
     turn and zoom, then a homography.
     """
     best, agrees = np.eye(3), _agree(np.eye(3), before, after)
-    if 1.05 * agrees.sum() >= len(before):
+    if agrees.mean() >= RESTS_SHARE:
         return best, agrees
     affine, _ = cv2.estimateAffinePartial2D(before, after, ransacReprojThreshold=INLIER_PX)
     similarity = None if affine is None else np.concatenate([affine, [[0.0, 0.0, 1.0]]])
@@ -124,6 +126,11 @@ def without_camera(tracks: Tracks, motion: CameraMotion) -> Tracks:
         visible=tracks.visible,
         on_moving_body=tracks.on_moving_body,
     )
+
+
+def own_motion(tracks: Tracks, motion: CameraMotion) -> Tracks:
+    """The tracks as they are under a resting camera, else without the camera's motion."""
+    return without_camera(tracks, motion) if motion.moves else tracks
 
 
 def activity_px(tracks: Tracks) -> Float[np.ndarray, " k"]:

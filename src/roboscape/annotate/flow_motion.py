@@ -7,6 +7,7 @@ more. Here they are two numbers, so that each can be looked at and thresholded b
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float, UInt8
 
 from roboscape.annotate.backends import FlowEstimator
 from roboscape.annotate.depth_alignment import UNCHANGED_GREY, smooth_grey
+from roboscape.dataset.annotations import read_values
 
 FASTEST_SHARE = 0.02
 """Share of the pixels, the fastest ones, that a step is judged by."""
@@ -39,6 +41,17 @@ class FlowMotion:
     """How far the moving pixels turn from the step before: 0 straight on, 0.5 any way, 1 back."""
     camera_px: Float[np.ndarray, " t"]
     """Median speed of what moves with the camera."""
+
+
+def as_values(motion: FlowMotion) -> dict[str, list[float]]:
+    """The scores as they are kept on disk, to four digits."""
+    return {name: values.round(4).tolist() for name, values in vars(motion).items()}
+
+
+def read_flow_motion(root: Path, *, annotator: str, camera: str, episode: int) -> FlowMotion:
+    """The scores of one episode."""
+    values = read_values(root, kind="motion", annotator=annotator, camera=camera, episode=episode)
+    return FlowMotion(**{name: np.array(found, float) for name, found in values.items()})
 
 
 def measure_flow(

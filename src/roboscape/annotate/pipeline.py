@@ -13,6 +13,7 @@ from roboscape.annotate.accuracy import AccuracyReport, TrackAccuracy, as_table
 from roboscape.annotate.backends import RECORDED, Backend
 from roboscape.annotate.cuts import CUT_DETECTORS
 from roboscape.annotate.depth import DEPTH_ANNOTATORS, check_recorded_depth
+from roboscape.annotate.flow import FLOW_ESTIMATORS
 from roboscape.annotate.pipeline_failures import Tally, by_reason, failures_file
 from roboscape.annotate.pipeline_local import outcomes_here
 from roboscape.annotate.pipeline_stage import Scale, Stage, With, begin, missing_items
@@ -38,7 +39,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, kw_only=True)
 class Annotate:
-    """Add depth and point tracks beside a dataset, which itself is not changed; resumable."""
+    """Add depth, point tracks and more beside a dataset, itself not changed; resumable."""
 
     dataset: Annotated[Path, tyro.conf.Positional]
     """LeRobot dataset to annotate."""
@@ -52,6 +53,8 @@ class Annotate:
     """Settings of the depth estimator, as JSON, e.g. `{"range_m": [0.4, 2.0]}`."""
     cuts: str = NONE
     """Who finds camera cuts: `transnet_v2`, `scene_detect`; `none`."""
+    motion: str = NONE
+    """Who measures motion by optical flow: `dis`, `raft`; `none`."""
     segments: str = NONE
     """Who slices by action: `kinematic`, `internvl`, `server` (see `--language`); `none`."""
     language: LanguageModel = field(default_factory=LanguageModel)
@@ -96,6 +99,7 @@ def stages(config: Annotate, *, root: Path) -> list[Stage]:
         ("depth", config.depth, DEPTH_ANNOTATORS, json.loads(config.depth_settings)),
         ("tracks", config.tracks, TRACK_ANNOTATORS, json.loads(config.tracks_settings)),
         ("cuts", config.cuts, CUT_DETECTORS, {}),
+        ("motion", config.motion, FLOW_ESTIMATORS, {}),
         ("segments", config.segments, SEGMENTERS, of_segments),
     ]
     found = []

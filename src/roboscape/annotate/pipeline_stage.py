@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from roboscape.annotate.flow_motion import as_values as motion_values
+from roboscape.annotate.flow_motion import measure_flow
 from roboscape.annotate.segmentation import Segmenter, as_values, check_segments, recorded_motion
 from roboscape.dataset.annotations import (
     AnnotationKind,
@@ -150,6 +152,10 @@ def annotate_item(
             cuts = annotator.annotate(frames)
             values = {"rows": list(cuts.rows), "probability": cuts.probability.round(4).tolist()}
             write_values(stage.root, values, kind="cuts", **where)
+        case "motion":
+            assert frames is not None
+            motion = measure_flow(frames, annotator)
+            write_values(stage.root, motion_values(motion), kind="motion", **where)
         case "segments":
             segments = segment(annotator, dataset, item, frames=frames)
             write_values(stage.root, as_values(segments), kind="segments", **where)

@@ -23,7 +23,8 @@ from jaxtyping import UInt8
 from roboscape.annotate.categories import DIFFICULTIES
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.clips.card_drawing import bars, histogram, ribbon, table, tiles
-from roboscape.clips.index import FILE, ClipRow
+from roboscape.clips.index import FILE
+from roboscape.clips.judgement import ClipRow
 from roboscape.core.config import config_from_dict
 from roboscape.core.files import atomic_path
 from roboscape.dataset.annotations import Provenance, annotations_folder, annotators
@@ -34,9 +35,10 @@ log = logging.getLogger(__name__)
 PAGE = "card.html"
 GAP_PX = 3
 MEANINGS = {
-    "still": "indistinct motion: its active points travel less than the threshold",
-    "disordered": "disordered motion: its active points turn back more than the threshold",
+    "still": "indistinct motion: its active points or pixels travel less than the threshold",
+    "disordered": "disordered motion: its points turn back, or its change is no motion",
     "cut": "the camera jumps inside the clip",
+    "camera": "the camera moves more than the threshold",
     "mixed": "too little of the clip belongs to one action",
     "irrelevant": "too little of the clip relates to a key frame",
     "not annotated": "its episode could not be annotated",
@@ -236,13 +238,18 @@ def distributions(rows: list[ClipRow]) -> str:
     quantities = {
         "Motion, px": [row.motion_px for row in measured],
         "Disorder": [row.disorder for row in measured],
+        "Flow, px": [row.flow_px for row in measured],
+        "Change that flow leaves, share": [row.unexplained for row in measured],
+        "Camera motion, px": [row.camera_px for row in measured],
         "Hidden points, share": [row.hidden for row in measured],
         "Gripper events": [float(row.gripper_events) for row in measured],
         "Of one action, share": [row.skill_share for row in measured],
         "Related to a key frame, share": [row.relevance for row in measured],
     }
     keep = [row.keep for row in measured]
-    return "".join(histogram(title, values, keep=keep) for title, values in quantities.items())
+    # What is zero everywhere was not measured, or did not happen.
+    shown = {title: values for title, values in quantities.items() if any(values)}
+    return "".join(histogram(title, values, keep=keep) for title, values in shown.items())
 
 
 def categories(rows: list[ClipRow]) -> str:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
+from roboscape.annotate.camera_motion import estimate_camera_motion, own_motion
+from roboscape.annotate.flow_motion import FlowMotion, read_flow_motion
 from roboscape.annotate.key_frames import relevant_share
 from roboscape.annotate.segmentation import Segment, read_segments
 from roboscape.annotate.segmentation_kinematic import gripper_command, is_closed
@@ -39,6 +41,10 @@ class Evidence:
     """Empty where nobody sliced."""
     cuts: tuple[int, ...]
     """First rows of all shots but the first."""
+    flow: FlowMotion | None
+    """What optical flow says of every row; None where nobody measured it."""
+    camera_step_px: Float[np.ndarray, " t"]
+    """How far the background moved into every row, as the tracks say."""
 
     def gripper_events(self, rows: range) -> int:
         """How often the gripper is told to close or to open between the first and last row."""
@@ -65,32 +71,49 @@ class Evidence:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Annotators:
+    """Whose annotations count; nobody's where the name is empty."""
+
+    tracks: str
+    segments: str = ""
+    cuts: str = ""
+    motion: str = ""
+
+
 def gather(
     dataset: LeRobotDataset,
     episode: int,
     *,
     root: Path,
     camera: str,
-    tracks: str,
-    segments: str = "",
-    cuts: str = "",
+    by: Annotators,
+    without_camera: bool = True,
 ) -> Evidence:
     """Read the annotations of one episode by these annotators.
+
+    Where the camera moves, the tracks are those that a resting camera would see, if asked for.
 
     Raises:
         ValueError: one of them has not annotated it yet.
     """
     shots = (
-        read_values(root, kind="cuts", annotator=cuts, camera=camera, episode=episode)["rows"]
-        if cuts
+        read_values(root, kind="cuts", annotator=by.cuts, camera=camera, episode=episode)["rows"]
+        if by.cuts
         else ()
     )
     convention = dataset.spec.action
+    seen = read_tracks(root, annotator=by.tracks, camera=camera, episode=episode)
+    moved = estimate_camera_motion(seen)
     return Evidence(
-        tracks=read_tracks(root, annotator=tracks, camera=camera, episode=episode),
+        tracks=own_motion(seen, moved) if without_camera else seen,
+        camera_step_px=moved.step_px,
+        flow=read_flow_motion(root, annotator=by.motion, camera=camera, episode=episode)
+        if by.motion
+        else None,
         closed=is_closed(gripper_command(dataset.actions(episode), convention), convention),
-        segments=read_segments(root, annotator=segments, camera=camera, episode=episode)
-        if segments
+        segments=read_segments(root, annotator=by.segments, camera=camera, episode=episode)
+        if by.segments
         else (),
         cuts=tuple(shots),
     )

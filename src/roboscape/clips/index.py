@@ -10,15 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
-from roboscape.annotate.categories import (
-    Challenge,
-    difficulties,
-    group_scenes,
-    scene_signature,
-)
+from roboscape.annotate.categories import group_scenes, scene_signature
 from roboscape.annotate.pipeline_failures import read_failures
-from roboscape.clips.evidence import Evidence, gather
-from roboscape.clips.motion import Motion, measure_motion
+from roboscape.clips.evidence import Annotators, Evidence, gather
+from roboscape.clips.judgement import ClipRow, Limits, grade, judge
 from roboscape.clips.split import split_of
 from roboscape.core.files import atomic_path
 from roboscape.core.progress import progress
@@ -31,7 +26,7 @@ FILE = "clips.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexClips:
+class IndexClips(Limits):
     """Cut a dataset into strided clips, score their motion, and say which to keep."""
 
     dataset: tyro.conf.Positional[Path]
@@ -46,18 +41,15 @@ class IndexClips:
     """Rows between the starts of two clips."""
     tracks: str = SIMULATOR
     """The annotator whose tracks the motion is measured on."""
-    min_path_px: float = 4.0
-    """Clips whose active points travel less are left out as still."""
-    max_disorder: float = 0.6
-    """Clips whose active points turn more are left out as disordered; 0.5 is a random walk."""
     segments: str = ""
     """Who sliced by action (`kinematic`, ...): clips get its skills and key frames."""
-    min_skill_share: float = 0.0
-    """Clips of which less belongs to one action are left out as mixed; 1 is the paper's."""
-    min_relevance: float = 0.5
-    """Clips of which less relates to a key frame are left out as irrelevant; needs `segments`."""
     cuts: str = ""
     """Who found camera cuts (`transnet_v2`, ...): clips across one are left out."""
+    motion: str = ""
+    """Who measured optical flow (`dis`, ...): clips are judged by it too."""
+    camera_motion: Literal["remove", "keep"] = "remove"
+    """`remove`: where the camera moves, points are judged by their motion against the background;
+    `keep`: by their motion in the picture."""
     scenes: Literal["source", "looks"] = "source"
     """`source`: what the dataset says; `looks`: also grouped by how the first frame looks."""
     scene_difference: float = 12.0
@@ -74,42 +66,6 @@ class IndexClips:
                 f"expected length >= 2, stride >= 1 and every >= 1, got {self.length}, "
                 f"{self.stride} and {self.every}"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipRow:
-    """One row of the index."""
-
-    episode: int
-    camera: str
-    start: int
-    """First row of the clip in its episode."""
-    stride: int
-    length: int
-    split: str
-    skill: str
-    """The action that most of the clip belongs to; the task's own words where nobody sliced."""
-    skill_share: float
-    """Share of the clip's rows that belong to that action; 1 where nobody sliced."""
-    difficulty: str
-    """`easy`, `medium`, `hard`; empty for a clip that is left out."""
-    scene: str
-    """Where it was recorded, as far as the dataset says, and the number of its looks."""
-    motion_px: float
-    """Mean path of the active points."""
-    disorder: float
-    """0 straight on, 0.5 a random walk, 1 back and forth."""
-    hidden: float
-    """Share of the points that cannot be seen, on average."""
-    gripper_events: int
-    """How often the gripper is told to close or to open."""
-    key_frame: int
-    """The clip's frame nearest its action's key row; else the one points moved farthest into."""
-    relevance: float
-    """Share of the rows that relate to an action's key row; 1 where nobody sliced."""
-    keep: bool
-    reason: str
-    """Why the clip is left out; empty for one that is kept."""
 
 
 def run(config: IndexClips) -> Path:
@@ -135,6 +91,9 @@ def index_clips(dataset: LeRobotDataset, config: IndexClips) -> list[ClipRow]:
     root = config.annotations or annotations_folder(dataset.root)
     failed = failures_of(config, root=root, camera=camera)
     scenes = scenes_of(dataset, config, camera=camera, failed=failed)
+    by = Annotators(
+        tracks=config.tracks, segments=config.segments, cuts=config.cuts, motion=config.motion
+    )
     rows: list[ClipRow] = []
     with progress(dataset.num_episodes, "indexing clips", unit="episode") as bar:
         for episode in range(dataset.num_episodes):
@@ -143,9 +102,8 @@ def index_clips(dataset: LeRobotDataset, config: IndexClips) -> list[ClipRow]:
                 episode,
                 root=root,
                 camera=camera,
-                tracks=config.tracks,
-                segments=config.segments,
-                cuts=config.cuts,
+                by=by,
+                without_camera=config.camera_motion == "remove",
             )
             rows += clips_of_episode(
                 dataset, episode, found, camera=camera, scene=scenes[episode], config=config
@@ -166,6 +124,7 @@ def failures_of(config: IndexClips, *, root: Path, camera: str) -> dict[int, str
         ("tracks", config.tracks),
         ("segments", config.segments),
         ("cuts", config.cuts),
+        ("motion", config.motion),
     ]
     failed: dict[int, str] = {}
     for kind, annotator in asked:
@@ -220,6 +179,10 @@ def clips_of_episode(
             scene=scene,
             motion_px=0.0,
             disorder=0.0,
+            flow_px=0.0,
+            unexplained=0.0,
+            turning=0.0,
+            camera_px=0.0,
             hidden=0.0,
             gripper_events=0,
             key_frame=0,
@@ -230,60 +193,5 @@ def clips_of_episode(
         if isinstance(found, str):
             rows.append(replace(blank, reason=f"not annotated: {found}"))
         else:
-            rows.append(judge(blank, found, seen=seen, config=config))
+            rows.append(judge(blank, found, seen=seen, limits=config))
     return rows
-
-
-def judge(blank: ClipRow, found: Evidence, *, seen: range, config: IndexClips) -> ClipRow:
-    """Fill in what was measured of one clip, and whether to keep it."""
-    rows = slice(seen.start, seen.stop, seen.step)
-    motion = measure_motion(found.tracks.xy_px[rows], found.tracks.visible[rows])
-    action = found.action(seen)
-    reason = reason_against(motion, config=config)
-    if cuts := [row for row in found.cuts if seen[0] < row <= seen[-1]]:
-        reason = f"cut: another shot begins at row {cuts[0]}"
-    elif action and not reason and action.share < config.min_skill_share:
-        reason = f"mixed: {action.share:.2f} < {config.min_skill_share:g} of one action"
-    elif action and not reason and action.relevance < config.min_relevance:
-        reason = f"irrelevant: {action.relevance:.2f} < {config.min_relevance:g} relate to a key"
-    return replace(
-        blank,
-        skill=action.skill if action else blank.skill,
-        skill_share=action.share if action else 1.0,
-        motion_px=motion.path_px,
-        disorder=motion.disorder,
-        hidden=float(1 - found.tracks.visible[rows].mean()),
-        gripper_events=found.gripper_events(seen),
-        key_frame=action.key_frame if action else motion.key_frame,
-        relevance=action.relevance if action else 1.0,
-        keep=not reason,
-        reason=reason,
-    )
-
-
-def reason_against(motion: Motion, *, config: IndexClips) -> str:
-    """Why a clip should be left out for its motion; empty where it should be kept."""
-    if motion.path_px < config.min_path_px:
-        return f"still: {motion.path_px:.1f} px < {config.min_path_px:g} px"
-    if motion.disorder > config.max_disorder:
-        return f"disordered: {motion.disorder:.2f} > {config.max_disorder:g}"
-    return ""
-
-
-def grade(rows: list[ClipRow]) -> list[ClipRow]:
-    """Fill in the difficulty of the kept clips: thirds of what makes a clip hard."""
-    graded = iter(
-        difficulties(
-            [
-                Challenge(
-                    motion_px=row.motion_px,
-                    disorder=row.disorder,
-                    hidden=row.hidden,
-                    gripper_events=row.gripper_events,
-                )
-                for row in rows
-                if row.keep
-            ]
-        )
-    )
-    return [replace(row, difficulty=next(graded)) if row.keep else row for row in rows]

@@ -8,6 +8,11 @@ import torch
 from jaxtyping import Float32, Int
 from torch import Tensor
 
+from roboscape.annotate.camera_motion import (
+    estimate_camera_motion,
+    most_active,
+    own_motion,
+)
 from roboscape.dataset.annotations import annotations_folder, read_depth, read_tracks
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks
@@ -98,8 +103,9 @@ def track_columns(
 
 
 def farthest_travelled(tracks: Tracks, *, count: int) -> Int[np.ndarray, " k"]:
-    """Indices of the `count` tracks with the longest paths, in their own order."""
-    steps = np.linalg.norm(np.diff(tracks.xy_px, axis=0), axis=-1)
-    seen = tracks.visible[1:] & tracks.visible[:-1]
-    path = np.where(seen, steps, 0).sum(axis=0)
-    return np.sort(np.argsort(-path, kind="stable")[:count])
+    """Indices of the `count` tracks with the longest paths, in their own order.
+
+    Under a moving camera everything moves; then paths against the background count.
+    """
+    own = own_motion(tracks, estimate_camera_motion(tracks))
+    return np.sort(most_active(own, count=count))
