@@ -22,6 +22,7 @@ from roboscape.sources.readers.importing import (
     imported_keys,
     run,
 )
+from roboscape.sources.readers.notices import read_notices
 from roboscape.sources.readers.prepare import (
     Preparation,
     prepared_episode,
@@ -282,3 +283,17 @@ def test_the_split_that_a_recording_names_counts(examples):
     how, keys = prepared(validation=0.0, test=0.9), reader.keys()
     seeds = [prepared_episode(reader.read(key), key, how).seed for key in keys]
     assert max(seeds[:2]) < FIRST_VALIDATION_SEED <= seeds[2] < FIRST_TEST_SEED
+
+
+def test_what_is_to_be_known_about_a_recording_reaches_the_user(examples, tmp_path, caplog):
+    import_here(examples("agibot"), tmp_path / "d", format="agibot")
+    told = {(notice.key, notice.text) for notice in read_notices(tmp_path / "d")}
+    assert len({key for key, _ in told}) == 3
+    assert any(
+        key == "327/648642" and text.endswith("action/end/position is empty; filled from the state")
+        for key, text in told
+    )
+    assert "something is to be known about 3 of the recordings" in caplog.text
+    assert "filled from the state" in caplog.text
+    import_here(examples("agibot"), tmp_path / "d", format="agibot")
+    assert {(notice.key, notice.text) for notice in read_notices(tmp_path / "d")} == told

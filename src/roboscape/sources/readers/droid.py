@@ -28,7 +28,7 @@ from roboscape.sources.readers.droid_common import (
     without_jumps,
 )
 from roboscape.sources.readers.droid_raw import RawDroidRecordings
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, RecordingReader
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, RecordingReader, first_described
 
 SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
 """Of an annotation in a folder of this name; one that lies in `annotation` itself says none."""
@@ -85,7 +85,11 @@ class DroidRecordings:
 
     @cached_property
     def _spec(self) -> DatasetSpec:
-        path = next(iter(self._annotations.values()))
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> DatasetSpec:
+        """What one episode says of all."""
+        path = self._annotations[key]
         found = {
             name: size_and_rate(video)
             for name, video in self._videos(read_json(path), path).items()

@@ -18,7 +18,7 @@ from roboscape.sources.readers.droid_common import (
     size_and_rate,
     without_jumps,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 
 ACTION_HZ = 15.0
 """DROID's control rate; the headers of its videos say something else."""
@@ -81,7 +81,11 @@ class RawDroidRecordings:
 
     @cached_property
     def _spec(self) -> DatasetSpec:
-        path = next(iter(self._metadata.values()))
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> DatasetSpec:
+        """What one episode says of all."""
+        path = self._metadata[key]
         metadata = read_json(path)
         cameras = []
         for name in CAMERAS:

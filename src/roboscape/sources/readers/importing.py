@@ -21,6 +21,7 @@ from roboscape.dataset import layout
 from roboscape.dataset.checks import check_episode
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec, Episode
+from roboscape.sources.readers.notices import NOTICES_FILE, listening, note, read_notices
 from roboscape.sources.readers.prepare import Preparation, prepared_episode, prepared_spec
 from roboscape.sources.readers.protocol import RecordingReader, reader_of
 from roboscape.sources.saving import OrderedSaver, check_same_settings, tidy
@@ -164,16 +165,21 @@ def _reading(
     config: ImportRecordings, spec: DatasetSpec, keys: list[str]
 ) -> Iterator[Callable[[int], Episode]]:
     """A function that reads the episode of a number; opened in every process."""
-    reader = reader_of(config.format).open_recordings(config.source)
     cameras = tuple(camera.name for camera in spec.cameras)
+    with listening() as heard:
+        reader = reader_of(config.format).open_recordings(config.source)
+        # What it says of all recordings is said once, by the parent.
+        reader.spec()
 
-    def read(number: int) -> Episode:
-        episode = reader.read(keys[number], cameras=cameras)
-        prepared = prepared_episode(episode, keys[number], config.preparation)
-        check_episode(prepared, spec, where=f"{keys[number]} of {config.source}")
-        return prepared
+        def read(number: int) -> Episode:
+            heard.texts.clear()
+            episode = reader.read(keys[number], cameras=cameras)
+            prepared = prepared_episode(episode, keys[number], config.preparation)
+            check_episode(prepared, spec, where=f"{keys[number]} of {config.source}")
+            note(config.output, keys[number], heard.texts)
+            return prepared
 
-    yield read
+        yield read
 
 
 def _checked_keys(reader: RecordingReader, source: Path) -> list[str]:
@@ -233,6 +239,13 @@ def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummar
             f"{reason}"
         )
     log.info("%s holds %d episodes", config.output, count)
+    if notices := read_notices(config.output):
+        log.warning(
+            "something is to be known about %d of the recordings; it stands in %s. The first: %s",
+            len({notice.key for notice in notices}),
+            config.output / NOTICES_FILE,
+            notices[0].text,
+        )
     if failures:
         log.error(
             "%d recordings could NOT be imported and are missing; %s says why. Mend them and run "

@@ -21,7 +21,7 @@ from roboscape.dataset.records import (
     Episode,
 )
 from roboscape.sources.metaworld_tasks import TASK_TEXTS
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 
 SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
 """Of a file in a folder of this name; other files say no split."""
@@ -141,7 +141,11 @@ class NpzRecordings:
 
     @cached_property
     def _spec(self) -> DatasetSpec:
-        path = next(iter(self._paths.values()))
+        return first_described(self.keys(), self._describe)
+
+    def _describe(self, key: str) -> DatasetSpec:
+        """What one file says of all."""
+        path = self._paths[key]
         with _open(path) as arrays:
             cameras = []
             for name, array in self._cameras(arrays, path).items():
@@ -205,10 +209,15 @@ def _array(arrays: Arrays, name: str, path: Path) -> np.ndarray:
 
 def _colours(images: np.ndarray, path: Path) -> UInt8[np.ndarray, "t h w 3"]:
     """Images as bytes, whichever integers they were stored as."""
-    if images.dtype.kind not in "ui" or images.min() < 0 or images.max() > 255:
+    if images.dtype.kind not in "ui" or images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(
-            f"{path}: expected images of integers from 0 to 255, got {images.dtype} from "
-            f"{images.min()} to {images.max()}"
+            f"{path}: expected images of integers, frames x height x width x 3, got "
+            f"{images.dtype} of shape {images.shape}"
+        )
+    if images.min() < 0 or images.max() > 255:
+        raise ValueError(
+            f"{path}: expected images of integers from 0 to 255, got {images.min()} to "
+            f"{images.max()}"
         )
     return images.astype(np.uint8)
 
