@@ -1,11 +1,13 @@
 """What looks wrong in a dataset, in sentences that say what to do about it."""
 
+from dataclasses import replace
+
 from roboscape.dataset.faults.episodes import (
     episode_faults,
     unknown_convention,
     unreadable_episodes,
 )
-from roboscape.dataset.faults.finding import Finding
+from roboscape.dataset.faults.finding import Finding, drop_episodes
 from roboscape.dataset.faults.images import image_faults
 from roboscape.dataset.faults.motion import motion_faults
 from roboscape.dataset.faults.numbers import number_faults
@@ -17,7 +19,7 @@ from roboscape.dataset.survey import Survey
 
 def findings(seen: Survey, spec: DatasetSpec) -> list[Finding]:
     """Everything that deserves a second look, the gravest first."""
-    return [
+    found = [
         *unreadable_episodes(seen),
         *unknown_convention(spec),
         *motion_faults(seen, spec),
@@ -27,3 +29,5 @@ def findings(seen: Survey, spec: DatasetSpec) -> list[Finding]:
         *image_faults(seen, spec),
         *episode_faults(seen),
     ]
+    nothing_left = drop_episodes(list(range(len(seen.lengths))))
+    return [replace(one, fix=()) if one.fix == nothing_left else one for one in found]

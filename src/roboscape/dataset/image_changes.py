@@ -4,12 +4,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 LONGEST_SIDE_PX = 128
 """Larger images are made smaller before motion is measured."""
 MOVING_ABOVE = 10
 """A pixel whose grey value changes by more than this belongs to something that moves."""
+REPEATED_WITHIN = 8
+"""No pixel of a repeated frame changes by more than this, of 255; ..."""
+REPEATED_SHARE_OF_CHANGE = 0.01
+"""... or all together by less than this share of what the episode's largest changes are.
+
+Lossy video redraws a repeated frame a little, most where it spared bits before.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +34,14 @@ class ImageChanges:
     """Share of the pixels that belong to something moving."""
     flow: Float32[np.ndarray, "t 2"]
     """Mean motion of those pixels, in image widths: x right, y down; 0 where nothing moves."""
+
+    @property
+    def repeated(self) -> Bool[np.ndarray, " t"]:
+        """True where the next row shows the same image again."""
+        if not len(self.mean):
+            return np.zeros(0, bool)
+        usual = np.quantile(self.mean, 0.9)
+        return (self.largest <= REPEATED_WITHIN) | (self.mean < REPEATED_SHARE_OF_CHANGE * usual)
 
 
 def measure_changes(frames: UInt8[np.ndarray, "t h w 3"]) -> ImageChanges:

@@ -15,7 +15,11 @@ from roboscape.dataset.records import CameraSpec
 
 BLACK_BELOW = 2.0
 """A frame whose pixels spread less than this (of 255) shows nothing."""
+REACHES_FAR_END = 0.1
+"""Pixels in the last fifth of the depth range, for every one at its end, if surfaces go on there.
 
+Fewer mean that nothing is cut off: behind a gap there is only background.
+"""
 
 Numbers = Literal["action", "state"]
 NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
@@ -47,7 +51,9 @@ class CameraSurvey:
     depth_quantiles_m: Float[np.ndarray, " q"] | None = None
     """1 %, 50 % and 99 % of the depth."""
     depth_clipped: float = 0.0
-    """Share of the depth at the ends of the range that the dataset can store."""
+    """Share of the depth at the ends of the range that the dataset can store, background apart."""
+    depth_sample_m: Float[np.ndarray, " n"] | None = None
+    """Some of the depth."""
 
     @property
     def frames(self) -> int:
@@ -136,6 +142,16 @@ def ranges_of(state: Float[np.ndarray, "n s"]) -> Float[np.ndarray, " s"]:
     return np.where(high - low > 1e-9, high - low, np.inf)
 
 
+def depth_at_ends(
+    depth_m: Float[np.ndarray, " n"], *, nearest_m: float, farthest_m: float
+) -> float:
+    """Share of the depth at the ends of a range; at the far one only if surfaces reach it."""
+    near = float((depth_m <= nearest_m * 1.001).mean())
+    far = float((depth_m >= farthest_m * 0.999).mean())
+    before = float(((depth_m >= 0.8 * farthest_m) & (depth_m < 0.999 * farthest_m)).mean())
+    return near + (far if before >= REACHES_FAR_END * far else 0.0)
+
+
 def _spread(count: int, most: int) -> list[int]:
     """Up to `most` of `count` numbers, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
@@ -192,7 +208,9 @@ def _survey_camera(
     if samples_m:
         depth_m = np.concatenate(samples_m)
         spec = dataset.spec
-        ends = (depth_m <= spec.depth_min_m * 1.001) | (depth_m >= spec.depth_max_m * 0.999)
         result.depth_quantiles_m = np.quantile(depth_m, [0.01, 0.5, 0.99])
-        result.depth_clipped = float(ends.mean())
+        result.depth_clipped = depth_at_ends(
+            depth_m, nearest_m=spec.depth_min_m, farthest_m=spec.depth_max_m
+        )
+        result.depth_sample_m = depth_m[:: max(1, len(depth_m) // 20_000)]
     return result

@@ -10,11 +10,7 @@ from jaxtyping import Float
 from roboscape.dataset.faults.finding import Finding, Line, Plot, drop_episodes, list_of
 from roboscape.dataset.faults.lags import lag_profile
 from roboscape.dataset.faults.pairs import position_places
-from roboscape.dataset.faults.rows import (
-    MIN_ODD_ROWS,
-    REPEATED_WITHIN,
-    relative_motion,
-)
+from roboscape.dataset.faults.rows import MIN_ODD_ROWS, relative_motion
 from roboscape.dataset.records import DatasetSpec
 from roboscape.dataset.survey import CameraSurvey, EpisodeRows, Survey, ranges_of
 
@@ -51,14 +47,31 @@ def image_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
                 text=f"camera {name} shows a single colour in {total} of {camera.frames} frames, "
                 f"in episodes {list_of(list(camera.empty))}",
                 fix=drop_episodes(list(camera.empty)),
+                plot=_empty_frames(camera, name),
             )
-        if camera.depth_clipped > DEPTH_CLIPPED_SHARE:
-            yield Finding(
-                kind="depth_clipped",
-                where=f"camera {name}",
-                text=f"{camera.depth_clipped:.1%} of the depth of {name} lies at the ends of the "
-                f"range {spec.depth_min_m:g} to {spec.depth_max_m:g} m: it is cut off, or missing",
-            )
+        yield from _depth(spec, name, camera)
+
+
+def _empty_frames(camera: CameraSurvey, name: str) -> Plot:
+    counts = np.array([camera.empty.get(number, 0) for number in camera.changes])
+    line = Line(label=name, x=np.array(list(camera.changes)), y=counts, points=True)
+    return Plot(x_label="episode", y_label="frames of one colour", lines=(line,))
+
+
+def _depth(spec: DatasetSpec, name: str, camera: CameraSurvey) -> Iterator[Finding]:
+    """Depth cut off at the ends of the range."""
+    if camera.depth_clipped <= DEPTH_CLIPPED_SHARE or camera.depth_sample_m is None:
+        return
+    counts, edges = np.histogram(camera.depth_sample_m, bins=60)
+    line = Line(label=name, x=(edges[1:] + edges[:-1]) / 2, y=counts / counts.sum())
+    yield Finding(
+        kind="depth_clipped",
+        where=f"camera {name}",
+        text=f"{camera.depth_clipped:.1%} of the depth of {name} lies at the ends of the "
+        f"range {spec.depth_min_m:g} to {spec.depth_max_m:g} m: it is cut off, or missing; what is "
+        "lost is only to be had by recording with another range",
+        plot=Plot(x_label="depth (m)", y_label="share of the pixels", lines=(line,)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +110,9 @@ def image_axes(
 
 
 def _looked_at(seen: Survey, camera: CameraSurvey) -> list[EpisodeRows]:
-    return [rows for rows in seen.episodes if rows.episode in camera.changes]
+    return [
+        rows for rows in seen.episodes if rows.episode in camera.changes and len(rows.state) > 1
+    ]
 
 
 def _frozen(
@@ -109,7 +124,7 @@ def _frozen(
     episodes = _looked_at(seen, camera)
     with_state = bool(seen.state_names)
     for rows in episodes:
-        repeated = camera.changes[rows.episode].largest <= REPEATED_WITHIN
+        repeated = camera.changes[rows.episode].repeated
         moving = np.ones(len(repeated), bool)
         if with_state:
             speed = np.linalg.norm(relative_motion(rows.state, ranges=ranges), axis=1)
@@ -146,8 +161,8 @@ def _frozen_fix(
 ) -> tuple[str, ...]:
     """A slow camera: one row an image. A camera that froze now and then: not these episodes."""
     if share > REPEATED_OF_SLOW_CAMERA:
-        slower = fps / round(1 / (1 - min(share, 0.95)))
-        return (f"drop_duplicated_frames={name}", f"set_fps={slower:.6g}")
+        every = round(1 / (1 - min(share, 0.95)))
+        return (f"drop_duplicated_frames={name}:{every}", f"set_fps={fps / every:.6g}")
     return drop_episodes([number for number, found in frozen.items() if found.any()])
 
 

@@ -43,8 +43,8 @@ class LagProfile:
 
 
 def lag_profile(
-    earlier: Sequence[Float[np.ndarray, "t d"]],
-    later: Sequence[Float[np.ndarray, "t d"]],
+    earlier: Sequence[Float[np.ndarray, "_t d"]],
+    later: Sequence[Float[np.ndarray, "_t d"]],
     *,
     reach: int,
 ) -> LagProfile:

@@ -18,10 +18,10 @@ LONGEST_DELAY_S = 0.2
 REACH_S = 0.75
 WINDOW_S = 0.5
 """Motion is compared over this time, in which a controller's delay matters little."""
-SCALES = {"delta": (0.08, 2.5), "absolute": (0.4, 2.5)}
+SCALES = {"delta": (0.08, 1.6), "absolute": (0.4, 2.5)}
 """Motion per commanded motion: controllers may answer weakly, but not tenfold."""
-MIN_OPENINGS = 10
-"""Rows in which the gripper moves, below which its direction is not judged."""
+GRIPPER_FOLLOWS = 0.5
+"""Correlation of command and opening, from which on the gripper clearly does what it is told."""
 
 
 def motion_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
@@ -174,44 +174,44 @@ def windows(
 
 
 def _gripper(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """The gripper's command against what its fingers do next."""
+    """The gripper's command against how far its fingers are open a little later."""
     places = np.flatnonzero(grippers(spec.action.names))
     ends = gripper_ends(spec.action)
     if len(places) != 1 or ends is None:
         return
     place, (opens, closes) = int(places[0]), ends
-    window = max(1, round(WINDOW_S * spec.fps))
-    signs, told, openings = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-    for rows in seen.episodes:
-        wide = aperture(rows.state, spec.state_names)
-        if wide is None or len(wide) <= window:
-            return
-        command = rows.actions[: len(wide) - window, place].astype(np.float64)
-        change = wide[window:] - wide[:-window]
-        told.append((command - (opens + closes) / 2) * np.sign(opens - closes))
-        signs.append(change)
-        openings.append(wide[:-window])
-    commanded, change = np.concatenate(told), np.concatenate(signs)
-    extent = np.ptp(np.concatenate(openings)) if len(change) else 0.0
-    moving = (np.abs(change) > 0.2 * extent) & (commanded != 0)
-    if moving.sum() < MIN_OPENINGS or extent <= 0:
-        return
-    agreement = float((np.sign(commanded) == np.sign(change))[moving].mean())
-    if agreement >= 0.25:
-        return
     name = spec.action.names[place]
-    first = seen.episodes[0]
-    wide = aperture(first.state, spec.state_names)
-    assert wide is not None
+    longest = round(WINDOW_S * spec.fps)
+    episodes = [rows for rows in seen.episodes if len(rows.state) > longest]
+    wide = [aperture(rows.state, spec.state_names) for rows in episodes]
+    if not wide or wide[0] is None:
+        return
+    told = [rows.actions[:, place] * np.sign(opens - closes) for rows in episodes]
+    openings = [one for one in wide if one is not None]
+    follows = [
+        (mean_correlation(*_later(told, openings, rows=rows)), rows) for rows in range(longest + 1)
+    ]
+    strongest, rows = max(follows, key=lambda one: abs(one[0]))
+    if strongest > -GRIPPER_FOLLOWS:
+        return
+    most = max(range(len(told)), key=lambda number: float(np.ptp(told[number])))
     yield Finding(
         kind="gripper_inverted",
         where=f"action {name}",
         text=f"the fingers do the opposite of what action {name} says ({opens:g} opens, "
-        f"{closes:g} closes): they agree in {agreement:.0%} of {moving.sum()} rows in which they "
-        "move",
+        f"{closes:g} closes): correlation {strongest:.2f} of the command to open and how far they "
+        f"are open {rows} rows later",
         fix=("flip_gripper",),
-        plot=_two_lines(first.actions[:, place], wide, name=name),
+        plot=_two_lines(episodes[most].actions[:, place], openings[most], name=name),
     )
+
+
+def _later(
+    told: list[np.ndarray], openings: list[np.ndarray], *, rows: int
+) -> tuple[Float[np.ndarray, "n 1"], Float[np.ndarray, "n 1"]]:
+    """Commands, and openings some rows later."""
+    commands = np.concatenate([one[: len(one) - rows] for one in told])
+    return commands[:, None], np.concatenate([one[rows:] for one in openings])[:, None]
 
 
 def _two_lines(told: np.ndarray, measured: np.ndarray, *, name: str) -> Plot:

@@ -12,6 +12,7 @@ from roboscape.dataset.records import DatasetSpec
 _AXIS = re.compile(r"^(?:.*[_.\s/])?([xyz])$")
 _NOT_POSITION = re.compile(r"quat|rot|orient|joint|vel|force|torque|euler|axis|object|cube|goal")
 _APERTURE = re.compile(r"finger|opening|width|aperture")
+_CLOSED = re.compile(r"clos")
 _ANGLE = re.compile(
     r"(?:^|[_.\s/])(?:joints?[_.\s]?\d*(?:[_.](?:pos|position))?"
     r"|r[xyz]|roll|pitch|yaw|euler(?:[_.][xyz])?|theta|angle\d*)(?:[_.]\d+)?$"
@@ -82,11 +83,18 @@ def angle_groups(names: tuple[str, ...]) -> dict[str, list[int]]:
 def aperture(
     state: Float[np.ndarray, "t s"], names: tuple[str, ...]
 ) -> Float[np.ndarray, " t"] | None:
-    """How far the gripper is open, from fingers or an opening; None where no name says so."""
-    places = [place for place, name in enumerate(names) if _APERTURE.search(name.lower())]
-    if not places:
-        return None
-    return np.abs(state[:, places].astype(np.float64)).sum(axis=1)
+    """How far the gripper is open, in units of its own, from fingers, an opening or a closing.
+
+    None where no name says so.
+    """
+    numbers = state.astype(np.float64)
+    opening = [place for place, name in enumerate(names) if _APERTURE.search(name.lower())]
+    if opening:
+        return np.abs(numbers[:, opening]).sum(axis=1)
+    closing = [
+        place for place, name in enumerate(names) if is_gripper(name) and _CLOSED.search(name)
+    ]
+    return -numbers[:, closing].sum(axis=1) if closing else None
 
 
 def grippers(names: tuple[str, ...]) -> Bool[np.ndarray, " a"]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from roboscape.dataset.faults.pairs import grippers
-from roboscape.dataset.faults.rows import REPEATED_WITHIN, doubled_rows, idle_runs
+from roboscape.dataset.faults.rows import doubled_rows, idle_runs
 from roboscape.dataset.image_changes import measure_changes
 from roboscape.dataset.mends.mend import Mend, Patient, take_rows, whole_number
 from roboscape.dataset.records import ActionConvention, DatasetSpec, Episode
@@ -49,21 +49,40 @@ def drop_duplicated_rows(value: str, spec: DatasetSpec, patient: Patient) -> Men
 
 
 def drop_duplicated_frames(value: str, spec: DatasetSpec, patient: Patient) -> Mend:
-    """`drop_duplicated_frames=wrist`: without rows whose image is the one before.
+    """`drop_duplicated_frames=wrist:2`: without rows whose image is the one before.
 
+    Every second row (the number after the colon) is kept where nothing moves, so that time goes on.
     Delta actions of a row left out are added to the row kept before it.
     """
-    camera = require_camera(value, spec, fix="drop_duplicated_frames")
+    name, _, number = value.rpartition(":")
+    camera = require_camera(name, spec, fix="drop_duplicated_frames")
+    every = whole_number(number, fix="drop_duplicated_frames")
 
     def mend(_: int, episode: Episode) -> Episode | None:
         if len(episode) < 2:
             return episode
         changes = measure_changes(episode.frames[camera])
-        fresh = np.concatenate([[True], changes.largest > REPEATED_WITHIN])
-        actions = merge_actions(episode.actions, fresh, convention=spec.action)
-        return take_rows(episode, np.flatnonzero(fresh), actions=actions)
+        kept = fresh_rows(changes.repeated, every=every)
+        actions = merge_actions(episode.actions, kept, convention=spec.action)
+        return take_rows(episode, np.flatnonzero(kept), actions=actions)
 
     return Mend(spec=spec, episode=mend)
+
+
+def fresh_rows(repeated: Bool[np.ndarray, " m"], *, every: int) -> Bool[np.ndarray, " t"]:
+    """Rows with a new image, and every `every`th row of a run without one.
+
+    Args:
+        repeated: For every row but the first, whether it shows the image of the row before.
+        every: Rows that an image lasts.
+    """
+    kept = np.ones(len(repeated) + 1, bool)
+    last = 0
+    for row, same in enumerate(repeated, start=1):
+        kept[row] = not same or row - last >= every
+        if kept[row]:
+            last = row
+    return kept
 
 
 def merge_actions(

@@ -1,0 +1,1 @@
+"""Planting faults in good recordings, to see which `inspect` finds and `mend` mends."""
