@@ -138,7 +138,7 @@ def test_rollout_figures_of_a_small_shape():
     effort = Effort(rounds=1, horizon=80, seconds=0.0, batches=(2,))
     found = measure_rollout(preset="debug", device="cpu", peaks=PEAKS, effort=effort)
     figures = {figure.name: figure for figure in found.figures}
-    assert set(AIMS) <= set(figures)
+    assert {name for name in AIMS if name.startswith("rollout")} <= set(figures)
     assert figures["rollout: greedy tokens equal to the plain form's"].value == 1.0
     assert figures["rollout: plain RGB, 2 passes"].limited_by.endswith("fp32 matmul peak")
     assert figures["rollout: cached RGB, 1 pass"].limited_by.endswith("bf16 matmul peak")

@@ -10,15 +10,18 @@ from typing import Literal
 import torch
 
 from roboscape.bench.aims import with_aim
+from roboscape.bench.loading import measure_loading
 from roboscape.bench.models import shape_of
 from roboscape.bench.peaks import Peaks, measure_peaks
 from roboscape.bench.record import Report, new_report
 from roboscape.bench.rollout import Effort, Found, measure_rollout
 from roboscape.bench.table import compare, show
+from roboscape.bench.tokenizer import measure_tokenizer
+from roboscape.bench.training import Steps, measure_training
 
 log = logging.getLogger(__name__)
 
-Group = Literal["rollout"]
+Group = Literal["rollout", "training", "loading", "tokenizer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class Bench:
     """CPU threads; 0 takes torch's own choice."""
     device: str = "cpu"
     """`cpu` or `cuda`."""
+    clips: int = 1
+    """Clips of a training step."""
     output: Path = Path("runs/bench.json")
     """JSON file to write."""
     compare: Path | None = None
@@ -44,17 +49,17 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if self.threads < 0:
-            raise ValueError(f"threads must be 0 or more, got {self.threads}")
+        if self.threads < 0 or self.clips < 1:
+            raise ValueError(
+                f"expected threads >= 0 and clips >= 1, got {self.threads} and {self.clips}"
+            )
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
             raise ValueError("there is no CUDA device here; leave out --device cuda")
 
     @property
-    def effort(self) -> Effort:
-        """How long to measure."""
-        if self.quick:
-            return Effort(rounds=2, horizon=200, seconds=1.0, batches=(8,))
-        return Effort(rounds=7, horizon=1000, seconds=5.0, batches=(8, 16))
+    def seconds(self) -> float:
+        """For a figure that is measured on its own."""
+        return 1.0 if self.quick else 5.0
 
 
 def run(config: Bench) -> None:
@@ -74,10 +79,10 @@ def measure(config: Bench) -> Report:
     if config.threads:
         torch.set_num_threads(config.threads)
     shape = shape_of(config.preset, branches="rgb")
-    settings = {"preset": config.preset, "device": config.device}
+    settings = {"preset": config.preset, "device": config.device, "clips a step": str(config.clips)}
     report = new_report(config.device, settings)
     frame = (shape.positions_per_frame, shape.width, shape.mlp_ratio * shape.width)
-    peaks = measure_peaks(device=config.device, frame=frame, seconds=0.2 if config.quick else 1.0)
+    peaks = measure_peaks(device=config.device, frame=frame, seconds=config.seconds / 5)
     report.peaks.extend(peaks.figures)
     for name, group in GROUPS.items():
         if name in (config.only or GROUPS):
@@ -91,9 +96,49 @@ def measure(config: Bench) -> Report:
 
 def rollout(config: Bench, peaks: Peaks) -> Found:
     """Figures of imagined frames."""
-    return measure_rollout(
-        preset=config.preset, device=config.device, peaks=peaks, effort=config.effort
+    effort = Effort(
+        rounds=2 if config.quick else 7,
+        horizon=200 if config.quick else 1000,
+        seconds=config.seconds,
+        batches=(8,) if config.quick else (8, 16),
+    )
+    return measure_rollout(preset=config.preset, device=config.device, peaks=peaks, effort=effort)
+
+
+def training(config: Bench, peaks: Peaks) -> Found:
+    """Figures of training steps."""
+    effort = Steps(
+        rounds=1 if config.quick else 3, steps=1 if config.quick else 3, clips=config.clips
+    )
+    figures = measure_training(
+        preset=config.preset, device=config.device, peaks=peaks, effort=effort
+    )
+    return Found(figures=figures)
+
+
+def loading(config: Bench, peaks: Peaks) -> Found:
+    """Figures of the token store."""
+    return Found(
+        figures=measure_loading(
+            preset=config.preset,
+            peaks=peaks,
+            seconds=config.seconds,
+            episodes=50 if config.quick else 400,
+        )
     )
 
 
-GROUPS: dict[Group, Callable[[Bench, Peaks], Found]] = {"rollout": rollout}
+def tokenizer(config: Bench, peaks: Peaks) -> Found:
+    """Figures of the tokenizer."""
+    figures = measure_tokenizer(
+        preset="lift", device=config.device, peaks=peaks, seconds=config.seconds
+    )
+    return Found(figures=figures)
+
+
+GROUPS: dict[Group, Callable[[Bench, Peaks], Found]] = {
+    "rollout": rollout,
+    "training": training,
+    "loading": loading,
+    "tokenizer": tokenizer,
+}

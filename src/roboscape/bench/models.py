@@ -11,8 +11,8 @@ from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 
-CONTROL_SIZE = 44
-"""Numbers in a control signal: robosuite Lift's at stride 4, about."""
+CONTROL_SIZE = 51
+"""Numbers in a control signal: robosuite Lift's at stride 4, with a state of 16 numbers."""
 
 
 def shape_of(preset: str, *, branches: Literal["both", "rgb"]) -> WorldModelConfig:

@@ -1,0 +1,84 @@
+"""A token store of random numbers, for measuring what does not depend on what is in it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from roboscape.clips.controls import ControlStatistics, control_size
+from roboscape.core.files import write_json
+from roboscape.dataset.records import ActionConvention
+from roboscape.tokenizer.model import TokenizerConfig
+from roboscape.tokens.store import CLIPS, EPISODES, STORE, StoreConfig, shard_folder
+
+CONVENTION = ActionConvention(
+    mode="delta",
+    names=("x", "y", "z", "rx", "ry", "rz", "gripper"),
+    units=("m", "m", "m", "rad", "rad", "rad", "1"),
+    scale=(0.05, 0.05, 0.05, 0.5, 0.5, 0.5, 1.0),
+    frame="robot_base",
+    rotation="axis_angle",
+    gripper="-1 opens, +1 closes",
+    action_hz=20.0,
+)
+STRIDE, STATE, FIRST_VALIDATION_SEED = 4, 16, 800_000
+
+
+def make_store(
+    root: Path,
+    *,
+    episodes: int = 8,
+    validation: int = 2,
+    rows: int = 100,
+    points: int = 16,
+    tokens_per_side: int = 8,
+) -> None:
+    """One shard of random tokens; the last episodes are for validation."""
+    generator = np.random.default_rng(0)
+    seeds = [
+        *range(episodes - validation),
+        *range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + validation),
+    ]
+    tokenizer = TokenizerConfig(image_size=16 * tokens_per_side)
+    frames, tokens = episodes * rows, tokens_per_side**2
+    columns = {
+        "rgb": generator.integers(2**18, size=(frames, tokens), dtype=np.int32),
+        "depth": generator.integers(2**18, size=(frames, tokens), dtype=np.int32),
+        "actions": generator.normal(size=(frames, 7)).astype(np.float32),
+        "state": generator.normal(size=(frames, STATE)).astype(np.float32),
+        "tracks": generator.uniform(0, tokens_per_side, size=(frames, points, 2)).astype(
+            np.float16
+        ),
+        "visible": np.ones((frames, points), bool),
+    }
+    folder = shard_folder(root, 0)
+    folder.mkdir(parents=True)
+    for name, array in columns.items():
+        np.save(folder / f"{name}.npy", array)
+    starts = rows * np.arange(episodes)
+    table = {"shard": 0 * starts, "first_row": starts, "length": 0 * starts + rows, "seed": seeds}
+    pq.write_table(pa.table(table), root / EPISODES)
+    np.save(root / CLIPS, np.array([(e, 0, rows) for e in range(episodes)], np.int32))
+    write_json(root / STORE, asdict(store_config(tokenizer)))
+
+
+def store_config(tokenizer: TokenizerConfig) -> StoreConfig:
+    """What a Lift store says about itself."""
+    size = control_size(CONVENTION, stride=STRIDE, state_size=STATE)
+    return StoreConfig(
+        tokenizer=tokenizer,
+        tokenizer_sha256="synthetic",
+        camera="agentview",
+        annotator="simulator",
+        datasets=("synthetic",),
+        controls=ControlStatistics(
+            convention=CONVENTION,
+            stride=STRIDE,
+            state_size=STATE,
+            mean=(0.0,) * size,
+            std=(1.0,) * size,
+        ),
+        has_depth=True,
+    )

@@ -1,0 +1,175 @@
+"""Training steps of one form, in a process of its own so that its peak memory is its own.
+
+Both forms take the same random weights, the same batch and the same optimiser.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roboscape.bench.models import random_model, shape_of
+from roboscape.bench.plain import PlainWorldModel
+from roboscape.bench.timing import seconds_of
+from roboscape.core.config import config_from_dict
+from roboscape.presets.world_model import PRESETS
+from roboscape.tokenizer.codes import split_factors
+from roboscape.training.learner import Piece
+from roboscape.training.optimizer import make_optimizer
+from roboscape.world_model.batches import Batch, count_targets
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.embedding import Rows
+from roboscape.world_model.keypoints import Keypoints
+from roboscape.world_model.losses import LossConfig
+from roboscape.world_model.masking import next_frame_rows, revealed_rows
+from roboscape.world_model.model import WorldModel
+from roboscape.world_model.train import WorldModelRun, make_step
+
+Form = Literal["plain", "plain bf16", "ours"]
+Objective = Literal["RGB", "all terms"]
+LossFunction = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a child is to do."""
+
+    form: Form
+    objective: Objective
+    """The RGB branch's cross-entropy (Eq. 4) alone, or both branches and all terms (Eq. 8)."""
+    preset: str
+    clips: int
+    """Of the batch."""
+    steps: int
+    """Timed ones, after a forward and backward pass that warms up."""
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What the steps took."""
+
+    pass_s: list[float]
+    """Forward and backward."""
+    optimizer_s: list[float]
+    losses: list[float]
+    """Before every step of the optimiser."""
+    peak_mib: float
+    """Largest memory of the process (of the GPU) in forward and backward passes."""
+
+
+def run(task: Task) -> Taken:
+    """Warm up, look at the memory, take the steps."""
+    torch.set_num_threads(task.threads)
+    model, loss_of = make_plain(task) if task.form != "ours" else make_ours(task)
+    preset = PRESETS[task.preset]()
+    tables = [f"branches.{m}.{part}" for m in range(2) for part in ("embedding", "head")]
+    optimizer = make_optimizer(model, config=preset.optimizer, tables=tables)
+    loss_of().backward()
+    peak_mib = memory_peak_mib(task.device)
+    losses, pass_s, optimizer_s = [], [], []
+    for _ in range(task.steps):
+        optimizer.zero_grad(set_to_none=True)
+        kept: list[Tensor] = []
+        pass_s.append(seconds_of(lambda kept=kept: learn(loss_of, kept), device=task.device))
+        losses.append(kept[0].item())
+        optimizer.set_rate(1.0)
+        optimizer_s.append(seconds_of(optimizer.step, device=task.device))
+    return Taken(pass_s=pass_s, optimizer_s=optimizer_s, losses=losses, peak_mib=peak_mib)
+
+
+def learn(loss_of: LossFunction, kept: list[Tensor]) -> None:
+    """One forward and backward pass."""
+    loss = loss_of()
+    loss.backward()
+    kept.append(loss.detach())
+
+
+def make_plain(task: Task) -> tuple[nn.Module, LossFunction]:
+    """The plain model, and its loss over all tokens that were hidden."""
+    if task.objective != "RGB":
+        raise ValueError("the plain form is trained on RGB alone")
+    model = PlainWorldModel.of(trainable(task))
+    rows = make_batch(model.config, task).rows
+    groups = split_factors(
+        rows.current[0], code_bits=model.config.code_bits, factors=model.config.factors
+    )
+    hidden = rows.hidden[0]
+    kind, in_bf16 = torch.device(task.device).type, task.form == "plain bf16"
+
+    def loss_of() -> Tensor:
+        with torch.autocast(kind, torch.bfloat16, enabled=in_bf16):
+            (logits,) = model(rows)
+        losses = F.cross_entropy(logits.float().flatten(0, 3), groups.flatten(), reduction="none")
+        return losses.reshape(groups.shape).sum(dim=-1)[hidden].mean()
+
+    return model, loss_of
+
+
+def make_ours(task: Task) -> tuple[nn.Module, LossFunction]:
+    """The world model, and the training step that `roboscape train world-model` takes."""
+    model = trainable(task)
+    batch = make_batch(model.config, task)
+    loss = PRESETS[task.preset]().loss
+    if task.objective == "RGB":
+        loss = LossConfig(depth=0.0, keypoint=0.0, attention=0.0)
+    run_config = WorldModelRun(
+        tokens=Path(), output=Path(), device=task.device, model=model.config, loss=loss
+    )
+    step = make_step(model, config=run_config)
+    piece = Piece(content=batch, counts=count_targets(batch))
+    return model, lambda: step(piece)[0]
+
+
+def trainable(task: Task) -> WorldModel:
+    """The model, with weights that want gradients."""
+    branches = "rgb" if task.objective == "RGB" else "both"
+    model = random_model(shape_of(task.preset, branches=branches), device=task.device)
+    return model.train().requires_grad_(requires_grad=True)
+
+
+def make_batch(config: WorldModelConfig, task: Task) -> Batch:
+    """Random clips, hidden as the preset's training hides them."""
+    generator = torch.Generator().manual_seed(2)
+    frames, tokens = config.max_frames, config.tokens_per_frame
+    shape = (config.modalities, task.clips, frames, tokens)
+    codes = torch.randint(2**config.code_bits, shape, generator=generator).int()
+    controls = torch.randn(task.clips, frames, config.control_size, generator=generator)
+    rows = revealed_rows(
+        next_frame_rows(codes, controls),
+        fully_hidden=PRESETS[task.preset]().masking.fully_hidden,
+        generator=generator,
+    )
+    points = PRESETS[task.preset]().loss.keypoints
+    cells = torch.randint(tokens, (task.clips, frames, points), generator=generator)
+    keypoints = Keypoints(cells=cells, valid=torch.ones_like(cells, dtype=torch.bool))
+    rows = Rows(**{name: value.to(task.device) for name, value in vars(rows).items()})
+    keypoints = Keypoints(**{n: value.to(task.device) for n, value in vars(keypoints).items()})
+    # No step whose figures are reported: reading them waits for the device.
+    first = codes[0, :, 0].long().to(task.device)
+    return Batch(number=0, rows=rows, first=first, keypoints=keypoints)
+
+
+def memory_peak_mib(device: str) -> float:
+    """Largest memory so far: on the GPU, or of this program (its parent's is not inherited)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def main() -> None:
+    """Read a task as JSON, write what it took as JSON."""
+    task = config_from_dict(Task, json.loads(sys.argv[1]), where="the task")
+    sys.stdout.write(json.dumps(asdict(run(task))))
+
+
+if __name__ == "__main__":
+    main()
