@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from pages import as_markdown, fill
 from roboscape.annotate.segmentation import RecordedMotion
 from roboscape.annotate.segmentation_accuracy import BoundaryAccuracy, boundary_accuracy
 from roboscape.annotate.segmentation_kinematic import KinematicSegmenter
@@ -31,6 +32,11 @@ from roboscape.sources.noise import SmoothNoise
 from roboscape.sources.proportions import Proportions, behaviour_of
 
 TRUTHS = ("phases", "contact", "success")
+ROWS = {
+    "phases": "the script begins another motion",
+    "contact": "both fingers take, or let go of, the cube",
+    "success": "the cube passes 4 cm above the table",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,8 @@ class Benchmark:
     segmenter: KinematicSegmenter = field(default_factory=KinematicSegmenter)
     output: Path | None = None
     """Folder for `segmentation.json`."""
+    page: Path | None = None
+    """Page to write the table of all behaviours into."""
 
 
 class Watched:
@@ -141,10 +149,33 @@ def main(config: Benchmark) -> None:
     for group, by_truth in table.items():
         for name, one in by_truth.items():
             print(line(group, name, one))
+    if config.page:
+        fill(config.page, "segments", as_table(table["all"], config))
     if config.output:
         content = {g: {n: asdict(one) for n, one in t.items()} for g, t in table.items()}
         settings = {"episodes": config.episodes, "seed": config.seed, **asdict(config.segmenter)}
         write_json(config.output / "segmentation.json", {"settings": settings, "accuracy": content})
+
+
+def as_table(by_truth: dict[str, BoundaryAccuracy], config: Benchmark) -> str:
+    """The table as Markdown."""
+    rows = [
+        (
+            ROWS[name],
+            one.truths,
+            f"{one.recall:.0%}",
+            f"{one.precision:.0%}" if name == "phases" else "",
+            f"{one.error_s * 1000:.0f} ms",
+            f"{one.bias_s * 1000:+.0f} ms",
+        )
+        for name, one in by_truth.items()
+    ]
+    header = ("true borders", "of them", "recall", "precision", "mean distance", "bias")
+    note = (
+        f"`kinematic`, {config.episodes} episodes simulated again from seed {config.seed}; a "
+        f"border counts as found within {config.tolerance_s:g} s."
+    )
+    return f"{as_markdown(header, rows)}\n\n{note}"
 
 
 def line(group: str, name: str, one: BoundaryAccuracy) -> str:

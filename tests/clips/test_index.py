@@ -192,7 +192,7 @@ def write_flow(config, *, speed_px, disorder, turning):
         (2.0, 0.2, 0.1, ""),
         (0.25, 0.2, 0.1, "still: flow of 2.0 px < 4 px"),
         (2.0, 0.9, 0.1, "disordered: flow leaves 0.90 > 0.7 of the change"),
-        (2.0, 0.2, 0.7, "disordered: flow turns 0.70 > 0.6"),
+        (2.0, 0.2, 0.7, "disordered: flow turns 0.70 > 0.4"),
     ],
 )
 def test_flow_tells_indistinct_from_disordered_motion(config, speed_px, disorder, turning, reason):

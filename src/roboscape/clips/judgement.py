@@ -14,13 +14,14 @@ class Limits:
     min_path_px: float = 4.0
     """Clips whose active points travel less are left out as still."""
     max_disorder: float = 0.6
-    """Clips whose active points, or pixels, turn more are left out as disordered; 0.5 is a random
-    walk."""
+    """Clips whose active points turn more are left out as disordered; 0.5 is a random walk."""
     min_flow_px: float = 4.0
     """Clips whose fastest pixels travel less are left out as still; needs `motion`."""
     max_unexplained: float = 0.7
     """Clips of whose change flow explains less than the rest of it are left out as disordered;
     needs `motion`."""
+    max_turning: float = 0.4
+    """Clips whose moving pixels turn more are left out as disordered; needs `motion`."""
     max_camera_px: float = float("inf")
     """Clips in which the camera moves the background farther are left out."""
     min_skill_share: float = 0.0
@@ -128,8 +129,8 @@ def reason_against(clip: ClipRow, found: Evidence, *, seen: range, limits: Limit
             f"disordered: flow leaves {unexplained} of the change",
         ),
         (
-            judged_by_flow and clip.turning > limits.max_disorder,
-            f"disordered: flow turns {clip.turning:.2f} > {limits.max_disorder:g}",
+            judged_by_flow and clip.turning > limits.max_turning,
+            f"disordered: flow turns {clip.turning:.2f} > {limits.max_turning:g}",
         ),
         (clip.skill_share < limits.min_skill_share, f"mixed: {share} of one action"),
         (clip.relevance < limits.min_relevance, f"irrelevant: {related} relate to a key"),
