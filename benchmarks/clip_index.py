@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
+from roboscape.bench.synthetic_store import make_store
 from roboscape.core.files import write_json
 from roboscape.tokens.store import CLIPS, EPISODES, TokenStore
-from synthetic_store import make_store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,10 +34,10 @@ from safetensors.torch import load_file
 
 import roboscape.presets.world_model  # noqa: F401  (imported here, so that no fork need do it)
 from roboscape import cli
+from roboscape.bench.synthetic_store import make_store
 from roboscape.core.files import read_json
 from roboscape.training.checkpoint import checkpoints
 from roboscape.training.loop import read_metrics
-from synthetic_store import make_store
 
 Aim = Literal["anywhere", "starting", "writing"]
 

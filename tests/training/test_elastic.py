@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from roboscape.bench.synthetic_store import make_store
 from roboscape.training.checkpoint import checkpoints
 from roboscape.training.loop import read_metrics
 
@@ -22,8 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory):
     root = tmp_path_factory.mktemp("elastic") / "tokens"
-    make = "import sys, pathlib, synthetic_store as s; s.make_store(pathlib.Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", make, str(root)], cwd=ROOT / "benchmarks", check=True)
+    make_store(root)
     return root
 
 
