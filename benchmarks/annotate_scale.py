@@ -211,10 +211,10 @@ def paper_table(costs: dict[str, Cost], config: Benchmark) -> str:
     header = ("stage", "where", "hours of a core or of a GPU", f"one machine of {CORES} cores")
     gpu_hours = sum(assumed.values()) / 3.6e6
     note = (
-        f"Without any weights (tracks, motion, cuts by `transnet_v2`, decoded for each): "
-        f"{core_hours:,.0f} core-hours, {core_hours / CORES:,.1f} h on one machine of {CORES} cores. "
-        f"The four GPU stages, as assumed: {gpu_hours:,.0f} GPU-hours, {gpu_hours / 8:,.0f} h on a "
-        "machine of 8."
+        "Without any weights (tracks, motion, cuts by `transnet_v2`, decoded for each): "
+        f"{core_hours:,.0f} core-hours, {core_hours / CORES:,.1f} h on one machine of {CORES} "
+        f"cores. The four GPU stages, as assumed: {gpu_hours:,.0f} GPU-hours, "
+        f"{gpu_hours / 8:,.0f} h on a machine of 8."
     )
     return f"{as_markdown(header, rows)}\n\n{note}"
 
