@@ -6,7 +6,15 @@ import torch
 
 from roboscape.bench.aims import AIMS, with_aim
 from roboscape.bench.bench import Bench, run
-from roboscape.bench.peaks import FORMATS, Peaks, Task, fastest, matmul_task, measure_peaks
+from roboscape.bench.peaks import (
+    FORMATS,
+    Peaks,
+    Task,
+    fastest,
+    matmul_task,
+    measure_again,
+    measure_peaks,
+)
 from roboscape.bench.record import Figure, Machine, Report
 from roboscape.bench.rollout import Effort, measure_rollout
 from roboscape.bench.table import compare, show
@@ -95,6 +103,12 @@ def test_limits_follow_from_the_peaks():
     assert PEAKS.speedup(1.0, plain_flops=15.0).value == pytest.approx(37.5)
 
 
+def test_limits_are_counted_in_the_format_asked_for():
+    precise = replace(PEAKS, precision="fp32")
+    assert precise.seconds(1e12).value == pytest.approx(10.0)
+    assert not precise.is_bf16_fast
+
+
 def test_aims_depend_on_the_machine_and_the_shape():
     name = "rollout: cached RGB, 1 pass against plain RGB, 2 passes"
     found = figure(name, [20.0], unit="x", better="higher")
@@ -131,6 +145,8 @@ def test_the_peaks_of_this_machine_are_all_there():
     assert {"matmul fp32", "matmul bf16", "matmul int8", "memory copy"} <= set(kinds)
     assert {"convolution fp32", "convolution bf16", "matmul fp32 of one frame"} <= set(kinds)
     assert all(figure.value > 0 for figure in peaks.figures)
+    again = measure_again(peaks, device="cpu", seconds=0.0)
+    assert again.name == f"peak: matmul {peaks.best_format}, at the end"
     assert peaks.rate("matmul fp32") >= peaks.rate("matmul bf16") or peaks.best_format == "bf16"
 
 
@@ -152,6 +168,8 @@ def test_the_table_shows_every_figure_beside_its_limit():
     assert row.split()[2:4] == ["0.1", "s/frame"]
     assert "50%" in row
     assert "WARNING" not in text
+    ends = some_peak("matmul fp32, at the end", 60.0)
+    assert "at 60% of its speed" in show(some_report(peaks=[*PEAKS.figures, ends]))
     assert "busy" in show(some_report(machine=replace(MACHINE, load=2.0)))
 
 
@@ -189,7 +207,7 @@ def test_a_missing_gpu_is_said():
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(ValueError, match="no CUDA device"):
-        Bench(device="cuda")
+        run(Bench(device="cuda"))
 
 
 @pytest.mark.gpu

@@ -30,7 +30,7 @@ PEAKS = Peaks(
 
 
 def task(form, objective="RGB", **changes):
-    settings = {"preset": "debug", "clips": 2, "steps": 3, "device": "cpu"}
+    settings = {"preset": "debug", "clips": 2, "steps": 3, "device": "cpu", "precision": "auto"}
     threads = torch.get_num_threads()
     return Task(form=form, objective=objective, threads=threads, **{**settings, **changes})
 
@@ -41,6 +41,8 @@ def test_both_forms_give_the_same_loss_curve():
     assert ours.losses == pytest.approx(plain.losses, rel=2e-3)
     assert plain.losses[2] < plain.losses[0]
     assert len(plain.pass_s) == len(ours.optimizer_s) == 3
+    precise = [run(task(form, precision="fp32")).losses for form in ("plain", "ours")]
+    assert precise[0] == pytest.approx(precise[1], rel=1e-5)
 
 
 def test_the_plain_form_knows_rgb_alone():

@@ -12,12 +12,13 @@ import torch
 from roboscape.bench.aims import with_aim
 from roboscape.bench.loading import measure_loading
 from roboscape.bench.models import shape_of
-from roboscape.bench.peaks import Peaks, measure_peaks
+from roboscape.bench.peaks import Peaks, measure_again, measure_peaks
 from roboscape.bench.record import Report, new_report
 from roboscape.bench.rollout import Effort, Found, measure_rollout
 from roboscape.bench.table import compare, show
 from roboscape.bench.tokenizer import measure_tokenizer
 from roboscape.bench.training import Steps, measure_training
+from roboscape.core.precision import Precision
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Bench:
     """CPU threads; 0 takes torch's own choice."""
     device: str = "cpu"
     """`cpu` or `cuda`."""
+    precision: Precision = "auto"
+    """Number format that rollouts and trainings compute in; "auto" times both."""
     clips: int = 1
     """Clips of a training step."""
     output: Path = Path("runs/bench.json")
@@ -53,8 +56,6 @@ class Bench:
             raise ValueError(
                 f"expected threads >= 0 and clips >= 1, got {self.threads} and {self.clips}"
             )
-        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise ValueError("there is no CUDA device here; leave out --device cuda")
 
     @property
     def seconds(self) -> float:
@@ -66,23 +67,31 @@ def run(config: Bench) -> None:
     """Measure or read, show, and compare."""
     old = Report.load(config.compare) if config.compare else None
     report = Report.load(config.read) if config.read else measure(config)
-    if not config.read:
-        report.save(config.output)
-        log.info("wrote %s", config.output)
     sys.stdout.write(show(report))
     if old:
         sys.stdout.write("\n" + compare(old, report))
 
 
 def measure(config: Bench) -> Report:
-    """Peaks, then every group that was asked for."""
+    """Peaks, then every group that was asked for; written down after each."""
+    if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here; leave out --device cuda")
     if config.threads:
         torch.set_num_threads(config.threads)
     shape = shape_of(config.preset, branches="rgb")
-    settings = {"preset": config.preset, "device": config.device, "clips a step": str(config.clips)}
+    settings = {
+        "preset": config.preset,
+        "device": config.device,
+        "precision": config.precision,
+        "clips a step": str(config.clips),
+    }
     report = new_report(config.device, settings)
-    frame = (shape.positions_per_frame, shape.width, shape.mlp_ratio * shape.width)
-    peaks = measure_peaks(device=config.device, frame=frame, seconds=config.seconds / 5)
+    peaks = measure_peaks(
+        device=config.device,
+        frame=(shape.positions_per_frame, shape.width, shape.mlp_ratio * shape.width),
+        seconds=config.seconds / 5,
+        precision=config.precision,
+    )
     report.peaks.extend(peaks.figures)
     for name, group in GROUPS.items():
         if name in (config.only or GROUPS):
@@ -91,6 +100,10 @@ def measure(config: Bench) -> Report:
                 with_aim(figure, config.preset, peaks=peaks) for figure in found.figures
             )
             report.curves.extend(found.curves)
+            report.save(config.output)
+    report.peaks.append(measure_again(peaks, device=config.device, seconds=config.seconds / 5))
+    report.save(config.output)
+    log.info("wrote %s", config.output)
     return report
 
 
@@ -108,7 +121,10 @@ def rollout(config: Bench, peaks: Peaks) -> Found:
 def training(config: Bench, peaks: Peaks) -> Found:
     """Figures of training steps."""
     effort = Steps(
-        rounds=1 if config.quick else 3, steps=1 if config.quick else 3, clips=config.clips
+        rounds=1 if config.quick else 3,
+        steps=1 if config.quick else 3,
+        clips=config.clips,
+        precision=config.precision,
     )
     figures = measure_training(
         preset=config.preset, device=config.device, peaks=peaks, effort=effort

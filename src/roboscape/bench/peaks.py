@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from roboscape.bench.record import Figure
 from roboscape.bench.timing import Limit, call_often, seconds_of
-from roboscape.core.precision import FASTER_BY
+from roboscape.core.precision import FASTER_BY, Precision
 from roboscape.core.progress import progress
 
 SIDES = (256, 512, 1024, 2048, 4096, 8192)
@@ -21,6 +21,8 @@ SIDES = (256, 512, 1024, 2048, 4096, 8192)
 LARGEST = {"cpu": 2048, "cuda": 8192}
 TOO_SLOW_S = 0.5
 """A format whose call takes this long is not measured at a larger size."""
+AT_THE_END = ", at the end"
+"""What the name of a peak ends in that was measured once more."""
 BLOCK_S = 0.01
 """Shortest time that is measured."""
 
@@ -118,6 +120,8 @@ class Peaks:
     """The machine's peaks, and the limits that follow from them."""
 
     figures: tuple[Figure, ...]
+    precision: Precision = "auto"
+    """The format that the engine was told to compute in, or its own choice."""
 
     def rate(self, name: str) -> float:
         """Operations or bytes a second."""
@@ -125,7 +129,9 @@ class Peaks:
 
     @property
     def best_format(self) -> str:
-        """The floating-point format in which matrix products are fastest."""
+        """The format that limits are counted in: the one asked for, or the fastest."""
+        if self.precision != "auto":
+            return self.precision
         return max(("fp32", "bf16"), key=lambda name: self.rate(f"matmul {name}"))
 
     @property
@@ -135,8 +141,10 @@ class Peaks:
 
     @property
     def is_bf16_fast(self) -> bool:
-        """Whether bf16 pays here, as `core.precision` decides it."""
-        return self.rate("matmul bf16") > FASTER_BY * self.rate("matmul fp32")
+        """Whether bf16 pays here, as `core.precision` decides it, and may be used."""
+        return self.best_format == "bf16" and self.rate("matmul bf16") > FASTER_BY * self.rate(
+            "matmul fp32"
+        )
 
     def seconds(self, flops: float, *, kind: str = "") -> Limit:
         """The least time for so many FLOPs, in one format or the fastest."""
@@ -155,7 +163,12 @@ class Peaks:
 
 @torch.no_grad()
 def measure_peaks(
-    *, device: str, frame: tuple[int, int, int], seconds: float, largest: int = 0
+    *,
+    device: str,
+    frame: tuple[int, int, int],
+    seconds: float,
+    largest: int = 0,
+    precision: Precision = "auto",
 ) -> Peaks:
     """Every format's matrix product (large, and of the size that one frame needs) and convolution.
 
@@ -164,6 +177,7 @@ def measure_peaks(
         frame: Rows, inner size and columns of the product in a model's MLP for one frame.
         seconds: For each size.
         largest: Side of the largest square matrices; 0 takes what the device needs.
+        precision: That limits are counted in.
     """
     largest = largest or LARGEST[torch.device(device).type]
     large = [(side, side, side) for side in SIDES if side <= largest]
@@ -182,7 +196,7 @@ def measure_peaks(
             rates = fastest(tasks, device=device, seconds=seconds)
             found.append(peak(f"peak: {name}", rates, unit=unit_of(name)))
             bar.update()
-    return Peaks(figures=tuple(found))
+    return Peaks(figures=tuple(found), precision=precision)
 
 
 def unit_of(name: str) -> str:
@@ -190,3 +204,13 @@ def unit_of(name: str) -> str:
     if "memory" in name:
         return "GB/s"
     return "GOP/s" if "int8" in name else "GFLOP/s"
+
+
+@torch.no_grad()
+def measure_again(peaks: Peaks, *, device: str, seconds: float) -> Figure:
+    """The fastest matrix product once more: whether the machine is still what it was."""
+    name, dtype = f"matmul {peaks.best_format}", FORMATS[peaks.best_format]
+    sides = [side for side in SIDES if side <= LARGEST[torch.device(device).type]]
+    tasks = [partial(matmul_task, (s, s, s), dtype=dtype, device=device) for s in sides]
+    rates = fastest(tasks, device=device, seconds=seconds)
+    return peak(f"peak: {name}{AT_THE_END}", rates, unit=unit_of(name))

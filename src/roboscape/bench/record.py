@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -104,8 +105,10 @@ class Report:
 def this_machine(device: str) -> Machine:
     """The machine that this process runs on."""
     cuda = torch.device(device).type == "cuda"
+    # Fewer than the machine has, where the process is confined to some.
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return Machine(
-        name=torch.cuda.get_device_name(device) if cuda else f"{machine_name()} {os.cpu_count()}",
+        name=torch.cuda.get_device_name(device) if cuda else f"{machine_name()}, {cores} cores",
         description=f"{describe_machine()}, Python {platform.python_version()}",
         threads=torch.get_num_threads(),
         torch=torch.__version__,

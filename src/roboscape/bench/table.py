@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from roboscape.bench.peaks import AT_THE_END
 from roboscape.bench.record import Curve, Figure, Report
 
 BUSY = 0.5
 """Load above which other processes certainly took part of the machine."""
+DRIFT = 0.1
+"""Change of a peak during the benchmark above which the machine was not left alone."""
 
 
 def show(report: Report) -> str:
@@ -31,7 +34,22 @@ def heading(report: Report) -> list[str]:
             f"WARNING: the machine was busy before the benchmark began (load {machine.load:.1f}); "
             "these figures are disturbed, do not quote them"
         )
+    drift = peak_drift(report)
+    if drift and abs(drift - 1) > DRIFT:
+        lines.append(
+            f"WARNING: the fastest matrix product ran at {drift:.0%} of its speed at the end; only "
+            "ratios of forms that ran in turns are to be quoted"
+        )
     return lines
+
+
+def peak_drift(report: Report) -> float | None:
+    """Speed of the machine at the end of the benchmark over that at its beginning."""
+    peaks = {figure.name: figure.value for figure in report.peaks}
+    for name, value in peaks.items():
+        if name.endswith(AT_THE_END):
+            return value / peaks[name.removesuffix(AT_THE_END)]
+    return None
 
 
 def figure_row(figure: Figure) -> tuple[str, ...]:

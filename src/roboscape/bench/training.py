@@ -15,6 +15,7 @@ from roboscape.bench.record import Figure
 from roboscape.bench.timing import figure, ratio
 from roboscape.bench.training_child import Form, Objective, Taken, Task
 from roboscape.core.config import config_from_dict
+from roboscape.core.precision import Precision
 from roboscape.core.progress import progress
 
 
@@ -28,6 +29,8 @@ class Steps:
     """Timed steps of each process."""
     clips: int
     """Of a step."""
+    precision: Precision
+    """That ours computes in."""
 
 
 FORMS: tuple[tuple[Form, Objective], ...] = (
@@ -54,6 +57,7 @@ def measure_training(*, preset: str, device: str, peaks: Peaks, effort: Steps) -
                     steps=effort.steps,
                     threads=torch.get_num_threads(),
                     device=device,
+                    precision=effort.precision,
                 )
                 taken[form, objective].append(run_in_child(task))
                 bar.update()

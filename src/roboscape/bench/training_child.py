@@ -18,6 +18,7 @@ from roboscape.bench.models import random_model, shape_of
 from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.timing import seconds_of
 from roboscape.core.config import config_from_dict
+from roboscape.core.precision import Precision
 from roboscape.presets.world_model import PRESETS
 from roboscape.tokenizer.codes import split_factors
 from roboscape.training.learner import Piece
@@ -50,6 +51,8 @@ class Task:
     """Timed ones, after a forward and backward pass that warms up."""
     threads: int
     device: str
+    precision: Precision
+    """That ours computes in; the plain form's is its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,9 @@ def run(task: Task) -> Taken:
     model, loss_of = make_plain(task) if task.form != "ours" else make_ours(task)
     preset = PRESETS[task.preset]()
     tables = [f"branches.{m}.{part}" for m in range(2) for part in ("embedding", "head")]
-    optimizer = make_optimizer(model, config=preset.optimizer, tables=tables)
+    optimizer = make_optimizer(
+        model, config=preset.optimizer, tables=tables, precision=task.precision
+    )
     loss_of().backward()
     peak_mib = memory_peak_mib(task.device)
     losses, pass_s, optimizer_s = [], [], []
@@ -121,7 +126,12 @@ def make_ours(task: Task) -> tuple[nn.Module, LossFunction]:
     if task.objective == "RGB":
         loss = LossConfig(depth=0.0, keypoint=0.0, attention=0.0)
     run_config = WorldModelRun(
-        tokens=Path(), output=Path(), device=task.device, model=model.config, loss=loss
+        tokens=Path(),
+        output=Path(),
+        device=task.device,
+        precision=task.precision,
+        model=model.config,
+        loss=loss,
     )
     step = make_step(model, config=run_config)
     piece = Piece(content=batch, counts=count_targets(batch))
