@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from roboscape.dataset.faults.finding import Finding, Line, Plot, drop_episodes, list_of
 from roboscape.dataset.faults.lags import lag_profile
-from roboscape.dataset.faults.pairs import position_places
+from roboscape.dataset.faults.pairs import grippers, position_places
 from roboscape.dataset.faults.rows import MIN_ODD_ROWS, relative_motion
 from roboscape.dataset.records import DatasetSpec
 from roboscape.dataset.survey import CameraSurvey, EpisodeRows, Survey, ranges_of
@@ -115,6 +115,23 @@ def _looked_at(seen: Survey, camera: CameraSurvey) -> list[EpisodeRows]:
     ]
 
 
+def _visible_speed(
+    rows: EpisodeRows, spec: DatasetSpec, *, ranges: np.ndarray
+) -> Float[np.ndarray, " m"]:
+    """Speed of what a camera sees most of: the hand where its position is named, or the arm."""
+    places = position_places(spec.state_names)
+    if places is not None:
+        return np.linalg.norm(np.diff(rows.state[:, places].astype(np.float64), axis=0), axis=1)
+    arm = np.where(grippers(spec.state_names), np.inf, ranges)
+    return np.linalg.norm(relative_motion(rows.state, ranges=arm), axis=1)
+
+
+def _logarithm(values: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m 1"]:
+    """So that slow motion counts as much as fast; a tenth of the median is as good as nothing."""
+    numbers = values.astype(np.float64)
+    return np.log(numbers + 0.1 * np.median(numbers) + 1e-9)[:, None]
+
+
 def _frozen(
     seen: Survey, spec: DatasetSpec, name: str, camera: CameraSurvey, *, ranges: np.ndarray
 ) -> Iterator[Finding]:
@@ -127,7 +144,7 @@ def _frozen(
         repeated = camera.changes[rows.episode].repeated
         moving = np.ones(len(repeated), bool)
         if with_state:
-            speed = np.linalg.norm(relative_motion(rows.state, ranges=ranges), axis=1)
+            speed = _visible_speed(rows, spec, ranges=ranges)
             moving = speed > 0.5 * np.median(speed)
         frozen[rows.episode] = repeated & moving
         considered += int(moving.sum())
@@ -174,9 +191,8 @@ def _late(
         return
     speeds, changes = [], []
     for rows in _looked_at(seen, camera):
-        motion = relative_motion(rows.state, ranges=ranges)
-        speeds.append(np.linalg.norm(motion, axis=1, keepdims=True))
-        changes.append(camera.changes[rows.episode].mean[:, None].astype(np.float64))
+        speeds.append(_logarithm(_visible_speed(rows, spec, ranges=ranges)))
+        changes.append(_logarithm(camera.changes[rows.episode].mean))
     allowed = max(1, round(VIDEO_LAG_S * spec.fps))
     profile = lag_profile(speeds, changes, reach=max(4, math.ceil(0.6 * spec.fps)))
     if not profile.outside(-allowed, allowed):

@@ -22,6 +22,8 @@ def not_finite(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
         for path, table in data_files(root):
             state = table[layout.STATE_KEY].to_pylist()
             (rows,) = np.nonzero(table["episode_index"].to_numpy() == 1)
+            if not len(rows):
+                continue
             state[rows[len(rows) // 2]][0] = float("nan")
             place = table.column_names.index(layout.STATE_KEY)
             column = pa.array(state, table.schema.field(layout.STATE_KEY).type)
