@@ -178,15 +178,15 @@ class TokenStore:
         """
         rows_needed = (length - 1) * stride + 1
         of_split = is_of_split(self.episodes.seed, split)
-        room = np.maximum(self.episodes.length - rows_needed + 1, 0)
+        room = np.where(of_split, np.maximum(self.episodes.length - rows_needed + 1, 0), 0)
+        room = room.astype(np.int32)
         if split == "train":
             ranges = np.load(self.root / CLIPS)
         else:
             ranges = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
-        if ranges.shape[1] == 3:
-            ranges = np.pad(ranges, ((0, 0), (0, 1)), constant_values=NOT_GRADED)
-        episode, first, end, grade = (np.ascontiguousarray(column) for column in ranges.T)
-        count = np.where(of_split[episode], np.minimum(end, room[episode]) - first, 0)
+        episode, first, end, *graded = (np.ascontiguousarray(column) for column in ranges.T)
+        grade = graded[0] if graded else np.full(len(ranges), NOT_GRADED, np.int32)
+        count = np.minimum(end, room[episode]) - first
         some = count > 0
         if not some.any():
             raise ValueError(
@@ -198,7 +198,7 @@ class TokenStore:
         return ClipTable(
             episode=episode[some],
             first=first[some],
-            ends=np.cumsum(count[some]),
+            ends=np.cumsum(count[some], dtype=np.int64),
             grade=grade[some],
         )
 
