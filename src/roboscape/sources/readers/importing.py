@@ -20,7 +20,12 @@ from roboscape.core.progress import progress
 from roboscape.dataset import layout
 from roboscape.dataset.checks import check_episode
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.records import DatasetSpec, Episode
+from roboscape.dataset.records import (
+    FIRST_TEST_SEED,
+    FIRST_VALIDATION_SEED,
+    DatasetSpec,
+    Episode,
+)
 from roboscape.sources.readers.notices import NOTICES_FILE, listening, note, read_notices
 from roboscape.sources.readers.prepare import Preparation, prepared_episode, prepared_spec
 from roboscape.sources.readers.protocol import RecordingReader, reader_of
@@ -229,6 +234,15 @@ def _deciding_settings(config: ImportRecordings) -> dict[str, object]:
     }
 
 
+def _splits(root: Path) -> dict[str, int]:
+    """Episodes of each split."""
+    dataset = LeRobotDataset(root)
+    seeds = [dataset.episode_info(number).seed for number in range(dataset.num_episodes)]
+    test = sum(seed >= FIRST_TEST_SEED for seed in seeds)
+    validation = sum(seed >= FIRST_VALIDATION_SEED for seed in seeds) - test
+    return {"training": len(seeds) - validation - test, "validation": validation, "test": test}
+
+
 def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummary:
     """Say what is there and what is not."""
     count = len(imported_keys(config.output))
@@ -238,7 +252,19 @@ def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummar
             f"none of the {len(failures)} recordings in {config.source} could be read; {key}: "
             f"{reason}"
         )
-    log.info("%s holds %d episodes", config.output, count)
+    splits = _splits(config.output)
+    log.info(
+        "%s holds %d episodes: %s",
+        config.output,
+        count,
+        ", ".join(f"{number} for {split}" for split, number in splits.items()),
+    )
+    if count > 1 and not (splits["training"] and splits["validation"]):
+        log.warning(
+            "no episode is for %s, which training needs; import into a new folder with another "
+            "--validation (a share), or import more recordings",
+            "validation" if splits["training"] else "training",
+        )
     if notices := read_notices(config.output):
         log.warning(
             "something is to be known about %d of the recordings; it stands in %s. The first: %s",
