@@ -34,7 +34,7 @@ class CameraMotion:
     background: Bool[np.ndarray, "t k"]
     """Which visible points moved as the camera says; row 0: all visible ones."""
     step_px: Float[np.ndarray, " t"]
-    """Median step of the background points; row 0: 0."""
+    """Median step of the background points; 0 where the camera rests, and in row 0."""
     share_background: float
     """Share of the visible points that move with the camera: the confidence of it all."""
 
@@ -64,7 +64,8 @@ def estimate_camera_motion(tracks: Tracks) -> CameraMotion:
         homography[row], agrees = _fit(before.astype(np.float64), after.astype(np.float64))
         background[row, seen[agrees]] = True
         steps = np.linalg.norm(after - before, axis=1)[agrees]
-        step_px[row] = np.median(steps) if len(steps) else 0.0
+        rests = not len(steps) or np.array_equal(homography[row], np.eye(3))
+        step_px[row] = 0.0 if rests else np.median(steps)
     pairs = tracks.visible[1:] & tracks.visible[:-1]
     return CameraMotion(
         homography=homography,

@@ -236,9 +236,9 @@ def distributions(rows: list[ClipRow]) -> str:
     """Histograms of what was measured, kept clips above dropped ones."""
     measured = [row for row in rows if not row.reason.startswith("not annotated")]
     quantities = {
-        "Motion, px": [row.motion_px for row in measured],
-        "Disorder": [row.disorder for row in measured],
-        "Flow, px": [row.flow_px for row in measured],
+        "Motion of points, px": [row.motion_px for row in measured],
+        "Disorder of points": [row.disorder for row in measured],
+        "Motion of pixels, px": [row.flow_px for row in measured],
         "Change that flow leaves, share": [row.unexplained for row in measured],
         "Camera motion, px": [row.camera_px for row in measured],
         "Hidden points, share": [row.hidden for row in measured],
