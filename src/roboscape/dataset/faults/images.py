@@ -176,11 +176,11 @@ def _frozen(
 def _frozen_fix(
     name: str, frozen: dict[int, np.ndarray], *, share: float, fps: float
 ) -> tuple[str, ...]:
-    """A slow camera: one row an image. A camera that froze now and then: not these episodes."""
+    """A slow camera: one row an image. A camera that froze: without the episodes where it did."""
     if share > REPEATED_OF_SLOW_CAMERA:
         every = round(1 / (1 - min(share, 0.95)))
         return (f"drop_duplicated_frames={name}:{every}", f"set_fps={fps / every:.6g}")
-    return drop_episodes([number for number, found in frozen.items() if found.any()])
+    return drop_episodes([n for n, found in frozen.items() if found.mean() > REPEATED_SHARE])
 
 
 def _late(
