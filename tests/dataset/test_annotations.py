@@ -108,3 +108,11 @@ def test_a_broken_file_is_said(tmp_path: Path) -> None:
 def test_depth_needs_its_codec() -> None:
     with pytest.raises(ValueError, match="needs `depth`"):
         Provenance(kind="depth", name="guess", version="1", settings={})
+
+
+def test_of_an_unknown_annotator_the_known_ones_are_named(tmp_path: Path) -> None:
+    provenance = Provenance(kind="tracks", name="lucas_kanade", version="1", settings={})
+    begin_annotation(tmp_path, provenance)
+    for annotator, words in (("simulator", "--tracks lucas_kanade"), ("lucas_kanade", "not annot")):
+        with pytest.raises(ValueError, match=words):
+            read_tracks(tmp_path, annotator=annotator, camera="front", episode=0)

@@ -21,7 +21,8 @@ from roboscape.dataset.hub import PIN_FILE, HubName, Part, home_of, hub_name
 from roboscape.dataset.reader import LeRobotDataset, open_dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_server import COMMIT, Hub, serve  # beside this file
+from hub_server import COMMIT, Hub, serve
+from old_versions import TOP, actions_of, write_dataset
 
 NAME = "hf://lab/cubes"
 SIDE = 64
@@ -195,6 +196,20 @@ def test_what_cannot_be_fetched_says_why(hub, name, words):
         LeRobotDataset(Path(name))
 
 
+@pytest.mark.parametrize("version", ["v2.0", "v2.1"])
+def test_of_an_old_dataset_only_the_files_of_the_episode_are_fetched(hub, version):
+    write_dataset(hub.folder / "lab/old", version=version, image_kind="video")
+    read = LeRobotDataset(Path("hf://lab/old"))
+    assert (read.version, read.num_episodes) == (version, 2)
+    assert fetched(hub) == fetched(hub, under="meta/")
+    np.testing.assert_array_equal(read.actions(1), actions_of(1))
+    assert read.frames(1, "top").shape == (7, 16, 24, 3)
+    assert fetched(hub) - fetched(hub, under="meta/") == {
+        "data/chunk-001/episode_000001.parquet",
+        f"videos/chunk-001/{TOP}/episode_000001.mp4",
+    }
+
+
 def images_in_tables(root: Path) -> np.ndarray:
     """A v2.1 dataset of two cameras whose images are in the data files; returns its actions."""
     random = np.random.default_rng(0)
@@ -251,13 +266,24 @@ def test_of_images_in_tables_only_the_asked_columns_are_fetched(hub):
 
 
 @pytest.mark.slow
-def test_the_command_line_takes_a_name(hub, tmp_path):
+def test_the_commands_take_a_name(hub, tmp_path):
     environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "roboscape.cli", "inspect", f"{NAME}?episodes=2:4"]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "episodes     2, 29 frames" in said.stdout
-    unknown = [*command[:-1], "hf://lab/spheres"]
-    said = subprocess.run(unknown, env=environment, capture_output=True, text=True)
+
+    def roboscape(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "roboscape.cli", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    part = f"{NAME}?episodes=2:4&cameras=front"
+    assert "episodes     2, 29 frames" in roboscape("inspect", part).stdout
+    assert roboscape("annotate", part, "--depth", "none").returncode == 0
+    clips = ("--tracks", "lucas_kanade", "--length", "4", "--stride", "2")
+    assert roboscape("clips", part, *clips).returncode == 0
+    assert len(pq.read_table(annotations_folder(Path(part)) / "clips.parquet")) > 0
+    assert fetched(hub, under="videos/") == {
+        f"videos/observation.images.{name}/chunk-000/file-001.mp4"
+        for name in ("front", "front_depth")
+    }
+    said = roboscape("inspect", "hf://lab/spheres")
     assert said.returncode == 1
     assert "there is no such dataset" in said.stderr
     assert "Traceback" not in said.stderr

@@ -224,8 +224,15 @@ def _file(root: Path, *, kind: AnnotationKind, annotator: str, camera: str, epis
 
 def _require(path: Path, *, kind: AnnotationKind, annotator: str) -> None:
     """Say what is missing rather than that a file does not exist."""
-    if not path.exists():
-        raise ValueError(
-            f"expected {kind} by {annotator!r} at {path}, found none; that episode is not "
-            "annotated yet: run `roboscape annotate` again, it continues where it stopped"
+    if path.exists():
+        return
+    root = path.parents[2]
+    others = [one.name for one in annotators(root) if one.kind == kind and one.name != annotator]
+    if not _folder(root, kind=kind, annotator=annotator).exists() and others:
+        what = f"there are {kind} by {', '.join(others)}: name one of them (--{kind} {others[0]})"
+    else:
+        what = (
+            "that episode is not annotated yet: run `roboscape annotate` again, it continues where "
+            "it stopped"
         )
+    raise ValueError(f"expected {kind} by {annotator!r} at {path}, found none; {what}")
