@@ -50,19 +50,21 @@ def test_clips_are_every_start_of_the_split(store):
     assert len(train) == 5 * (14 - 6) and len(validation) == 2 * (14 - 6)
     assert train.first_of_episodes().tolist() == [0, 8, 16, 24, 32]
     seeds = store.episodes.seed
-    assert {split_of(int(seed)) for seed in seeds[validation.episode]} == {"validation"}
-    assert not set(train.episode) & set(validation.episode)
-    episode, start = train.locate(np.arange(len(train)))
-    assert (start + 6 < store.episodes.length[episode]).all()
+    for table, split in ((train, "train"), (validation, "validation")):
+        episode, start = table.locate(np.arange(len(table)))
+        assert {split_of(int(seed)) for seed in seeds[episode]} == {split}
+        assert (start + 6 < store.episodes.length[episode]).all()
+        assert len({*zip(episode.tolist(), start.tolist(), strict=True)}) == len(table)
 
 
 def test_a_clip_is_found_in_its_range():
     table = ClipTable(
-        episode=np.array([4, 4, 7]),
-        first=np.array([0, 9, 2]),
-        ends=np.array([3, 5, 6]),
-        grade=np.array([0, 2, 1]),
+        episode=np.array([3, 4, 4, 5, 7, 8]),
+        first=np.array([0, 0, 9, 0, 2, 0]),
+        ends=np.array([0, 3, 5, 5, 6, 6]),
+        grade=np.array([0, 0, 2, 0, 1, 0]),
     )
+    assert len(table) == 6
     episode, start = table.locate(np.array([5, 0, 2, 3, 4]))
     assert episode.tolist() == [7, 4, 4, 4, 4]
     assert start.tolist() == [2, 0, 2, 9, 10]

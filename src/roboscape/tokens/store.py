@@ -59,7 +59,8 @@ class TokenClip:
 class ClipTable:
     """Every clip that fits into the episodes of a split, as ranges of start rows.
 
-    Neither its size nor making it grows with the number of clips in a range.
+    A range may be empty, as those of other splits are. Neither the table's size nor making it grows
+    with the number of clips in a range.
     """
 
     episode: Int[np.ndarray, " r"]
@@ -95,8 +96,8 @@ class ClipTable:
 
     def first_of_episodes(self) -> Int[np.ndarray, " e"]:
         """Indices of the clips that begin where their episode begins."""
-        at_zero = self.first == 0
-        return (self.ends - self.counts)[at_zero]
+        counts = self.counts
+        return (self.ends - counts)[(self.first == 0) & (counts > 0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,26 +182,22 @@ class TokenStore:
         room = np.where(of_split, np.maximum(self.episodes.length - rows_needed + 1, 0), 0)
         room = room.astype(np.int32)
         if split == "train":
-            ranges = np.load(self.root / CLIPS)
+            ranges = np.asarray(np.load(self.root / CLIPS, mmap_mode="r"))
         else:
             ranges = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
-        episode, first, end, *graded = (np.ascontiguousarray(column) for column in ranges.T)
+        # Columns stay where they lie: of millions of ranges a run looks at the few that it draws.
+        episode, first, end, *graded = ranges.T
         grade = graded[0] if graded else np.full(len(ranges), NOT_GRADED, np.int32)
-        count = np.minimum(end, room[episode]) - first
-        some = count > 0
-        if not some.any():
+        counts = np.maximum(np.minimum(end, room[episode]) - first, 0)
+        if not counts.any():
             raise ValueError(
                 f"{self.root} has no {split} clip of {length} frames at stride {stride} "
                 f"({of_split.sum()} {split} episodes, longest {self.episodes.length.max()} rows, "
                 f"{rows_needed} needed); tokenize more datasets into it, use shorter clips, or "
                 "keep more in the clip index"
             )
-        return ClipTable(
-            episode=episode[some],
-            first=first[some],
-            ends=np.cumsum(count[some], dtype=np.int64),
-            grade=grade[some],
-        )
+        ends = np.cumsum(counts, dtype=np.int64)
+        return ClipTable(episode=episode, first=first, ends=ends, grade=grade)
 
     def batch(
         self,
