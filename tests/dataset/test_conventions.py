@@ -1,4 +1,7 @@
-from dataclasses import replace
+import importlib
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from roboscape.dataset import conventions
 from roboscape.dataset.records import ActionConvention
 
+PAGE = (Path(__file__).parents[2] / "docs/conventions.md").read_text()
 SCALED = ActionConvention(
     mode="delta",
     names=("x", "yaw", "gripper"),
@@ -98,3 +102,12 @@ def test_a_normalisation_needs_its_numbers() -> None:
 )
 def test_what_opens_and_closes_the_gripper(changes: dict, ends: tuple | None) -> None:
     assert conventions.gripper_ends(replace(SCALED, **changes)) == ends
+
+
+def test_the_page_names_every_field_and_only_functions_that_exist() -> None:
+    for field in fields(ActionConvention):
+        assert f"`{field.name}`" in PAGE, field.name
+    named = re.findall(r"`(roboscape[\w.]+):(\w+)`", PAGE)
+    assert len(named) >= 8
+    for module, function in named:
+        assert getattr(importlib.import_module(module), function).__doc__

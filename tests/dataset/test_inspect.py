@@ -8,7 +8,7 @@ from PIL import Image
 
 from roboscape.core.video import count_frames
 from roboscape.dataset.findings import findings
-from roboscape.dataset.inspect import Inspect, run
+from roboscape.dataset.inspect import Inspect, mend_command, run
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.dataset.survey import survey
@@ -197,3 +197,18 @@ def test_an_empty_dataset_is_reported(tmp_path: Path, spec: DatasetSpec, dataset
     )
     (dataset / "meta/info.json").write_text(info)
     assert "the dataset has no episodes" in run(Inspect(dataset=dataset, video=True))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "command"),
+    [
+        ("data/lift", "roboscape mend data/lift --output data/lift_mended"),
+        ("my data", "roboscape mend 'my data' --output 'my data_mended'"),
+        (
+            "hf://lerobot/droid@v3.0?episodes=0:20",
+            "roboscape mend 'hf://lerobot/droid@v3.0?episodes=0:20' --output data/droid_mended",
+        ),
+    ],
+)
+def test_the_command_that_mends_can_be_pasted(dataset: str, command: str) -> None:
+    assert mend_command(Path(dataset)) == command

@@ -1,6 +1,7 @@
 """`roboscape inspect`: what a dataset holds, and what looks wrong in it."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from roboscape.dataset.contact_sheet import (
 from roboscape.dataset.faults.finding import Finding
 from roboscape.dataset.faults.plots import draw_findings
 from roboscape.dataset.findings import findings
+from roboscape.dataset.hub import hub_name
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.survey import Numbers, Survey, survey
 
@@ -61,7 +63,9 @@ def run(config: Inspect) -> str:
         max_image_episodes=config.max_image_episodes,
     )
     problems = findings(seen, dataset.spec)
-    report = describe(dataset, seen, problems, annotations=annotations)
+    report = describe(
+        dataset, seen, problems, annotations=annotations, mend=mend_command(config.dataset)
+    )
     sys.stdout.write(report)
     folder = config.output or Path("runs/inspect") / dataset.root.resolve().name
     if config.video or config.plots:
@@ -72,9 +76,14 @@ def run(config: Inspect) -> str:
 
 
 def describe(
-    dataset: LeRobotDataset, seen: Survey, problems: list[Finding], *, annotations: Path
+    dataset: LeRobotDataset,
+    seen: Survey,
+    problems: list[Finding],
+    *,
+    annotations: Path,
+    mend: str,
 ) -> str:
-    """The report as text."""
+    """The report as text; `mend` is the command that the fixes are added to."""
     spec = dataset.spec
     lines = [
         f"{dataset.root}  (LeRobot {dataset.version}, {spec.robot_type}, "
@@ -91,7 +100,7 @@ def describe(
         "",
     ]
     if problems:
-        lines += [f"{len(problems)} to look at", *_about_problems(problems, dataset)]
+        lines += [f"{len(problems)} to look at", *_about_problems(problems, mend)]
     else:
         lines.append("nothing looks wrong")
     return "\n".join(lines) + "\n"
@@ -192,9 +201,20 @@ def _about_actions(dataset: LeRobotDataset) -> Iterator[str]:
     yield "             a stored 1 is " + ", ".join(scales)
 
 
-def _about_problems(problems: list[Finding], dataset: LeRobotDataset) -> Iterator[str]:
+def mend_command(dataset: Path) -> str:
+    """`roboscape mend` for a dataset, to be followed by fixes; a hub's is mended into `data`."""
+    name = hub_name(dataset)
+    if name is None:
+        address, copy = str(dataset), f"{dataset}_mended"
+    else:
+        # A `Path` keeps one of the two slashes.
+        address = "hf://" + str(dataset).removeprefix("hf:").lstrip("/")
+        copy = f"data/{name.repository.rpartition('/')[2]}_mended"
+    return f"roboscape mend {shlex.quote(address)} --output {shlex.quote(copy)}"
+
+
+def _about_problems(problems: list[Finding], command: str) -> Iterator[str]:
     """Every finding with the command that mends it, and the command that mends them all."""
-    command = f"roboscape mend {dataset.root} --output {dataset.root}_mended"
     fixes: list[str] = []
     for problem in problems:
         yield f"  ! [{problem.kind}] {problem}"
