@@ -26,7 +26,7 @@ from roboscape.evaluate.metrics import all_metrics
 from roboscape.evaluate.report import write_report
 from roboscape.evaluate.results import ClipRecord, Results, Setting, Subject
 from roboscape.evaluate.scores import ScoreKey
-from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.rollout.videos import RECORDED, Sampling, depth_source
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class Evaluate:
     """Folder for results.json, report.html and videos/."""
     settings: Annotated[EvaluationSettings, tyro.conf.arg(name="")] = EvaluationSettings()
     """What is imagined and how it is scored."""
+    compute: Annotated[Compute, tyro.conf.arg(name="")] = Compute()
+    """Where and in which format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +225,7 @@ def describe(clips: ClipSet, plan: Plan, checkpoint: str, *, duration_s: float) 
         refinement_steps=plan.sampling.refinement_steps,
         world_model_parameters=count_parameters(clips.bundle.world_model),
         tokenizer_parameters=count_parameters(clips.bundle.tokenizer),
+        number_format=str(clips.bundle.world_model.hidden_dtype).removeprefix("torch."),
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         commit=commit + changed,
         machine=describe_machine(),
@@ -242,7 +245,7 @@ def count_parameters(module: nn.Module) -> int:
 
 def run(config: Evaluate) -> EvaluationResult:
     """Measure, write results.json and report.html, say where they are."""
-    bundle = Bundle.from_pretrained(config.checkpoint)
+    bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
     dataset = LeRobotDataset(config.dataset)
     result = evaluate(bundle, dataset, settings=config.settings, checkpoint=config.checkpoint)
     result.results.save(config.output)

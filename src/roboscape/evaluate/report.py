@@ -257,6 +257,7 @@ def facts(setting: Setting) -> str:
         ("Tokenizer", f"{setting.tokenizer_parameters:,} parameters"),
         ("Commit", setting.commit),
         ("Machine", setting.machine),
+        ("Number format", setting.number_format),
         ("Versions", setting.versions),
         ("Measured", f"{setting.date}, in {setting.duration_s:.0f} s"),
     )

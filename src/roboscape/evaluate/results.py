@@ -97,6 +97,8 @@ class Setting:
     versions: str
     date: str
     duration_s: float
+    number_format: str = "float32"
+    """What the world model's hidden layers computed in."""
 
 
 @dataclass(frozen=True, kw_only=True)

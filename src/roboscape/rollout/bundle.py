@@ -8,11 +8,23 @@ import torch
 from roboscape.clips.controls import ControlStatistics
 from roboscape.core.config import load_config, save_config
 from roboscape.core.files import atomic_path
+from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
 
 TOKENIZER, WORLD_MODEL, CONTROLS, CARD = "tokenizer", "world_model", "controls.json", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where, and in which number format, a bundle imagines."""
+
+    device: str = "cpu"
+    """Where: cpu, cuda, cuda:1, ..."""
+    precision: Precision = "auto"
+    """Number format of the transformer's matrix products; auto: what a short probe finds fast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +49,15 @@ class Bundle:
                     "put the tokenizer and token store of its own training into the bundle"
                 )
 
-    def to(self, device: str | torch.device) -> "Bundle":
-        """The same bundle on a device."""
+    def for_imagining(self, compute: Compute) -> "Bundle":
+        """The same bundle on a device, its world model in the number format that is fast there.
+
+        The tokenizer keeps fp32: a code is a sign, and signs near zero would turn.
+        """
+        dtype = compute_dtype(compute.precision, kind="matmul", device=compute.device)
         return Bundle(
-            tokenizer=self.tokenizer.to(device),
-            world_model=self.world_model.to(device),
+            tokenizer=self.tokenizer.to(compute.device),
+            world_model=for_imagining(self.world_model, dtype=dtype).to(compute.device),
             controls=self.controls,
         )
 

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from roboscape.rollout.recorded import RecordedPasses, record_cuda_graph
 from roboscape.rollout.sampling import Choice, choose, hidden_after, hide_least_confident
 from roboscape.world_model.cache import Cache, Turn
 from roboscape.world_model.config import DEPTH, RGB
@@ -95,7 +96,13 @@ class Imagination:
                 f"expected temperature >= 0 and refinement_steps >= 1, got {temperature} and "
                 f"{refinement_steps}"
             )
-        self.cache = Cache(model.config, batch=len(rgb), device=rgb.device)
+        self.cache = Cache(
+            model.config, batch=len(rgb), device=rgb.device, dtype=cache_dtype(model, rgb.device)
+        )
+        recordable = rgb.is_cuda and model.config.time_position == "rotary"
+        self.recorded = (
+            RecordedPasses(model, self.cache, record=record_cuda_graph) if recordable else None
+        )
         self.last: Int[Tensor, "m b n"] = prompt[:, :, -1]
         self.read_prompt(prompt, controls=controls)
 
@@ -149,9 +156,7 @@ class Imagination:
         turn: Turn,
     ) -> list[Choice]:
         """One pass over one row: choose all its tokens, given those not hidden."""
-        features = self.model.features(
-            self.row(current, hidden, control=control), cache=self.cache, turn=turn
-        )
+        features = self.features(self.row(current, hidden, control=control), turn=turn)
         return [
             choose(
                 rearrange(self.model.frame_logits(x, modality=modality), "b 1 n f s -> b n f s"),
@@ -161,6 +166,12 @@ class Imagination:
             )
             for modality, x in enumerate(features)
         ]
+
+    def features(self, row: Rows, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
+        """What the heads read of a single row."""
+        if self.recorded is not None:
+            return self.recorded.features(row, turn=turn)
+        return self.model.features(row, cache=self.cache, turn=turn)
 
     def row(
         self,
@@ -185,7 +196,7 @@ class Imagination:
             # Here a row's keys and values belong to its own tokens: write the clean ones.
             known = torch.zeros_like(self.last, dtype=torch.bool)
             clean = self.row(self.last, known, control=control)
-            self.model.features(clean, cache=self.cache, turn="replace")
+            self.features(clean, turn="replace")
         depth = choices[DEPTH] if len(choices) > 1 else None
         return ImaginedFrame(
             rgb_codes=choices[RGB].codes,
@@ -194,6 +205,14 @@ class Imagination:
             depth_codes=depth.codes if depth else None,
             depth_code_vectors=depth.code_vectors if depth else None,
         )
+
+
+def cache_dtype(model: WorldModel, device: torch.device) -> torch.dtype:
+    """The format of keys and values: that of the hidden layers, but fp32 on CPUs.
+
+    There a single row's many tiny products are twice as slow in bf16 (`docs/decisions.md`).
+    """
+    return torch.float32 if device.type == "cpu" else model.hidden_dtype
 
 
 def stack_prompt(

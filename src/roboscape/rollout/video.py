@@ -17,7 +17,7 @@ from roboscape.core.seeding import generator_for
 from roboscape.core.video import write_video
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
-from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.rollout.panels import draw_side_by_side, make_columns
 from roboscape.rollout.videos import (
     GREEDY,
@@ -72,6 +72,8 @@ class Rollout:
     """What is imagined."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = GREEDY
     """How tokens are chosen."""
+    compute: Annotated[Compute, tyro.conf.arg(name="")] = Compute()
+    """Where and in which format."""
     scale: int = 2
     """Side of the square that a pixel is drawn as."""
 
@@ -225,7 +227,7 @@ def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float) -
 
 def run(config: Rollout) -> ImaginedEpisode:
     """Imagine, write the video, say where it is."""
-    bundle = Bundle.from_pretrained(config.checkpoint)
+    bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
     dataset = LeRobotDataset(config.dataset)
     found = imagine_episode(bundle, dataset, start=config.start, sampling=config.sampling)
     write_side_by_side(config.output, found, scale=config.scale)

@@ -40,11 +40,12 @@ class TemporalAttention(nn.Module):
         self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerCache | None = None
     ) -> Float[Tensor, "b t n d"]:
         """Mix rows within every token position; with a cache, with the rows remembered too."""
-        q, k, v = rearrange(
-            self.qkv(x), "b t n (h three d) -> three b (n h) t d", three=3, h=self.heads
-        )
-        if time.rotation is not None:
-            q, k = rotate(q, time.rotation), rotate(k, time.rotation)
+        projected = self.qkv(x)
+        if cache is not None:
+            projected = projected.to(cache.dtype)
+        qkv = rearrange(projected, "b t n (h three d) -> three b (n h) t d", three=3, h=self.heads)
+        qk, v = qkv[:2], qkv[2]
+        q, k = qk if time.rotation is None else rotate(qk, time.rotation)
         if cache is not None:
             k, v = cache.exchange(k, v)
         mixed = attend(q, k, v, bias=time.bias)

@@ -91,12 +91,19 @@ class WorldModel(nn.Module):
             cache.begin(turn, rows=count)
         start = cache.position if cache else 0
         self.check_horizon(start + count)
-        streams = self.embed(rows, first_row=start)
         time = self.time_of(start, count, cache=cache, device=rows.controls.device)
-        for layer in range(self.config.depth):
-            streams = self.run_layer(layer, streams, time=time, cache=cache)
+        streams = self.run(rows, time=time, first_row=start, cache=cache)
         if cache is not None:
             cache.finish(rows=count)
+        return streams
+
+    def run(
+        self, rows: Rows, *, time: Time, first_row: int, cache: Cache | None
+    ) -> tuple[Float[Tensor, "b t p d"], ...]:
+        """`features` without its bookkeeping: it depends on tensors, and on a learned time."""
+        streams = self.embed(rows, first_row=first_row)
+        for layer in range(self.config.depth):
+            streams = self.run_layer(layer, streams, time=time, cache=cache)
         return tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
 
     def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t p d"]]:
@@ -173,6 +180,11 @@ class WorldModel(nn.Module):
     def branch(self, modality: int) -> Branch:
         """The branch of a modality."""
         return cast(Branch, self.branches[modality])
+
+    @property
+    def hidden_dtype(self) -> torch.dtype:
+        """The format of the hidden layers' weights; `for_imagining` changes it."""
+        return cast(Block, self.branch(RGB).blocks[0]).expand.weight.dtype
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of one branch (the paper's way of counting) and of everything."""
