@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from roboscape.core.memory import keep_freed_memory
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -141,6 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(unknown(words))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     config = parse(name, words[len(name.split()) :])
+    keep_freed_memory()
     module = importlib.import_module(COMMANDS[name].module)
     try:
         module.run(config)
