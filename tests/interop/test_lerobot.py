@@ -125,16 +125,24 @@ def theirs(
 ) -> Path:
     """A dataset that lerobot wrote, with its own defaults (AV1 colours, its depth range)."""
     root = tmp_path_factory.mktemp("theirs") / "dataset"
+    write_with_lerobot(lerobot_dataset, root, source, kind="video")
+    return root
+
+
+def write_with_lerobot(
+    module: ModuleType, root: Path, source: dict[str, np.ndarray], *, kind: str, scale: int = 0
+) -> None:
+    """Write the scenes as videos or as images; depth in metres, or as integers of 1 / `scale` m."""
     axes = ["height", "width", "channels"]
-    dataset = lerobot_dataset.LeRobotDataset.create(
+    dataset = module.LeRobotDataset.create(
         "test/theirs",
         fps=20,
         root=root,
         robot_type="so101",
         features={
-            CAMERA: {"dtype": "video", "shape": (SIDE, SIDE, 3), "names": axes},
+            CAMERA: {"dtype": kind, "shape": (SIDE, SIDE, 3), "names": axes},
             DEPTH: {
-                "dtype": "video",
+                "dtype": kind,
                 "shape": (SIDE, SIDE, 1),
                 "names": axes,
                 "info": {"is_depth_map": True},
@@ -143,13 +151,17 @@ def theirs(
             "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
         },
         video_backend="pyav",
+        use_videos=kind == "video",
     )
     for number, length in enumerate(LENGTHS):
+        depth = source[f"depth_{number}"][..., None]
+        if scale:
+            depth = np.rint(depth * scale).astype(np.uint16)
         for row in range(length):
             dataset.add_frame(
                 {
                     CAMERA: source[f"frames_{number}"][row],
-                    DEPTH: source[f"depth_{number}"][row][..., None],
+                    DEPTH: depth[row],
                     "observation.state": source[f"state_{number}"][row],
                     "action": source[f"actions_{number}"][row],
                     "task": ("lift", "push", "lift")[number],
@@ -157,7 +169,6 @@ def theirs(
             )
         dataset.save_episode()
     dataset.finalize()
-    return root
 
 
 def open_with_lerobot(module: ModuleType, root: Path, **options: object) -> object:
@@ -275,3 +286,17 @@ def test_we_read_every_frame_of_lerobots(
             np.testing.assert_allclose(
                 read[f"depth_{number}"][row], item[DEPTH].numpy()[0], rtol=1e-5
             )
+
+
+@pytest.mark.parametrize("scale", [0, 1000])
+def test_we_read_lerobots_depth_kept_as_images(
+    lerobot_dataset: ModuleType, source: dict[str, np.ndarray], tmp_path: Path, scale: int
+) -> None:
+    root = tmp_path / "images"
+    write_with_lerobot(lerobot_dataset, root, source, kind="image", scale=scale)
+    read = read_with_roboscape(root, tmp_path)
+    for number in range(3):
+        np.testing.assert_array_equal(read[f"frames_{number}"], source[f"frames_{number}"])
+        atol = 6e-4 if scale else 1e-6
+        np.testing.assert_allclose(read[f"depth_{number}"], source[f"depth_{number}"], atol=atol)
+        np.testing.assert_array_equal(read[f"actions_{number}"], source[f"actions_{number}"])
