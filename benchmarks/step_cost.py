@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Spread
@@ -26,6 +26,26 @@ from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.embedding import Rows
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.train import block_names
+
+
+def fused_flops(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> float:
+    """Of the fused attention kernel."""
+    return sdpa_flop_count(q.shape, k.shape, v.shape)
+
+
+def fused_backward_flops(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any
+) -> float:
+    """Of its backward pass, which computes the scores again."""
+    return sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape)
+
+
+FORMULAS = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: fused_backward_flops,
+}
+"""FLOPs of an operation from its arguments; PyTorch leaves out the CPU's fused attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +120,7 @@ class Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if moves_data(func):
-            formula = flop_registry.get(func._overloadpacket)
+            formula = FORMULAS.get(func._overloadpacket)
             flops = formula(*args, **kwargs, out_val=result) if formula else 0
             tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
             self.seen[flops, sum(t.numel() * t.element_size() for t in tensors)] += 1
