@@ -155,7 +155,7 @@ def test_rollout_figures_of_a_small_shape():
     found = measure_rollout(preset="debug", device="cpu", peaks=PEAKS, effort=effort)
     figures = {figure.name: figure for figure in found.figures}
     assert {name for name in AIMS if name.startswith("rollout")} <= set(figures)
-    assert figures["rollout: greedy tokens equal to the plain form's"].value == 1.0
+    assert figures["rollout: greedy tokens in fp32 equal to the plain form's"].value == 1.0
     assert figures["rollout: plain RGB, 2 passes"].limited_by.endswith("fp32 matmul peak")
     assert figures["rollout: cached RGB, 1 pass"].limited_by.endswith("bf16 matmul peak")
     (curve,) = found.curves

@@ -9,7 +9,7 @@ AIMS: dict[str, tuple[float, float]] = {
     "rollout: cached RGB, 2 passes against plain RGB, 2 passes": (15, 30),
     "rollout: cached RGB, 1 pass against plain RGB, 2 passes": (25, 50),
     "rollout: cached RGB + depth, 1 pass against plain RGB, 2 passes": (12, 25),
-    "rollout: greedy tokens equal to the plain form's": (1, 1),
+    "rollout: greedy tokens in fp32 equal to the plain form's": (1, 1),
     "training: ours RGB against plain RGB, time": (1.5, 2.5),
     "training: ours RGB against plain RGB, memory": (2, 2),
     "loading: clips made over what training could take at the matmul peak": (1, 1),

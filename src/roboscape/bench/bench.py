@@ -34,7 +34,7 @@ class Bench:
     only: tuple[Group, ...] = ()
     """Groups of figures to measure; all of them where none is named. Peaks are always measured."""
     quick: bool = False
-    """About a minute instead of several: fewer samples, a shorter horizon."""
+    """A minute or two instead of ten: fewer samples, a shorter horizon."""
     threads: int = 0
     """CPU threads; 0 takes torch's own choice."""
     device: str = "cpu"

@@ -10,23 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from roboscape.bench.flops import frame_flops, plain_frame_flops
 from roboscape.bench.models import random_model, random_prompt, shape_of
-from roboscape.bench.peaks import Peaks
+from roboscape.bench.peaks import FORMATS, Peaks
 from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.plain_rollout import PlainImagination
 from roboscape.bench.record import Curve, Figure
 from roboscape.bench.timing import Limit, Work, figure, in_turns, ratio, repeated, seconds_of
+from roboscape.core.precision import compute_dtype
 from roboscape.core.progress import progress
 from roboscape.rollout.imagine import Imagination, ImaginedFrame
 from roboscape.tokenizer.model import Tokenizer, TokenizerConfig
 from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
 
 REFINED = 2
 """Passes a frame of the refined forms, as open implementations take by default."""
+SHORT = {dtype: name for name, dtype in FORMATS.items()}
+"""Names of number formats."""
 STRETCH = 50
 """Frames over which the cost curve takes a median."""
 EARLY, LATE = 16, 100
@@ -58,46 +62,44 @@ class Found:
 def measure_rollout(*, preset: str, device: str, peaks: Peaks, effort: Effort) -> Found:
     """Everything about rollouts of a preset's shape."""
     found = Found()
-    rgb, both = (shape_of(preset, branches=branches) for branches in ("rgb", "both"))
-    model = random_model(rgb, device=device)
+    plain = random_model(shape_of(preset, branches="rgb"), device=device)
+    both = random_model(shape_of(preset, branches="both"), device=device)
+    lift = random_model(shape_of("lift", branches="both"), device=device)
+    dtype = compute_dtype(peaks.precision, kind="matmul", device=device)
+    rgb, both, lift = (for_imagining(model, dtype=dtype) for model in (plain, both, lift))
     found.figures += against_plain(
-        model, random_model(both, device=device), peaks=peaks, effort=effort
+        PlainWorldModel.of(plain), rgb=rgb, both=both, peaks=peaks, rounds=effort.rounds
     )
+    found.figures += agreement(plain, rgb, dtype=dtype)
     found.figures += [
-        batched(model, batch=batch, peaks=peaks, seconds=effort.seconds) for batch in effort.batches
+        batched(rgb, batch=batch, peaks=peaks, seconds=effort.seconds) for batch in effort.batches
     ]
-    found.figures.append(decoded(random_model(both, device=device), seconds=effort.seconds))
-    flat = cost_curve(
-        random_model(shape_of("lift", branches="both"), device=device), horizon=effort.horizon
-    )
+    found.figures.append(decoded(both, seconds=effort.seconds))
+    flat = cost_curve(lift, horizon=effort.horizon)
     found.figures += flat.figures
     found.curves += flat.curves
     return found
 
 
 def against_plain(
-    rgb: WorldModel, both: WorldModel, *, peaks: Peaks, effort: Effort
+    plain: PlainWorldModel, *, rgb: WorldModel, both: WorldModel, peaks: Peaks, rounds: int
 ) -> list[Figure]:
-    """Seconds a frame of every form, their ratios, and whether they choose the same tokens."""
-    device = str(next(rgb.parameters()).device)
-    plain = PlainWorldModel.of(rgb)
+    """Seconds a frame of every form, and their ratios."""
     cached = {
         "cached RGB, 1 pass": (rgb, 1),
         f"cached RGB, {REFINED} passes": (rgb, REFINED),
         "cached RGB + depth, 1 pass": (both, 1),
     }
     works = {
-        f"plain RGB, {passes} pass{'es' * (passes > 1)}": Work(
-            call=plain_frames(plain, passes=passes)
-        )
-        for passes in (1, REFINED)
+        "plain RGB, 1 pass": Work(call=plain_frames(plain, passes=1)),
+        f"plain RGB, {REFINED} passes": Work(call=plain_frames(plain, passes=REFINED)),
     }
     for name, (model, passes) in cached.items():
         works[name] = Work(call=filled(model, passes=passes), repeats=4)
-    times = in_turns(works, device=device, rounds=effort.rounds)
+    times = in_turns(works, device=device_of(plain), rounds=rounds)
     flops = {
-        "plain RGB, 1 pass": plain_frame_flops(rgb.config, passes=1),
-        f"plain RGB, {REFINED} passes": plain_frame_flops(rgb.config, passes=REFINED),
+        "plain RGB, 1 pass": plain_frame_flops(plain.config, passes=1),
+        f"plain RGB, {REFINED} passes": plain_frame_flops(plain.config, passes=REFINED),
         **{name: frame_flops(m.config, passes=passes) for name, (m, passes) in cached.items()},
     }
     costs = [
@@ -109,7 +111,12 @@ def against_plain(
         )
         for name, samples in times.items()
     ]
-    return [*costs, *gains(times, flops, peaks=peaks), *agreement(rgb, plain)]
+    return [*costs, *gains(times, flops, peaks=peaks)]
+
+
+def device_of(model: nn.Module) -> str:
+    """Where a model is."""
+    return str(next(model.parameters()).device)
 
 
 def gains(times: dict[str, list[float]], flops: dict[str, float], *, peaks: Peaks) -> list[Figure]:
@@ -134,7 +141,7 @@ def gains(times: dict[str, list[float]], flops: dict[str, float], *, peaks: Peak
 
 def plain_frames(model: PlainWorldModel, *, passes: int) -> Callable[[], Tensor]:
     """A call that imagines one more frame, plainly."""
-    device = str(next(model.parameters()).device)
+    device = device_of(model)
     prompt, control = random_prompt(model.config, batch=1, device=device)
     rollout = PlainImagination(model, prompt=prompt, refinement_steps=passes)
     return lambda: rollout.step(control)
@@ -144,7 +151,7 @@ def cached_frames(
     model: WorldModel, *, passes: int = 1, batch: int = 1
 ) -> Callable[[], ImaginedFrame]:
     """A call that imagines one more frame of every rollout, as the library does it."""
-    device = str(next(model.parameters()).device)
+    device = device_of(model)
     prompt, control = random_prompt(model.config, batch=batch, device=device)
     rollout = Imagination(
         model,
@@ -164,17 +171,25 @@ def filled(model: WorldModel, *, passes: int = 1, batch: int = 1) -> Callable[[]
     return call
 
 
-def agreement(model: WorldModel, plain: PlainWorldModel) -> list[Figure]:
-    """Share of greedy tokens that both forms choose alike, in the first frames of a rollout."""
-    fast, slow = cached_frames(model), plain_frames(plain, passes=1)
-    shares = [(fast().rgb_codes == slow()[0]).float().mean().item() for _ in range(2)]
-    name = "rollout: greedy tokens equal to the plain form's"
-    return [figure(name, shares, unit="share", better="higher")]
+def agreement(model: WorldModel, prepared: WorldModel, *, dtype: torch.dtype) -> list[Figure]:
+    """Share of greedy tokens that the plain form chooses too, in the first frames of a rollout.
+
+    In fp32 it tells whether the cache is exact; in another format, how many near ties it decides
+    otherwise: random weights have many.
+    """
+    forms = {torch.float32: model, dtype: prepared}
+    found = []
+    for kind, form in forms.items():
+        fast, slow = cached_frames(form), plain_frames(PlainWorldModel.of(model), passes=1)
+        shares = [(fast().rgb_codes == slow()[0]).float().mean().item() for _ in range(2)]
+        name = f"rollout: greedy tokens in {SHORT[kind]} equal to the plain form's"
+        found.append(figure(name, shares, unit="share", better="higher"))
+    return found
 
 
 def batched(model: WorldModel, *, batch: int, peaks: Peaks, seconds: float) -> Figure:
     """Frames a second of many rollouts at a time."""
-    device = str(next(model.parameters()).device)
+    device = device_of(model)
     times = repeated(filled(model, batch=batch), device=device, seconds=seconds)
     least = peaks.seconds(frame_flops(model.config, batch=batch))
     limit = Limit(value=batch / least.value, reason=least.reason)
@@ -189,7 +204,7 @@ def batched(model: WorldModel, *, batch: int, peaks: Peaks, seconds: float) -> F
 
 def decoded(model: WorldModel, *, seconds: float) -> Figure:
     """Frames a second as a viewer sees them: imagined and decoded, RGB and depth."""
-    device = str(next(model.parameters()).device)
+    device = device_of(model)
     tokenizer = tokenizer_for(model.config).to(device)
     call = filled(model)
 
@@ -217,7 +232,7 @@ def tokenizer_for(config: WorldModelConfig) -> Tokenizer:
 
 def cost_curve(model: WorldModel, *, horizon: int) -> Found:
     """Cost and memory of a long rollout, frame by frame: both should be flat."""
-    device = str(next(model.parameters()).device)
+    device = device_of(model)
     call = cached_frames(model)
     times: list[float] = []
     memory: dict[int, float] = {}

@@ -18,11 +18,13 @@ from roboscape.bench.models import random_model, shape_of
 from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.timing import seconds_of
 from roboscape.core.config import config_from_dict
+from roboscape.core.memory import keep_freed_memory
 from roboscape.core.precision import Precision
 from roboscape.presets.world_model import PRESETS
 from roboscape.tokenizer.codes import split_factors
 from roboscape.training.learner import Piece
 from roboscape.training.optimizer import make_optimizer
+from roboscape.training.parallel import Spread
 from roboscape.world_model.batches import Batch, count_targets
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.embedding import Rows
@@ -30,9 +32,10 @@ from roboscape.world_model.keypoints import Keypoints
 from roboscape.world_model.losses import LossConfig
 from roboscape.world_model.masking import next_frame_rows, revealed_rows
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.train import WorldModelRun, make_step
+from roboscape.world_model.train import WorldModelRun, block_names, make_step
 
-Form = Literal["plain", "plain bf16", "ours"]
+Form = Literal["plain", "plain bf16", "ours", "ours recomputed"]
+"""`ours recomputed`: with activation checkpointing."""
 Objective = Literal["RGB", "all terms"]
 LossFunction = Callable[[], Tensor]
 
@@ -71,7 +74,10 @@ class Taken:
 def run(task: Task) -> Taken:
     """Warm up, look at the memory, take the steps."""
     torch.set_num_threads(task.threads)
-    model, loss_of = make_plain(task) if task.form != "ours" else make_ours(task)
+    if task.form.startswith("ours"):
+        # As the command line does for every training.
+        keep_freed_memory()
+    model, loss_of = make_plain(task) if task.form.startswith("plain") else make_ours(task)
     preset = PRESETS[task.preset]()
     tables = [f"branches.{m}.{part}" for m in range(2) for part in ("embedding", "head")]
     optimizer = make_optimizer(
@@ -121,6 +127,7 @@ def make_plain(task: Task) -> tuple[nn.Module, LossFunction]:
 def make_ours(task: Task) -> tuple[nn.Module, LossFunction]:
     """The world model, and the training step that `roboscape train world-model` takes."""
     model = trainable(task)
+    Spread(blocks=block_names(model), recompute=task.form == "ours recomputed").apply(model)
     batch = make_batch(model.config, task)
     loss = PRESETS[task.preset]().loss
     if task.objective == "RGB":
