@@ -26,6 +26,8 @@ class Hub(ThreadingHTTPServer):
         self.revisions = {"main": COMMIT, "v2.1": COMMIT}
         self.sent: dict[str, int] = {}
         """Bytes of every file that went out."""
+        self.status = 200
+        """What it answers with, when it is not well."""
         self.hidden: set[str] = set()
         """Files that are listed, but cannot be had."""
         self.break_after: int | None = None
@@ -75,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         root = self.server.folder / repository
         if not root.is_dir():
             self._missing("RepoNotFound")
+        elif self.server.status != 200:
+            self._missing("", status=self.server.status)
         elif revision not in {*self.server.revisions, *self.server.revisions.values()}:
             self._missing("RevisionNotFound")
         else:
@@ -139,9 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _missing(self, code: str) -> None:
-        self.send_response(404)
-        self.send_header("X-Error-Code", code)
+    def _missing(self, code: str, *, status: int = 404) -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

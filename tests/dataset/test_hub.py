@@ -121,6 +121,16 @@ def test_a_part_is_fetched_whole_and_alone(hub, dataset):
         read.frames(0, "wrist")
 
 
+def test_numbers_alone_are_fetched_at_once(hub):
+    read = LeRobotDataset(Path(NAME))
+    read.fetch([4, 0], cameras=())
+    data = {f"data/chunk-000/file-00{number}.parquet" for number in (0, 2)}
+    assert fetched(hub) - fetched(hub, under="meta/") == data
+    read.fetch([4], cameras=("wrist",))
+    wrist = "videos/observation.images.wrist/chunk-000/file-002.mp4"
+    assert fetched(hub) - fetched(hub, under="meta/") == {*data, wrist}
+
+
 def test_a_part_of_a_folder(dataset):
     stored = LeRobotDataset(dataset)
     read = open_dataset(dataset, episodes=slice(3, None), cameras=("wrist",))
@@ -208,6 +218,12 @@ def test_of_an_old_dataset_only_the_files_of_the_episode_are_fetched(hub, versio
         "data/chunk-001/episode_000001.parquet",
         f"videos/chunk-001/{TOP}/episode_000001.mp4",
     }
+
+
+def test_a_hub_that_is_not_well_is_told_from_no_connection(hub):
+    hub.status = 400
+    with pytest.raises(ValueError, match="the hub answered with an error"):
+        LeRobotDataset(Path(NAME))
 
 
 def images_in_tables(root: Path) -> np.ndarray:

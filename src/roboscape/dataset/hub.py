@@ -20,6 +20,7 @@ from huggingface_hub import HfApi, HfFileSystem, constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     HTTPError,
     RepositoryNotFoundError,
@@ -234,6 +235,8 @@ def _reason(error: BaseException, name: HubName) -> str:
         return f"that is no name of a dataset; expected {_EXPECTED}"
     if isinstance(error, EntryNotFoundError) and not isinstance(error, FileNotFoundError):
         return f"it lacks a file that a LeRobot dataset has; is there a {layout.INFO_PATH} in it?"
+    if isinstance(error, HfHubHTTPError):
+        return "the hub answered with an error; what was fetched is kept, try again later"
     return (
         f"no connection to {constants.ENDPOINT}, or fetching is switched off (HF_HUB_OFFLINE); "
         "what was fetched is kept, the same command goes on from there. Without a connection, pass "

@@ -57,6 +57,8 @@ def run(config: Inspect) -> str:
     """Print the report, write the pictures if asked for; returns the report."""
     dataset = LeRobotDataset(config.dataset)
     annotations = config.annotations or annotations_folder(config.dataset)
+    if dataset.num_episodes <= config.max_episodes:
+        dataset.fetch(cameras=())
     seen = survey(
         dataset,
         max_episodes=config.max_episodes,

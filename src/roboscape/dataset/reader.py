@@ -176,17 +176,22 @@ class LeRobotDataset:
         for episode in range(self.num_episodes):
             yield episode, self.frames(episode, camera)
 
-    def fetch(self) -> None:
-        """Have all files of a dataset on a hub here, instead of each when it is first read."""
-        keys = self._image_keys()
+    def fetch(
+        self, episodes: Iterable[int] | None = None, *, cameras: tuple[str, ...] | None = None
+    ) -> None:
+        """Have files of a dataset on a hub here at once, not each when it is first read.
+
+        Args:
+            episodes: those whose files are fetched; all of the part where not given.
+            cameras: those whose images are fetched, depth too; all of the part where not given.
+        """
+        numbers = range(self.num_episodes) if episodes is None else episodes
+        places = [self._place(number) for number in numbers]
+        keys = self._image_keys(cameras)
         if self._hub is not None:
-            self._hub.fetch(
-                place.videos[key].path
-                for place in self._places
-                for key in keys
-                if key in place.videos
-            )
-        self._data.fetch((place.data for place in self._places), images=keys)
+            videos = (place.videos for place in places)
+            self._hub.fetch(spans[key].path for spans in videos for key in keys if key in spans)
+        self._data.fetch((place.data for place in places), images=keys)
 
     def missing_frames(self, episodes: Iterable[int]) -> dict[int, str]:
         """What is wrong with the lengths of the videos of some episodes; decodes nothing.
@@ -284,9 +289,9 @@ class LeRobotDataset:
             )
         return rows
 
-    def _image_keys(self) -> set[str]:
-        """Features of the cameras that were asked for, colour and depth."""
-        found = self._cameras.values()
+    def _image_keys(self, cameras: tuple[str, ...] | None = None) -> set[str]:
+        """Features of cameras, colour and depth; of all that were asked for where none is named."""
+        found = [self._camera(name) for name in (self._cameras if cameras is None else cameras)]
         return {key for camera in found for key in (camera.image, camera.depth) if key is not None}
 
     def _where(self, episode: int) -> str:
