@@ -91,8 +91,12 @@ def test_too_long_a_clip_is_refused(config):
 
 
 def test_tracks_that_are_not_there_are_asked_for(config):
-    with pytest.raises(ValueError, match="roboscape annotate"):
+    with pytest.raises(ValueError, match="--tracks simulator"):
         run(replace(config, tracks="optical_flow"))
+    annotated = annotations_folder(config.dataset) / "tracks_simulator" / "front"
+    (annotated / "episode_000001.npz").unlink()
+    with pytest.raises(ValueError, match="roboscape annotate"):
+        run(config)
 
 
 def write_segments(config, episode, *segments):
