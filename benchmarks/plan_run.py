@@ -70,8 +70,8 @@ class PlanRun:
     """ASSUMED, per device and direction: a 200 Gbit/s link each."""
     disk_bytes_per_s: float = 10e9
     """ASSUMED, of the shared disk that checkpoints are written to, all processes together."""
-    load_s_per_clip: float = 1e-3
-    """Time to prepare a clip in one process; `benchmarks/clips.py` measures it."""
+    load_s_per_clip: float = 3.4e-4
+    """Time to prepare a clip in one process, as `benchmarks/clips.py` measures it."""
     hours_between_failures: float = 50_000
     """ASSUMED, of one device: 419 interruptions of 16 384 GPUs in 54 days (Llama 3, 2024)."""
     output: Path | None = None
@@ -147,6 +147,8 @@ class Plan:
     """Of a step, if nothing hid it."""
     launch_s: float
     """For the CPU to ask for every operation of a step, at 6 microseconds each."""
+    muon_s: float
+    """Of a step under DDP, where every device orthogonalises everything; FSDP2 shares it out."""
     loading: float
     """Share of one process's time that goes into preparing a device's clips."""
     checkpoint_bytes: float
@@ -199,6 +201,7 @@ def plan(config: PlanRun, preset: str, devices: int) -> Plan:
         days=steps * step_s / 86400,
         network_s=network / config.network_bytes_per_s,
         launch_s=launch_s,
+        muon_s=parameters.muon_step_flops / (config.efficiency * device.flops_per_s),
         loading=clips * config.load_s_per_clip / step_s,
         checkpoint_bytes=checkpoint,
         checkpoint_s=checkpoint / config.disk_bytes_per_s,
@@ -276,6 +279,7 @@ def breaks_row(found: Plan) -> list[str]:
         str(found.devices),
         f"{found.network_s / found.step_s:.0%}",
         f"{found.launch_s / found.step_s:.0%}",
+        f"{found.muon_s / found.step_s:.0%}",
         f"{found.loading:.1%}",
         f"{found.batch / found.step_s:,.0f}",
         f"{found.checkpoint_bytes / 1e9:.1f} GB, {found.checkpoint_s:.1f} s",
@@ -315,8 +319,8 @@ def main(config: PlanRun) -> None:
     )
     print(
         table(
-            "shape | GPUs | transfers / step | launches / step | a loader's time | clips/s | "
-            "checkpoint | a failure every",
+            "shape | GPUs | transfers / step | launches / step | Muon, DDP / step | "
+            "a loader's time | clips/s | checkpoint | a failure every",
             [breaks_row(one) for one in plans],
         )
     )

@@ -96,6 +96,8 @@ class Parameters:
     """Of one block of one branch."""
     muon: int
     """Matrices that Muon moves: one remembered number each; AdamW remembers two."""
+    muon_step_flops: float
+    """To orthogonalise all of Muon's matrices once."""
 
     @property
     def outside(self) -> int:
@@ -157,7 +159,14 @@ def count_parameters(config: WorldModelConfig) -> Parameters:
         total=size(model.parameters()),
         block=size(model.get_submodule(block).parameters()),
         muon=sum(size(parameters) for parameters in muon),
+        muon_step_flops=sum(orthogonalize_flops(*p.shape) for group in muon for p in group),
     )
+
+
+def orthogonalize_flops(rows: int, columns: int, *, iterations: int = 5) -> float:
+    """Of Newton-Schulz on a matrix: a Gram matrix, its square, their product with the matrix."""
+    short, long = sorted((rows, columns))
+    return iterations * (4.0 * short**2 * long + 2.0 * short**3)
 
 
 def size(parameters: Any) -> int:
