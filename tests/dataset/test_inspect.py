@@ -82,7 +82,7 @@ def clipped(actions: np.ndarray) -> np.ndarray:
         (lambda e: with_actions(e, constant), "action never changes in y"),
         (lambda e: with_actions(e, clipped), "action x is at its smallest or largest value"),
         (lambda e: replace(e, state=np.ones_like(e.state)), "state stands still in 100%"),
-        (lambda e: replace(e, seed=3), "2 episodes have the seed of another one"),
+        (lambda e: replace(e, seed=3), "2 episodes with the seed of an earlier one"),
         (
             lambda e: replace(e, depth_m={"front": np.zeros_like(e.depth_m["front"])}),
             "100.0% of the depth of front lies at the ends",
@@ -170,7 +170,7 @@ def test_broken_and_short_episodes_are_reported_and_the_rest_is_drawn(
     report = run(Inspect(dataset=dataset, video=True, output=tmp_path / "pictures"))
     assert report.count("cannot be read: ") == 3
     assert "file-001.parquet is not a readable Parquet file" in report
-    assert "4 episodes are shorter than 16 rows" in report
+    assert "4 episodes with fewer than 16 rows" in report
     assert count_frames(tmp_path / "pictures/episodes.mp4") == 13
 
 

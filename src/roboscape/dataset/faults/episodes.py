@@ -10,6 +10,7 @@ from roboscape.dataset.faults.finding import (
     Finding,
     Line,
     Plot,
+    counted,
     drop_episodes,
     list_of,
 )
@@ -41,7 +42,7 @@ def unreadable_episodes(seen: Survey) -> Iterator[Finding]:
             yield Finding(
                 kind=kind,
                 where=f"episodes {list_of(numbers[5:])}",
-                text=f"{len(numbers) - 5} more episodes cannot be read",
+                text=f"{counted(numbers[5:])} more cannot be read",
                 fix=drop_episodes(numbers[5:]),
             )
 
@@ -67,7 +68,7 @@ def episode_faults(seen: Survey) -> Iterator[Finding]:
         yield Finding(
             kind="short_episode",
             where=f"episodes {list_of(short)}",
-            text=f"{len(short)} episodes are shorter than {SHORT_EPISODE} rows (the shortest has "
+            text=f"{counted(short)} with fewer than {SHORT_EPISODE} rows (the shortest has "
             f"{min(seen.lengths)}): no clip fits into them",
             fix=drop_episodes(short),
             plot=_of_episodes(np.array(seen.lengths), y_label="rows"),
@@ -104,7 +105,7 @@ def _repeated(seen: Survey) -> Iterator[Finding]:
         yield Finding(
             kind="repeated_episode",
             where=f"episodes {list_of(again)}",
-            text=f"{len(again)} episodes hold the numbers of an earlier one: the same episode "
+            text=f"{counted(again)} with the numbers of an earlier one: the same episode "
             "twice, in training and in test if the split parts them",
             fix=drop_episodes(again),
             plot=_same_numbers(seen, again[0]),
@@ -113,7 +114,7 @@ def _repeated(seen: Survey) -> Iterator[Finding]:
         yield Finding(
             kind="repeated_episode",
             where=f"episodes {list_of(of_seed)}",
-            text=f"{len(of_seed)} episodes have the seed of another one: they may be the same "
+            text=f"{counted(of_seed)} with the seed of an earlier one: maybe the same "
             "episode twice",
             fix=drop_episodes(of_seed),
             plot=_of_episodes(np.array(seen.seeds), y_label="seed"),

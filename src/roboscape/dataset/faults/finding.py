@@ -80,6 +80,11 @@ def list_of(numbers: list[int], *, most: int = 8) -> str:
     return shown if len(numbers) <= most else f"{shown} and {len(numbers) - most} more"
 
 
+def counted(numbers: list[int]) -> str:
+    """How many episodes, in words."""
+    return f"{len(numbers)} episode{'' if len(numbers) == 1 else 's'}"
+
+
 def drop_episodes(numbers: list[int]) -> tuple[str, ...]:
     """The fix that leaves episodes out."""
     return ("drop_episodes=" + ",".join(str(number) for number in sorted(numbers)),)

@@ -147,7 +147,10 @@ def _scale(seen: Survey, spec: DatasetSpec, pairs: list[Pair], *, lag: int) -> I
             plot=Plot(
                 x_label=f"commanded in {WINDOW_S:g} s",
                 y_label="moved",
-                lines=(Line(label=pair.name, x=command[:2000], y=motion[:2000], points=True),),
+                lines=(
+                    Line(label=pair.name, x=command[:2000], y=motion[:2000], points=True),
+                    Line(label="as told", x=motion[:2000], y=motion[:2000]),
+                ),
             ),
         )
 

@@ -107,8 +107,13 @@ def _rates(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
     plot = None
     if gaps_s:
         shown = np.concatenate(gaps_s)[:2000]
-        line = Line(label="recorded", x=np.arange(len(shown)), y=shown, points=True)
-        plot = Plot(x_label="row", y_label="seconds to the next row", lines=(line,))
+        rows = np.arange(len(shown))
+        lines = (
+            Line(label="by time stamps", x=rows, y=shown, points=True),
+            Line(label="frames", x=rows, y=np.full(len(rows), 1 / spec.fps)),
+            Line(label="actions", x=rows, y=np.full(len(rows), 1 / spec.action.action_hz)),
+        )
+        plot = Plot(x_label="row", y_label="seconds to the next row", lines=lines)
     if measured > 0 and abs(measured * spec.fps - 1) > 0.05:
         yield Finding(
             kind="wrong_rate",

@@ -76,6 +76,7 @@ def _not_unit(seen: Survey, name: str, places: list[int], *, what: Numbers) -> I
     wrong = np.abs(lengths - 1) > UNIT_WITHIN
     if not wrong.any():
         return
+    rows = np.arange(min(len(lengths), 2000))
     yield Finding(
         kind="quaternion_not_unit",
         where=f"{what} {name}",
@@ -85,7 +86,10 @@ def _not_unit(seen: Survey, name: str, places: list[int], *, what: Numbers) -> I
         plot=Plot(
             x_label="row",
             y_label="length",
-            lines=(Line(label=name, x=np.arange(len(lengths))[:2000], y=lengths[:2000]),),
+            lines=(
+                Line(label=name, x=rows, y=lengths[:2000]),
+                Line(label="a rotation's", x=rows, y=np.ones(len(rows))),
+            ),
         ),
     )
 
