@@ -3,14 +3,18 @@
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from roboscape.dataset.findings import findings
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Episode
+from roboscape.dataset.survey import survey
+from roboscape.dataset.writer import DatasetWriter
 from roboscape.sources.readers.importing import ImportRecordings, imported_keys, run
 from roboscape.sources.readers.protocol import READERS, RecordingReader, reader_of
 from roboscape.sources.readers.tf_example import encode_example, parse_example
@@ -70,11 +74,14 @@ def without_array_of_npz(source: Path, name: str) -> None:
 
 def without_images_of_record(source: Path, feature: str) -> None:
     (path,) = source.glob("*.tfrecord*")
-    first, second = (bytes(read_record(record)) for record in index_records(path))
-    example = parse_example(second)
+    first, second = (read_record(record) for record in index_records(path))
+    example = {
+        name: [bytes(value) for value in values] if isinstance(values, list) else values
+        for name, values in parse_example(second).items()
+    }
     example[feature] = [b"no image"] * len(example[feature])
     path.unlink()
-    write_records(path, [first, encode_example(example)])
+    write_records(path, [bytes(first), encode_example(example)])
 
 
 SPOIL: dict[str, tuple[str, Callable[[Path], None]]] = {
@@ -156,6 +163,19 @@ def test_an_episode_is_let_go_when_the_next_is_read(name, source_of):
     reader.read(second)
     gc.collect()
     assert images() is None
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_nothing_but_its_size_looks_wrong_in_an_example(name, source_of, tmp_path):
+    reader = opened(name, source_of(name))
+    with DatasetWriter(tmp_path / "d", reader.spec()) as writer:
+        for number, key in enumerate(reader.keys()):
+            writer.add(replace(reader.read(key), seed=number))
+    dataset = LeRobotDataset(tmp_path / "d")
+    seen = survey(dataset, max_episodes=9, max_image_episodes=9)
+    kinds = {finding.kind for finding in findings(seen, dataset.spec)}
+    unknown = set() if dataset.spec.action.known else {"convention_unknown"}
+    assert kinds == {"short_episode"} | unknown
 
 
 @pytest.mark.slow

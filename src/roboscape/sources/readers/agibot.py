@@ -259,7 +259,8 @@ def _example_images(folder: Path, *, shade: int) -> None:
 
 
 def _example_numbers(file: h5py.File, random: np.random.Generator, *, with_actions: bool) -> None:
-    quaternions = random.normal(size=(8, 2, 4))
+    steps = random.normal(size=(8, 2, 4)) * 0.05
+    quaternions = random.normal(size=(2, 4)) + steps.cumsum(axis=0)
     file["timestamp"] = np.arange(8) * 33_333_333
     file["state/end/position"] = random.uniform(0.2, 0.8, (8, 2, 3))
     file["state/end/orientation"] = quaternions / np.linalg.norm(

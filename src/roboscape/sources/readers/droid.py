@@ -161,7 +161,8 @@ def example(folder: Path) -> Path:
             )
         turn = np.linspace(3.0, 3.3, 8)
         poses = np.zeros((8, 7))
-        poses[:, 0] = np.linspace(0.4, 0.5, 8)
+        poses[:, :6] = np.random.default_rng(number).normal(size=(8, 6)).cumsum(axis=0) * 0.01
+        poses[:, 0] += 0.4
         poses[:, ROTATION_X] = (turn + np.pi) % (2 * np.pi) - np.pi
         poses[:, 6] = np.linspace(0, 1, 8)
         annotation = {

@@ -136,6 +136,8 @@ def example(folder: Path) -> Path:
                 demo, step = data.create_group(f"demo_{number}"), np.arange(8)[:, None, None]
                 shade = 50 + 30 * number + 3 * rows + 4 * step
                 image = np.stack([shade, shade + columns, 255 - shade], -1).astype(np.uint8)
+                for row in range(8):
+                    image[row, 8:18, 3 * row : 3 * row + 8] = 250
                 demo["actions"] = random.uniform(-1, 1, (8, 7))
                 demo["rewards"], demo["dones"] = np.eye(8)[-1], np.eye(8, dtype=int)[-1]
                 demo["obs/agentview_rgb"], demo["obs/eye_in_hand_rgb"] = image, 255 - image

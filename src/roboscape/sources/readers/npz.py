@@ -257,7 +257,7 @@ def _example_images(number: int, *, frames: int) -> UInt8[np.ndarray, "t h w 3"]
 
 def _example_pushing(number: int) -> dict[str, np.ndarray]:
     images = _example_images(number, frames=8).astype(np.int64)
-    shifts = np.repeat(np.linspace(-0.05, 0.05, 4), 2)
+    shifts = np.repeat(np.linspace(-0.05, 0.05 - 0.01 * number, 4), 2)
     actions = np.stack([shifts, -shifts, shifts > 0, shifts < -0.03], axis=1)
     return {"image": images, "action": actions, "aux1_image": images[:, ::-1]}
 
@@ -265,7 +265,7 @@ def _example_pushing(number: int) -> dict[str, np.ndarray]:
 def _example_metaworld(number: int) -> dict[str, np.ndarray]:
     images = rearrange(_example_images(number, frames=9), "t h w c -> t c h w")
     before = [images[np.maximum(np.arange(9) - lag, 0)] for lag in (2, 1, 0)]
-    actions = np.linspace(-2, 2, 36, dtype=np.float32).reshape(9, 4)
+    actions = np.linspace(-2, 2 - 0.1 * number, 36, dtype=np.float32).reshape(9, 4)
     actions[0] = 0
     reward = np.linspace(0, 26, 9, dtype=np.float32)[:, None]
     return {"observation": np.concatenate(before, axis=1), "action": actions, "reward": reward}

@@ -254,20 +254,22 @@ def _example_features() -> dict[str, Any]:
 
 
 def _example_episode(number: int, *, steps: int) -> bytes:
-    """A record of the example: a square that moves right, actions that count."""
+    """A record of the example: a square that moves right, states that sum up the actions."""
     frames = np.full((2, steps, 32, 48, 3), 60 + 40 * number, np.uint8)
     for step in range(steps):
         frames[:, step, 8:16, 4 + 4 * step : 12 + 4 * step, 0] = 250
     images = [
         [cv2.imencode(".jpg", image[..., ::-1])[1].tobytes() for image in view] for view in frames
     ]
-    numbers = np.linspace(0, 0.05, steps * 7, dtype=np.float32)
+    actions = np.random.default_rng(number).uniform(-0.02, 0.02, (steps, 7)).astype(np.float32)
+    actions[:, 6] = np.arange(steps) < steps // 2
+    state = np.concatenate([actions[:, :6].cumsum(axis=0) + 0.3, actions[:, 6:]], axis=1)
     reward = np.zeros(steps, np.float32)
     reward[-1] = 1
     return encode_example(
         {
-            "steps/action": numbers,
-            "steps/observation/state": numbers * 2,
+            "steps/action": actions.ravel(),
+            "steps/observation/state": state.ravel(),
             "steps/observation/image_0": images[0],
             "steps/observation/image_1": images[1],
             "steps/language_instruction": [b"move the square"] * steps,

@@ -162,13 +162,17 @@ def example(folder: Path) -> Path:
             demo["actions"] = random.uniform(-1, 1, (8, 7))
             demo["states"] = random.normal(size=(8, 32))
             demo["rewards"], demo["dones"] = np.eye(8)[-1], np.eye(8, dtype=int)[-1]
-            demo["obs/agentview_image"] = np.stack(
-                [shade, shade + columns, 255 - shade], -1
-            ).astype(np.uint8)
+            colours = np.stack([shade, shade + columns, 255 - shade], -1).astype(np.uint8)
+            for row in range(8):
+                colours[row, 8:18, 3 * row : 3 * row + 8] = 230
+            demo["obs/agentview_image"] = colours
             demo["obs/agentview_depth"] = (0.5 + (columns + step) / 40.0)[..., None].astype(
                 np.float32
             )
-            for name, width in (("eef_pos", 3), ("eef_quat", 4), ("gripper_qpos", 2)):
+            turning = random.normal(size=4) + 0.05 * random.normal(size=(8, 4)).cumsum(axis=0)
+            lengths = np.linalg.norm(turning, axis=1, keepdims=True)
+            demo["obs/robot0_eef_quat"] = turning / lengths
+            for name, width in (("eef_pos", 3), ("gripper_qpos", 2)):
                 demo[f"obs/robot0_{name}"] = random.normal(size=(8, width))
             demo["obs/object"] = random.normal(size=(8, 10))
         file["mask/train"] = np.array([b"demo_0", b"demo_1"])
