@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # How the bundled checkpoint `checkpoints/lift` was made: two CPU cores, no GPU. The amounts are flags:
-#   EPISODES=600 bash recipes/lift.sh
+#   EPISODES=300 bash recipes/lift.sh
 # Every step resumes where it stopped; run the same line again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 roboscape=${ROBOSCAPE:-.venv/bin/roboscape}
-episodes=${EPISODES:-600}
+episodes=${EPISODES:-1400}
 held_out=${HELD_OUT:-60}
 
 # 1. Recordings: MuJoCo, 20 Hz, RGB + depth + true tracks; the split goes by seed.
