@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from roboscape.dataset.faults.finding import Finding
+from roboscape.dataset.faults.finding import Finding, merged
 from roboscape.dataset.faults.plots import draw_findings
 from roboscape.dataset.findings import findings
 from roboscape.dataset.mend import MendDataset, run
@@ -44,12 +44,7 @@ class Outcome:
     @property
     def fixes(self) -> tuple[str, ...]:
         """All that `mend` is told."""
-        return fixes_of(self.found)
-
-
-def fixes_of(found: tuple[Finding, ...]) -> tuple[str, ...]:
-    """The fixes of some findings, each once."""
-    return tuple(dict.fromkeys(fix for one in found for fix in one.fix))
+        return merged(self.found)
 
 
 def look(root: Path) -> list[Finding]:
@@ -79,7 +74,7 @@ def try_out(
     if plots:
         draw_findings(list(found), plots / planting.name)
     left: set[str] = set()
-    if fixes := fixes_of(found):
+    if fixes := merged(found):
         run(MendDataset(dataset=folder / "planted", output=folder / "mended", fix=fixes))
         left = {one.kind for one in look(folder / "mended")} - clean
     return Outcome(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from roboscape.core.video import count_frames
+from roboscape.dataset.faults.finding import Finding, merged
 from roboscape.dataset.findings import findings
 from roboscape.dataset.inspect import Inspect, mend_command, run
 from roboscape.dataset.reader import LeRobotDataset
@@ -197,6 +198,13 @@ def test_an_empty_dataset_is_reported(tmp_path: Path, spec: DatasetSpec, dataset
     )
     (dataset / "meta/info.json").write_text(info)
     assert "the dataset has no episodes" in run(Inspect(dataset=dataset, video=True))
+
+
+def test_all_fixes_together_leave_out_episodes_once() -> None:
+    fixes = (("drop_episodes=2,10",), (), ("trim_idle",), ("drop_episodes=1,2", "trim_idle"))
+    found = [Finding(kind="idle", where="", text="", fix=fix) for fix in fixes]
+    assert merged(found) == ("drop_episodes=1,2,10", "trim_idle")
+    assert merged([]) == ()
 
 
 @pytest.mark.parametrize(

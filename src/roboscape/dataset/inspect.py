@@ -17,7 +17,7 @@ from roboscape.dataset.contact_sheet import (
     write_moving_sheet,
     write_sheet,
 )
-from roboscape.dataset.faults.finding import Finding
+from roboscape.dataset.faults.finding import Finding, merged
 from roboscape.dataset.faults.plots import draw_findings
 from roboscape.dataset.findings import findings
 from roboscape.dataset.hub import hub_name
@@ -217,15 +217,13 @@ def mend_command(dataset: Path) -> str:
 
 def _about_problems(problems: list[Finding], command: str) -> Iterator[str]:
     """Every finding with the command that mends it, and the command that mends them all."""
-    fixes: list[str] = []
     for problem in problems:
         yield f"  ! [{problem.kind}] {problem}"
         if problem.fix:
             yield f"    {command} {' '.join(f'--fix {fix}' for fix in problem.fix)}"
-        fixes += problem.fix
     if len([problem for problem in problems if problem.fix]) > 1:
         yield "all together, in this order; look again after each if in doubt:"
-        yield f"    {command} {' '.join(f'--fix {fix}' for fix in dict.fromkeys(fixes))}"
+        yield f"    {command} {' '.join(f'--fix {fix}' for fix in merged(problems))}"
 
 
 def _about_ranges(what: Numbers, seen: Survey, *, units: tuple[str, ...] | None) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A finding: what looks wrong, where, by which numbers, and the fix that mends it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,8 @@ FaultKind = Literal[
     "outcomes_alike",
     "no_episodes",
 ]
+
+_DROP = "drop_episodes="
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +90,13 @@ def counted(numbers: list[int]) -> str:
 
 def drop_episodes(numbers: list[int]) -> tuple[str, ...]:
     """The fix that leaves episodes out."""
-    return ("drop_episodes=" + ",".join(str(number) for number in sorted(numbers)),)
+    return (_DROP + ",".join(str(number) for number in sorted(numbers)),)
+
+
+def merged(found: Iterable[Finding]) -> tuple[str, ...]:
+    """The fixes of several findings, each once, and all episodes to be left out in one."""
+    fixes = list(dict.fromkeys(fix for one in found for fix in one.fix))
+    dropping = [fix for fix in fixes if fix.startswith(_DROP)]
+    numbers = {int(text) for fix in dropping for text in fix.removeprefix(_DROP).split(",")}
+    together = drop_episodes(list(numbers)) if numbers else ()
+    return (*together, *(fix for fix in fixes if fix not in dropping))
