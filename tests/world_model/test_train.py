@@ -10,6 +10,7 @@ from roboscape.core.runs import open_run
 from roboscape.presets.world_model import debug, genie
 from roboscape.tokens.store import TokenStore
 from roboscape.training.loop import read_metrics
+from roboscape.training.parallel import World
 from roboscape.world_model import train
 from roboscape.world_model.masking import MaskingConfig
 from roboscape.world_model.model import WorldModel
@@ -110,6 +111,14 @@ def test_a_run_from_before_there_was_a_curriculum_goes_on(config):
     open_run(config.output, config)
     with pytest.raises(ValueError, match=r"curriculum\.on was False, now True"):
         open_run(config.output, replace(config, curriculum=EASY_FIRST))
+
+
+@pytest.mark.parametrize("draw_size", [0, 2])
+def test_many_processes_are_warned_of_whole_batch_draws(config, token_store, caplog, draw_size):
+    config = replace(config, batch_size=32, draw_size=draw_size)
+    model = train.make_model(config, store=token_store)
+    train.make_batches(model, token_store, config=config, world=World(size=16, rank=3))
+    assert ("--draw-size 2" in caplog.text) == (not draw_size)
 
 
 def test_dry_run_describes_and_trains_nothing(config, caplog):

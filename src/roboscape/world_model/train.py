@@ -31,6 +31,9 @@ from roboscape.world_model.validation import describe, validate
 
 log = logging.getLogger(__name__)
 
+MOST_WHOLE_DRAWS = 8
+"""Processes beyond which preparing the whole batch in each is worth a warning."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldModelRun:
@@ -175,6 +178,14 @@ def make_batches(
     """This process's pieces of any step, by its number."""
     shape = clip_shape(store, config=config)
     table = store.clips("train", **shape)
+    if world.size > MOST_WHOLE_DRAWS and not config.draw_size:
+        log.warning(
+            "each of %d processes prepares all %d clips of every step, for they share one draw; "
+            "--draw-size %d would leave each with its own (docs/scale.md)",
+            world.size,
+            config.batch_size,
+            max(1, config.batch_size // (world.size * config.accumulate)),
+        )
     maker = BatchMaker(
         config=config,
         model=model.config,
