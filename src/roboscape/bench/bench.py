@@ -34,7 +34,7 @@ class Bench:
     only: tuple[Group, ...] = ()
     """Groups of figures to measure; all of them where none is named. Peaks are always measured."""
     quick: bool = False
-    """A minute or two instead of ten: fewer samples, a shorter horizon."""
+    """A minute or two instead of ten: fewer samples, a shorter horizon, the compared forms alone."""
     threads: int = 0
     """CPU threads; 0 takes torch's own choice."""
     device: str = "cpu"
@@ -110,10 +110,11 @@ def measure(config: Bench) -> Report:
 def rollout(config: Bench, peaks: Peaks) -> Found:
     """Figures of imagined frames."""
     effort = Effort(
-        rounds=2 if config.quick else 7,
+        rounds=1 if config.quick else 7,
         horizon=200 if config.quick else 1000,
         seconds=config.seconds,
         batches=(8,) if config.quick else (8, 16),
+        compared_frames=1 if config.quick else 2,
     )
     return measure_rollout(preset=config.preset, device=config.device, peaks=peaks, effort=effort)
 
@@ -125,6 +126,7 @@ def training(config: Bench, peaks: Peaks) -> Found:
         steps=1 if config.quick else 3,
         clips=config.clips,
         precision=config.precision,
+        only_compared=config.quick,
     )
     figures = measure_training(
         preset=config.preset, device=config.device, peaks=peaks, effort=effort

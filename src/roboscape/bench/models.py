@@ -34,11 +34,11 @@ def random_model(config: WorldModelConfig, *, device: str) -> WorldModel:
 
 
 def random_prompt(
-    config: WorldModelConfig, *, batch: int, device: str
-) -> tuple[Int[Tensor, "m b 1 n"], Float[Tensor, "b c"]]:
-    """One frame of random codes, and one control signal."""
+    config: WorldModelConfig, *, batch: int, device: str, frames: int = 1
+) -> tuple[Int[Tensor, "m b t n"], Float[Tensor, "b c"]]:
+    """Frames of random codes, and one control signal."""
     generator = torch.Generator().manual_seed(1)
-    shape = (config.modalities, batch, 1, config.tokens_per_frame)
+    shape = (config.modalities, batch, frames, config.tokens_per_frame)
     prompt = torch.randint(2**config.code_bits, shape, generator=generator).int()
     control = torch.randn(batch, config.control_size, generator=generator)
     return prompt.to(device), control.to(device)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from roboscape.bench.flops import frame_flops, plain_frame_flops
@@ -49,6 +50,8 @@ class Effort:
     """For a figure that is measured on its own."""
     batches: tuple[int, ...]
     """Rollouts at a time."""
+    compared_frames: int = 2
+    """Frames whose tokens are compared with the plain form's."""
 
 
 @dataclass(kw_only=True)
@@ -70,7 +73,7 @@ def measure_rollout(*, preset: str, device: str, peaks: Peaks, effort: Effort) -
     found.figures += against_plain(
         PlainWorldModel.of(plain), rgb=rgb, both=both, peaks=peaks, rounds=effort.rounds
     )
-    found.figures += agreement(plain, rgb, dtype=dtype)
+    found.figures += agreement(plain, rgb, dtype=dtype, frames=effort.compared_frames)
     found.figures += [
         batched(rgb, batch=batch, peaks=peaks, seconds=effort.seconds) for batch in effort.batches
     ]
@@ -148,30 +151,31 @@ def plain_frames(model: PlainWorldModel, *, passes: int) -> Callable[[], Tensor]
 
 
 def cached_frames(
-    model: WorldModel, *, passes: int = 1, batch: int = 1
+    model: WorldModel, *, passes: int = 1, batch: int = 1, prompt_frames: int = 1
 ) -> Callable[[], ImaginedFrame]:
     """A call that imagines one more frame of every rollout, as the library does it."""
-    device = device_of(model)
-    prompt, control = random_prompt(model.config, batch=batch, device=device)
+    prompt, control = random_prompt(
+        model.config, batch=batch, device=device_of(model), frames=prompt_frames
+    )
     rollout = Imagination(
         model,
         rgb=prompt[0],
         depth=prompt[-1],
-        controls=control.unsqueeze(1),
+        controls=repeat(control, "b c -> b t c", t=prompt_frames),
         refinement_steps=passes,
     )
     return lambda: rollout.step(control)
 
 
 def filled(model: WorldModel, *, passes: int = 1, batch: int = 1) -> Callable[[], ImaginedFrame]:
-    """The same, with the cache's window full."""
-    call = cached_frames(model, passes=passes, batch=batch)
-    for _ in range(model.config.window):
-        call()
-    return call
+    """The same after a prompt that fills the cache's window."""
+    frames = model.config.window + 1
+    return cached_frames(model, passes=passes, batch=batch, prompt_frames=frames)
 
 
-def agreement(model: WorldModel, prepared: WorldModel, *, dtype: torch.dtype) -> list[Figure]:
+def agreement(
+    model: WorldModel, prepared: WorldModel, *, dtype: torch.dtype, frames: int
+) -> list[Figure]:
     """Share of greedy tokens that the plain form chooses too, in the first frames of a rollout.
 
     In fp32 it tells whether the cache is exact; in another format, how many near ties it decides
@@ -181,7 +185,7 @@ def agreement(model: WorldModel, prepared: WorldModel, *, dtype: torch.dtype) ->
     found = []
     for kind, form in forms.items():
         fast, slow = cached_frames(form), plain_frames(PlainWorldModel.of(model), passes=1)
-        shares = [(fast().rgb_codes == slow()[0]).float().mean().item() for _ in range(2)]
+        shares = [(fast().rgb_codes == slow()[0]).float().mean().item() for _ in range(frames)]
         name = f"rollout: greedy tokens in {SHORT[kind]} equal to the plain form's"
         found.append(figure(name, shares, unit="share", better="higher"))
     return found

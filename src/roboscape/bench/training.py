@@ -31,6 +31,8 @@ class Steps:
     """Of a step."""
     precision: Precision
     """That ours computes in."""
+    only_compared: bool = False
+    """Leave out recomputing and the full loss, which the plain form has no twin of."""
 
 
 FORMS: tuple[tuple[Form, Objective], ...] = (
@@ -39,6 +41,7 @@ FORMS: tuple[tuple[Form, Objective], ...] = (
     ("ours recomputed", "RGB"),
     ("ours", "all terms"),
 )
+COMPARED = (("plain", "RGB"), ("plain bf16", "RGB"), ("ours", "RGB"))
 GPU_FORMS: tuple[tuple[Form, Objective], ...] = (("plain bf16", "RGB"), *FORMS)
 """On a GPU nobody trains in fp32."""
 
@@ -46,6 +49,8 @@ GPU_FORMS: tuple[tuple[Form, Objective], ...] = (("plain bf16", "RGB"), *FORMS)
 def measure_training(*, preset: str, device: str, peaks: Peaks, effort: Steps) -> list[Figure]:
     """Seconds and memory of a step of every form, and what ours gains."""
     forms = GPU_FORMS if torch.device(device).type == "cuda" else FORMS
+    if effort.only_compared:
+        forms = tuple(form for form in forms if form in COMPARED)
     taken: dict[tuple[Form, Objective], list[Taken]] = {form: [] for form in forms}
     with progress(effort.rounds * len(forms), "training") as bar:
         for _ in range(effort.rounds):
