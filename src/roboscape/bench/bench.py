@@ -34,7 +34,7 @@ class Bench:
     only: tuple[Group, ...] = ()
     """Groups of figures to measure; all of them where none is named. Peaks are always measured."""
     quick: bool = False
-    """A minute or two instead of ten: fewer samples, a shorter horizon, the compared forms alone."""
+    """A minute or two instead of ten: fewer samples, a shorter horizon, fewer forms."""
     threads: int = 0
     """CPU threads; 0 takes torch's own choice."""
     device: str = "cpu"
