@@ -259,3 +259,16 @@ def test_recordings_without_proprioception(
         "observation.state" not in json.loads((tmp_path / "meta/info.json").read_text())["features"]
     )
     assert "observation.state" not in json.loads((tmp_path / "meta/stats.json").read_text())
+
+
+@pytest.mark.parametrize("left", [None, ".roboscape.json.4711.tmp.json"])
+def test_a_writer_killed_as_it_began_does_not_block_the_next(
+    tmp_path: Path, spec: DatasetSpec, make_episode: MakeEpisode, left: str | None
+) -> None:
+    (tmp_path / "meta").mkdir()
+    if left:
+        (tmp_path / "meta" / left).write_text('{"fps": 2')
+    with DatasetWriter(tmp_path, spec) as writer:
+        writer.add(make_episode(1))
+    assert LeRobotDataset(tmp_path).num_episodes == 1
+    assert not list((tmp_path / "meta").glob(".*"))

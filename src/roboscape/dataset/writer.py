@@ -118,8 +118,12 @@ class DatasetWriter:
     def _claim_folder(self) -> None:
         """Begin a dataset in an empty folder, or make sure that the one there is ours and equal."""
         spec_path = self.root / layout.SPEC_PATH
+        # A writer that was killed as it began leaves an empty `meta`, or one of a temporary file.
+        for unfinished in spec_path.parent.glob(f".{spec_path.name}.*"):
+            remove(unfinished)
         if not spec_path.exists():
-            if any((self.root / name).exists() for name in ("meta", "data", "videos")):
+            there = [self.root / "data", self.root / "videos", *spec_path.parent.glob("*")]
+            if any(path.exists() for path in there):
                 raise ValueError(
                     f"{self.root} holds a dataset that this program did not write (no "
                     f"{layout.SPEC_PATH}), so it is not appended to; write to a new folder"

@@ -1,6 +1,9 @@
 """What every reader owes: stable keys, an episode at a time, and no more decoded than asked for."""
 
 import gc
+import signal
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,3 +213,42 @@ def alike(one: Episode, other: Episode, *, off: int) -> None:
         assert np.abs(frames.astype(int) - other.frames[camera]).mean() <= off
     for camera, depth_m in one.depth_m.items():
         np.testing.assert_array_equal(other.depth_m[camera], depth_m)
+
+
+DEADLY = """
+import os, signal
+from pathlib import Path
+from roboscape.sources.readers.protocol import reader_of
+
+class Deadly:
+    def __init__(self, source):
+        self.reader = reader_of("{name}").open_recordings(source)
+        self.spec, self.keys = self.reader.spec, self.reader.keys
+
+    def read(self, key, *, cameras=None):
+        if key == self.keys()[1] and Path("{marker}").exists():
+            os.kill(os.getppid(), signal.SIGKILL)
+        return self.reader.read(key, cameras=cameras)
+
+open_recordings = Deadly
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_killed_in_the_second_recording_an_import_goes_on(name, source_of, tmp_path):
+    source, marker, reader = source_of(name), tmp_path / "die", tmp_path / "deadly.py"
+    reader.write_text(DEADLY.format(name=name, marker=marker))
+    marker.touch()
+    command = [sys.executable, "-m", "roboscape.cli", "import", str(reader), str(source)]
+    flags = ["--output", str(tmp_path / "d"), "--workers", "1", "--episodes-per-file", "1"]
+    assert subprocess.run([*command, *flags], capture_output=True).returncode == -signal.SIGKILL
+    marker.unlink()
+    where = {"format": str(reader), "source": source, "output": tmp_path / "d"}
+    summary = run(ImportRecordings(workers=1, episodes_per_file=1, **where))
+    whole = opened(name, source)
+    assert summary.failures == {}
+    assert imported_keys(tmp_path / "d") == whole.keys()
+    dataset = LeRobotDataset(tmp_path / "d")
+    for number, key in enumerate(whole.keys()):
+        np.testing.assert_array_equal(dataset.actions(number), whole.read(key).actions)

@@ -146,6 +146,8 @@ def run(config: ImportRecordings) -> ImportSummary:
             saver.save_when_enough()
         saver.save_all()
     tidy(folder)
+    for unfinished in config.output.glob(".*.tmp.*"):
+        remove(unfinished)
     return _summary(config, failures)
 
 
