@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+LONGEST_DELAY_S = 0.2
+"""A controller and its motors answer within this time, and at least within one row."""
 MIN_CORRELATION = 0.3
 """Signals that correlate less at every lag say nothing about lags."""
 MIN_ROWS = 20

@@ -8,13 +8,16 @@ from jaxtyping import Float
 
 from roboscape.dataset.conventions import gripper_ends
 from roboscape.dataset.faults.finding import Finding, Line, Plot
-from roboscape.dataset.faults.lags import LagProfile, lag_profile, mean_correlation
+from roboscape.dataset.faults.lags import (
+    LONGEST_DELAY_S,
+    LagProfile,
+    lag_profile,
+    mean_correlation,
+)
 from roboscape.dataset.faults.pairs import Pair, aperture, grippers, motion_pairs
 from roboscape.dataset.records import ControlMode, DatasetSpec
 from roboscape.dataset.survey import EpisodeRows, Survey
 
-LONGEST_DELAY_S = 0.2
-"""A controller and its motors answer within this time, and at least within one row."""
 REACH_S = 0.75
 WINDOW_S = 0.5
 """Motion is compared over this time, in which a controller's delay matters little."""

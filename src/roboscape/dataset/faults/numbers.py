@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from roboscape.dataset.conventions import is_gripper
 from roboscape.dataset.faults.finding import Finding, Line, Plot, drop_episodes, list_of
+from roboscape.dataset.faults.lags import LONGEST_DELAY_S
 from roboscape.dataset.faults.pairs import Pair, motion_pairs
 from roboscape.dataset.records import DatasetSpec
 from roboscape.dataset.survey import NUMBERS, EpisodeRows, Numbers, Survey
@@ -22,6 +23,8 @@ FARTHER_AT_LIMIT = 1.5
 
 Commands at their limit last, so the robot gets up to speed: whole ones reach 1.3 (docs/inspect.md).
 """
+MIN_PREDICTS = 0.6
+"""Correlation of command and motion, below which the slope between them is too low to judge by."""
 SPIKE_RANGES = 1.5
 """A spike leaves its neighbours by more than this many ranges (5 % to 95 %) and comes back.
 
@@ -164,9 +167,10 @@ def _farther_at_limit(
     """Motion at the limit against what the other rows predict; None where they predict little."""
     if pair is None or spec.action.mode != "delta":
         return None
-    best = max(range(4), key=lambda lag: _fit(seen.episodes, pair, lag=lag)[1])
+    lags = range(max(4, round(LONGEST_DELAY_S * spec.fps)) + 1)
+    best = max(lags, key=lambda lag: _fit(seen.episodes, pair, lag=lag)[1])
     slope, correlation = _fit(seen.episodes, pair, lag=best)
-    if correlation < 0.3:
+    if correlation < MIN_PREDICTS:
         return None
     told, moved = 0.0, 0.0
     for rows in clipped:

@@ -18,6 +18,10 @@ IDLE_RUN_S = 1.0
 IDLE_SHARE = 0.05
 """Share of the rows in idle runs from which on they are worth cutting."""
 DOUBLED_SHARE = 0.005
+STEADY = 2.0
+"""The fastest of the steps around a gap is at most so many times as long as the slowest."""
+JUMP = 1.6
+"""How many times as long as those around it a step is across a gap."""
 MIN_ODD_ROWS = 3
 
 
@@ -87,13 +91,13 @@ def jumps_and_dips(
     expected = (around[1] + around[2]) / 2
     speeds = np.linalg.norm(around, axis=2)
     speed, usual = np.linalg.norm(here, axis=1), np.linalg.norm(expected, axis=1) + 1e-12
-    steady = speeds.max(axis=0) < 1.6 * speeds.min(axis=0)
+    steady = speeds.max(axis=0) < STEADY * speeds.min(axis=0)
     steady &= (around[1] * around[2]).sum(axis=1) > 0.8 * speeds[1] * speeds[2]
     steady &= (here * expected).sum(axis=1) > 0.9 * speed * usual
     steady &= usual > 0.5 * np.median(usual)
     ratio = speed / usual
-    jumps[2:-2] = steady & (ratio > 1.6)
-    dips[2:-2] = steady & (ratio < 1 / 1.6)
+    jumps[2:-2] = steady & (ratio > JUMP)
+    dips[2:-2] = steady & (ratio < 1 / JUMP)
     return jumps, dips
 
 
@@ -197,8 +201,7 @@ def _dropped(seen: Survey, *, ranges: np.ndarray) -> Iterator[Finding]:
         num_gaps += int(gaps.sum())
     if not num_gaps and num_jumps < 3 * num_dips + MIN_ODD_ROWS:
         return
-    least = 1 if num_gaps else 2
-    affected = [number for number, found in by_episode.items() if found.sum() >= least]
+    affected = [number for number, found in by_episode.items() if found.any()]
     if not affected:
         return
     worst = max(seen.episodes, key=lambda rows: by_episode[rows.episode].sum())

@@ -51,13 +51,13 @@ def bottom_first(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
 
 
 def video_late(spec: DatasetSpec, episodes: list[Episode]) -> Planted:
-    """Images 5 rows late."""
-    camera = spec.cameras[0].name
+    """Images 0.25 s late."""
+    camera, late_by = spec.cameras[0].name, round(0.25 * spec.fps)
 
     def change(episode: Episode) -> Episode:
-        rows = np.maximum(np.arange(len(episode)) - 5, 0)
+        rows = np.maximum(np.arange(len(episode)) - late_by, 0)
         late = replace(episode, frames=episode.frames | {camera: episode.frames[camera][rows]})
-        return rows_of(late, np.arange(5, len(episode)))
+        return rows_of(late, np.arange(late_by, len(episode)))
 
     return in_each(spec, episodes, change, where=f"camera {camera}")
 

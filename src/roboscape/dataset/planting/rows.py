@@ -38,13 +38,13 @@ def idle(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
 
 
 def actions_late(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
-    """Every action written 3 rows late."""
-    return _shift(spec, episodes, 3)
+    """Every action written 0.15 s late."""
+    return _shift(spec, episodes, round(0.15 * spec.fps))
 
 
 def actions_early(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
-    """Every action written 6 rows early."""
-    return _shift(spec, episodes, -6)
+    """Every action written 0.3 s early."""
+    return _shift(spec, episodes, -round(0.3 * spec.fps))
 
 
 def duplicated_rows(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
@@ -69,7 +69,7 @@ def dropped_rows(spec: DatasetSpec, episodes: list[Episode]) -> Planted | None:
         return rows_of(episode, np.setdiff1d(np.arange(len(episode)), np.append(lost, lost + 1)))
 
     changed = [change(one) if number < FEW else one for number, one in enumerate(episodes)]
-    return Planted(spec=spec, episodes=changed, where="episodes 0, 1")
+    return Planted(spec=spec, episodes=changed, where="episodes")
 
 
 def timestamps(spec: DatasetSpec, episodes: list[Episode]) -> Planted:
