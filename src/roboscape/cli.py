@@ -52,6 +52,11 @@ COMMANDS: dict[str, Command] = {
         config="ImportRecordings",
         summary="Read recordings of another format (robomimic, RLDS, AgiBot, your own, ...).",
     ),
+    "prepare": Command(
+        module="roboscape.presets.prepare",
+        config="Prepare",
+        summary="Recordings to annotated, filtered, graded clips, at once.",
+    ),
     "inspect": Command(
         module="roboscape.dataset.inspect",
         config="Inspect",
@@ -142,6 +147,9 @@ def main(arguments: list[str] | None = None) -> None:
     if name is None:
         sys.exit(unknown(words))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for library in ("httpx", "httpx2"):
+        # A line a request is too much.
+        logging.getLogger(library).setLevel(logging.WARNING)
     config = parse(name, words[len(name.split()) :])
     keep_freed_memory()
     module = importlib.import_module(COMMANDS[name].module)

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from roboscape.core.files import read_json
 from roboscape.presets.tokenizer import PRESETS
 from roboscape.tokenizer.frames import FrameCache, write_cache
 from roboscape.tokenizer.losses import TokenizerLossConfig
 from roboscape.tokenizer.model import Tokenizer
-from roboscape.tokenizer.train import TokenizerRun, batch_at, check_frames, make_step, train
+from roboscape.tokenizer.train import (
+    TokenizerRun,
+    batch_at,
+    check_frames,
+    episodes_of,
+    make_step,
+    train,
+)
 from roboscape.training.loop import FitConfig, read_metrics
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -111,3 +119,22 @@ def test_every_preset_is_a_complete_run(name):
     run = PRESETS[name]()
     assert isinstance(run.loss, TokenizerLossConfig)
     Tokenizer(run.model)
+
+
+def test_frames_without_depth_are_learnt_from_as_rgb_alone(run_config, tokenizer, tmp_path):
+    frames = write_cache(tmp_path / "rgb", [(np.full((6, 32, 32, 3), 90, np.uint8), None)])
+    assert batch_at(0, tokenizer=tokenizer, frames=frames, config=run_config).shape[0] == 8
+    check_frames(frames, config=run_config)
+    short = replace(run_config, fit=replace(run_config.fit, steps=2, evaluate_every=2))
+    train(short, frames=frames, held_out=frames)
+    ceiling = read_json(short.output / "tokenizer/ceiling.json")
+    assert ceiling["psnr"] > 0
+    assert ceiling["depth_psnr"] is ceiling["absrel"] is ceiling["unchanged_depth"] is None
+
+
+def test_the_validation_episodes_of_the_same_dataset_are_held_out(lift_train_dataset, lift_dataset):
+    assert episodes_of(lift_train_dataset, "train") == [0, 1]
+    with pytest.raises(ValueError, match=r"none of the 2 episodes .* is for validation"):
+        episodes_of(lift_train_dataset, "validation")
+    with pytest.raises(ValueError, match="is for train"):
+        episodes_of(lift_dataset, "train")

@@ -56,7 +56,9 @@ def test_logits_are_those_of_training_under_autocast(model, rows):
 @pytest.mark.parametrize("branches", ["both", "rgb"])
 def test_a_rollout_in_bf16_goes_the_way_of_fp32(branches):
     torch.manual_seed(0)
-    model = WorldModel(replace(CONFIG, branches=branches)).eval().requires_grad_(False)
+    model = (
+        WorldModel(replace(CONFIG, branches=branches)).eval().requires_grad_(requires_grad=False)
+    )
     for parameter in model.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)

@@ -22,6 +22,6 @@ def keep_freed_memory() -> bool:
         log.debug("freed memory goes back to the system: this is not glibc")
         return False
     libc = ctypes.CDLL(None)
-    options = ((_TRIM_THRESHOLD, _NEVER), (_MMAP_THRESHOLD, _LARGEST))
-    # All of them are set, whatever the first answers.
-    return all([libc.mallopt(option, value) for option, value in options])
+    trim = libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+    mmap = libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+    return bool(trim and mmap)

@@ -16,6 +16,7 @@ import tyro
 from torch import nn
 
 from roboscape.core.runs import describe_machine, git
+from roboscape.dataset.depth_choice import RECORDED, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import load_lpips
 from roboscape.evaluate.clips import ClipSet, SplitChoice, choose_clips
@@ -26,8 +27,8 @@ from roboscape.evaluate.metrics import all_metrics
 from roboscape.evaluate.report import write_report
 from roboscape.evaluate.results import ClipRecord, Results, Setting, Subject
 from roboscape.evaluate.scores import ScoreKey
-from roboscape.rollout.bundle import Bundle, Compute
-from roboscape.rollout.videos import RECORDED, Sampling, depth_source
+from roboscape.rollout.bundle import PROBED, Bundle, Compute
+from roboscape.rollout.videos import Sampling
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Evaluate:
     """Folder for results.json, report.html and videos/."""
     settings: Annotated[EvaluationSettings, tyro.conf.arg(name="")] = EvaluationSettings()
     """What is imagined and how it is scored."""
-    compute: Annotated[Compute, tyro.conf.arg(name="")] = Compute()
+    compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
     """Where and in which format."""
 
 

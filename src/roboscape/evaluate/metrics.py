@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.evaluate.appearance import Lpips, psnr_db, psnr_ivideogpt_db, ssim
 from roboscape.evaluate.geometry import (
     DepthScores,
@@ -16,7 +17,7 @@ from roboscape.evaluate.geometry import (
     valid_in_range,
 )
 from roboscape.evaluate.physics import physics_iq
-from roboscape.rollout.videos import RECORDED, Videos
+from roboscape.rollout.videos import Videos
 
 Better = Literal["higher", "lower"]
 Reference = Literal["raw", "decoded"]
@@ -72,7 +73,7 @@ def all_metrics(
         farthest_m: its other end.
         depth_source: `recorded`, or the annotator that estimated what counts as true depth.
     """
-    truth = "" if depth_source in ("", RECORDED) else f"; truth is estimated by {depth_source}"
+    truth = "" if depth_source in (NONE, RECORDED) else f"; truth is estimated by {depth_source}"
     return (
         _psnr(),
         _psnr_ivideogpt(),

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from roboscape.clips.controls import ControlStatistics
 from roboscape.core.config import load_config, save_config
 from roboscape.core.files import atomic_path
@@ -25,6 +23,10 @@ class Compute:
     """Where: cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
     """Number format of the transformer's matrix products; auto: what a short probe finds fast."""
+
+
+PROBED = Compute()
+"""On the CPU, in the format that is fast there."""
 
 
 @dataclass(frozen=True, kw_only=True)

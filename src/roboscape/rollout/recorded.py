@@ -5,7 +5,7 @@ the cache are written into tensors that the recording reads.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -83,9 +83,8 @@ class RecordedPasses:
 
 def cloned(tensors: T) -> T:
     """A dataclass of tensors with memory of its own."""
-    return type(tensors)(
-        **{name: None if one is None else one.clone() for name, one in vars(tensors).items()}
-    )
+    present = {name: one for name, one in vars(tensors).items() if one is not None}
+    return replace(tensors, **{name: one.clone() for name, one in present.items()})
 
 
 def fill(target: object, source: object) -> None:

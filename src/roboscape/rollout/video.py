@@ -17,7 +17,7 @@ from roboscape.core.seeding import generator_for
 from roboscape.core.video import write_video
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
-from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.rollout.panels import draw_side_by_side, make_columns
 from roboscape.rollout.videos import (
     GREEDY,
@@ -72,7 +72,7 @@ class Rollout:
     """What is imagined."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = GREEDY
     """How tokens are chosen."""
-    compute: Annotated[Compute, tyro.conf.arg(name="")] = Compute()
+    compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
     """Where and in which format."""
     scale: int = 2
     """Side of the square that a pixel is drawn as."""

@@ -10,13 +10,12 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from roboscape.dataset.annotations import annotations_folder, annotators, read_depth
+from roboscape.dataset.depth_choice import NONE, depth_from, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import imagine
 from roboscape.tokenizer.model import Tokenizer
 
-RECORDED = "recorded"
 FRAMES_AT_ONCE = 64
 """Frames that pass through the tokenizer together; memory grows with it, not with the video."""
 
@@ -74,30 +73,17 @@ GREEDY = Sampling()
 """The likeliest tokens, one pass a frame."""
 
 
-def depth_source(dataset: LeRobotDataset, camera: str) -> str:
-    """Where a camera's depth comes from: `recorded`, the annotator that estimated it, or empty."""
-    if any(spec.name == camera and spec.has_depth for spec in dataset.spec.cameras):
-        return RECORDED
-    found = annotators(annotations_folder(dataset.root))
-    return next((one.name for one in found if one.kind == "depth"), "")
-
-
 def read_videos(
     dataset: LeRobotDataset, *, camera: str, episodes: list[int], rows: slice
 ) -> Videos:
     """The same rows of some episodes, with recorded depth or, failing that, estimated depth."""
     rgb = np.stack([dataset.frames(episode, camera, rows) for episode in episodes])
     source = depth_source(dataset, camera)
-    if not source:
-        return Videos(rgb=rgb, depth_m=None)
-    folder = annotations_folder(dataset.root)
-    depth_m = [
-        dataset.depth_m(episode, camera, rows)
-        if source == RECORDED
-        else read_depth(folder, annotator=source, camera=camera, episode=episode, rows=rows)
-        for episode in episodes
+    depths = [
+        depth_from(dataset, episode, camera=camera, depth=source, rows=rows) for episode in episodes
     ]
-    return Videos(rgb=rgb, depth_m=np.stack(depth_m))
+    depth_m = None if source == NONE else np.stack([one for one in depths if one is not None])
+    return Videos(rgb=rgb, depth_m=depth_m)
 
 
 def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:

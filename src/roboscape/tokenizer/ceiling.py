@@ -22,13 +22,13 @@ class Ceiling:
     frames: int
     psnr: float
     """RGB, mean over frames, dB."""
-    depth_psnr: float
-    """The depth image (normalised log depth), mean over frames, dB."""
-    absrel: float
+    depth_psnr: float | None
+    """The depth image (normalised log depth), mean over frames, dB; None without depth."""
+    absrel: float | None
     """Mean over pixels of the depth's relative error."""
     unchanged_rgb: float
     """Share of RGB tokens that equal those of the frame before."""
-    unchanged_depth: float
+    unchanged_depth: float | None
     """The same for depth."""
     lowest_bit_entropy: float
     """Of the bit that changes least over all tokens, in bits."""
@@ -41,34 +41,44 @@ class Ceiling:
 @torch.inference_mode()
 def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 64) -> Ceiling:
     """Encode and decode frames, and compare."""
-    rgb_codes, depth_codes, scores = [], [], []
+    rgb_codes, depth_codes, rgb_scores, depth_scores = [], [], [], []
     for start in range(0, len(frames), batch_size):
         indices = np.arange(start, min(start + batch_size, len(frames)))
         rgb = rgb_to_image(frames.rgb_at(indices))
         rgb_codes.append(tokenizer.encode(rgb))
-        rgb_psnr = psnr(tokenizer.decode(rgb_codes[-1]), rgb)
-        depth_m = frames.depth_at(indices)
-        depth_image = tokenizer.depth_to_image(depth_m)
-        depth_codes.append(tokenizer.encode(depth_image))
-        decoded = tokenizer.decode(depth_codes[-1])
-        relative = (tokenizer.image_to_depth(decoded) - depth_m).abs() / depth_m
-        absrel = relative.mean(dim=(1, 2))
-        scores.append(torch.stack([rgb_psnr, psnr(decoded, depth_image), absrel]))
-    means = torch.cat(scores, dim=1).mean(dim=1).tolist()
-    rgb_all, depth_all = torch.cat(rgb_codes), torch.cat(depth_codes)
-    both = torch.cat([rgb_all, depth_all])
-    usage = code_usage(both, code_bits=tokenizer.config.code_bits)
+        rgb_scores.append(psnr(tokenizer.decode(rgb_codes[-1]), rgb))
+        if frames.depth_m is not None:
+            codes, scores = score_depth(tokenizer, frames.depth_at(indices))
+            depth_codes.append(codes)
+            depth_scores.append(scores)
+    codes = torch.cat([*rgb_codes, *depth_codes])
+    usage = code_usage(codes, code_bits=tokenizer.config.code_bits)
+    depth_psnr = absrel = unchanged_depth = None
+    if depth_codes:
+        depth_psnr, absrel = torch.cat(depth_scores, dim=1).mean(dim=1).tolist()
+        unchanged_depth = unchanged(torch.cat(depth_codes), episode=frames.episode)
     return Ceiling(
         frames=len(frames),
-        psnr=means[0],
-        depth_psnr=means[1],
-        absrel=means[2],
-        unchanged_rgb=unchanged(rgb_all, episode=frames.episode),
-        unchanged_depth=unchanged(depth_all, episode=frames.episode),
+        psnr=torch.cat(rgb_scores).mean().item(),
+        depth_psnr=depth_psnr,
+        absrel=absrel,
+        unchanged_rgb=unchanged(torch.cat(rgb_codes), episode=frames.episode),
+        unchanged_depth=unchanged_depth,
         lowest_bit_entropy=usage.lowest_bit_entropy,
         mean_bit_entropy=usage.mean_bit_entropy,
-        distinct_codes=both.unique().numel(),
+        distinct_codes=codes.unique().numel(),
     )
+
+
+def score_depth(
+    tokenizer: Tokenizer, depth_m: Float[Tensor, "b h w"]
+) -> tuple[Int[Tensor, "b n"], Float[Tensor, "2 b"]]:
+    """Codes of depth, and how well it survives: PSNR of its image, relative error."""
+    image = tokenizer.depth_to_image(depth_m)
+    codes = tokenizer.encode(image)
+    decoded = tokenizer.decode(codes)
+    relative = (tokenizer.image_to_depth(decoded) - depth_m).abs() / depth_m
+    return codes, torch.stack([psnr(decoded, image), relative.mean(dim=(1, 2))])
 
 
 def unchanged(codes: Int[Tensor, "t n"], *, episode: Int[np.ndarray, " t"]) -> float:
@@ -81,14 +91,13 @@ def unchanged(codes: Int[Tensor, "t n"], *, episode: Int[np.ndarray, " t"]) -> f
 def comparison_picture(
     tokenizer: Tokenizer, frames: FrameCache, *, indices: Int[np.ndarray, " b"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Four rows: RGB, its reconstruction, depth, its reconstruction (near is bright)."""
-    rgb, depth_m = frames.rgb_at(indices), frames.depth_at(indices)
-    rows = [
-        rgb.numpy(),
-        tokenizer.decode_rgb(tokenizer.encode_rgb(rgb)).numpy(),
-        depth_picture(tokenizer, depth_m),
-        depth_picture(tokenizer, tokenizer.decode_depth(tokenizer.encode_depth(depth_m))),
-    ]
+    """RGB, its reconstruction, and where there is depth it and its own (near is bright)."""
+    rgb = frames.rgb_at(indices)
+    rows = [rgb.numpy(), tokenizer.decode_rgb(tokenizer.encode_rgb(rgb)).numpy()]
+    if frames.depth_m is not None:
+        depth_m = frames.depth_at(indices)
+        decoded = tokenizer.decode_depth(tokenizer.encode_depth(depth_m))
+        rows += [depth_picture(tokenizer, depth_m), depth_picture(tokenizer, decoded)]
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.progress import progress
+from roboscape.dataset.depth_choice import depth_from
 from roboscape.dataset.reader import LeRobotDataset
 
 log = logging.getLogger(__name__)
@@ -83,28 +84,48 @@ def append(path: Path, array: np.ndarray) -> None:
 
 
 def cache_dataset(
-    root: Path, folder: Path, *, camera: str, stride: int, max_episodes: int | None = None
+    dataset: LeRobotDataset,
+    folder: Path,
+    *,
+    episodes: list[int],
+    camera: str,
+    depth: str,
+    stride: int,
 ) -> FrameCache:
-    """Open the cache of a dataset in `folder`; make it where it is missing or of other settings."""
-    dataset = LeRobotDataset(root)
-    count = min(dataset.num_episodes, max_episodes or dataset.num_episodes)
-    wanted = {"root": str(root), "camera": camera, "stride": stride, "episodes": count}
+    """Open the cache of some episodes in `folder`; make it where missing or of other settings.
+
+    Args:
+        dataset: Where the episodes are.
+        folder: Where the cache lies; its settings lie beside it.
+        episodes: By their indices.
+        camera: Name of the camera.
+        depth: `recorded`, `none`, or who estimated it.
+        stride: Rows from one cached frame to the next.
+    """
+    wanted = {
+        "root": str(dataset.root),
+        "camera": camera,
+        "depth": depth,
+        "stride": stride,
+        "episodes": [dataset.episode_info(episode).seed for episode in episodes],
+    }
     settings = folder.with_name(folder.name + ".json")
     if (folder / "index.json").is_file() and settings.is_file() and read_json(settings) == wanted:
         return FrameCache.open(folder)
-    has_depth = {spec.name: spec.has_depth for spec in dataset.spec.cameras}
-    if camera not in has_depth:
-        raise ValueError(f"{root} has no camera `{camera}`; it has {sorted(has_depth)}")
+    names = [spec.name for spec in dataset.spec.cameras]
+    if camera not in names:
+        raise ValueError(f"{dataset.root} has no camera `{camera}`; it has {sorted(names)}")
+    every = slice(None, None, stride)
 
-    def episodes() -> Iterable[EpisodeFrames]:
-        with progress(count, f"caching {root.name}", unit="episode") as bar:
-            for episode in range(count):
-                rgb = dataset.frames(episode, camera)[::stride]
-                depth_m = dataset.depth_m(episode, camera)[::stride] if has_depth[camera] else None
-                yield rgb, depth_m
+    def frames() -> Iterable[EpisodeFrames]:
+        with progress(len(episodes), f"caching {dataset.root.name}", unit="episode") as bar:
+            for episode in episodes:
+                rgb = dataset.frames(episode, camera)[every]
+                depth_m = depth_from(dataset, episode, camera=camera, depth=depth)
+                yield rgb, None if depth_m is None else depth_m[every]
                 bar.update()
 
-    cache = write_cache(folder, episodes())
+    cache = write_cache(folder, frames())
     write_json(settings, wanted)
-    log.info("cached %d frames of %d episodes in %s", len(cache), count, folder)
+    log.info("cached %d frames of %d episodes in %s", len(cache), len(episodes), folder)
     return cache

@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from roboscape.clips.split import Split, split_of
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.dataset.depth_choice import RECORDED
+from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.ceiling import comparison_picture, measure_ceiling, save_picture
 from roboscape.tokenizer.depth_image import share_outside
 from roboscape.tokenizer.frames import FrameCache, cache_dataset
@@ -35,13 +38,15 @@ class TokenizerRun:
     """A complete tokenizer training."""
 
     dataset: Path
-    """LeRobot dataset to learn from."""
-    validation: Path
-    """LeRobot dataset to measure on."""
+    """LeRobot dataset; the episodes whose seeds are for training are learnt from."""
+    validation: Path | None = None
+    """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
     """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
-    camera: str = "agentview"
-    """Which camera."""
+    camera: str | None = None
+    """Which camera; the dataset's first one where not given."""
+    depth: str = RECORDED
+    """`recorded`, `none` to learn from RGB alone, or the annotator whose estimates are learnt."""
     stride: int = 4
     """Every so many frames of an episode are learnt from."""
     episodes: int | None = None
@@ -49,7 +54,7 @@ class TokenizerRun:
     validation_episodes: int = 16
     """Episodes measured on."""
     batch_size: int = 32
-    """Images a step, half RGB and half depth."""
+    """Images a step, half RGB and half depth; all RGB without depth."""
     seed: int = 0
     """Where all randomness comes from."""
     precision: Precision = "auto"
@@ -72,22 +77,39 @@ class TokenizerRun:
 def run(config: TokenizerRun) -> Tokenizer:
     """Train, measure the ceiling, and leave the tokenizer in `output/tokenizer`."""
     open_run(config.output, config)
-    frames = cache_dataset(
-        config.dataset,
-        config.output / "frames",
-        camera=config.camera,
-        stride=config.stride,
-        max_episodes=config.episodes,
-    )
-    held_out = cache_dataset(
-        config.validation,
-        config.output / "validation_frames",
-        camera=config.camera,
-        stride=config.stride,
-        max_episodes=config.validation_episodes,
-    )
+    dataset = LeRobotDataset(config.dataset)
+    judge = dataset if config.validation is None else LeRobotDataset(config.validation)
+    settings = {
+        "camera": config.camera or dataset.spec.cameras[0].name,
+        "depth": config.depth,
+        "stride": config.stride,
+    }
+    learnt = episodes_of(dataset, "train")[: config.episodes]
+    frames = cache_dataset(dataset, config.output / "frames", episodes=learnt, **settings)
+    shown = episodes_of(judge, "validation")[: config.validation_episodes]
+    held_out = cache_dataset(judge, config.output / "validation_frames", episodes=shown, **settings)
     check_frames(frames, config=config)
     return train(config, frames=frames, held_out=held_out)
+
+
+def episodes_of(dataset: LeRobotDataset, split: Split) -> list[int]:
+    """Indices of a split's episodes, by their seeds.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [
+        episode
+        for episode in range(dataset.num_episodes)
+        if split_of(dataset.episode_info(episode).seed) == split
+    ]
+    if not found:
+        raise ValueError(
+            f"none of the {dataset.num_episodes} episodes of {dataset.root} is for {split}; import "
+            "or collect more (an import's --validation says which share is held out), or give "
+            "--validation another dataset"
+        )
+    return found
 
 
 def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> Tokenizer:
@@ -122,6 +144,8 @@ def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
             f"{config.dataset} has frames of {found[0]} x {found[1]}, the tokenizer takes "
             f"{size} x {size}; set --model.image-size or resize the recordings"
         )
+    if frames.depth_m is None:
+        return
     few = np.linspace(0, len(frames) - 1, num=min(64, len(frames)), dtype=int)
     low_m, high_m = config.model.depth_min_m, config.model.depth_max_m
     outside = share_outside(frames.depth_at(few), min_m=low_m, max_m=high_m)
@@ -166,12 +190,16 @@ def make_step(
 def batch_at(
     number: int, *, tokenizer: Tokenizer, frames: FrameCache, config: TokenizerRun
 ) -> Float[Tensor, "b 3 h w"]:
-    """The images of one step: random frames, first half RGB, second half depth."""
+    """The images of one step: random frames, first half RGB, second half depth if there is any."""
     generator = numpy_generator_for(config.seed, number)
     indices = generator.integers(len(frames), size=(2, config.batch_size // 2))
-    rgb = rgb_to_image(frames.rgb_at(indices[0]))
-    depth = tokenizer.depth_to_image(frames.depth_at(indices[1]))
-    return torch.cat([rgb, depth]).contiguous(memory_format=torch.channels_last)
+    if frames.depth_m is None:
+        images = rgb_to_image(frames.rgb_at(indices.reshape(-1)))
+    else:
+        rgb = rgb_to_image(frames.rgb_at(indices[0]))
+        depth = tokenizer.depth_to_image(frames.depth_at(indices[1]))
+        images = torch.cat([rgb, depth])
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def make_evaluation(
@@ -185,6 +213,6 @@ def make_evaluation(
         picture = comparison_picture(model, held_out, indices=shown)
         save_picture(picture, folder / "samples" / "reconstructions.png")
         ceiling = asdict(measure_ceiling(model, held_out))
-        return {name: float(value) for name, value in ceiling.items()}
+        return {name: float(value) for name, value in ceiling.items() if value is not None}
 
     return evaluate

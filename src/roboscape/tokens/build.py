@@ -17,10 +17,11 @@ from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import SIMULATOR
+from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
-from roboscape.tokens.encode import NONE, RECORDED, Source, encoded_episodes
+from roboscape.tokens.encode import Source, encoded_episodes
 from roboscape.tokens.selection import kept_starts
 from roboscape.tokens.statistics import measure_controls
 from roboscape.tokens.store import (

@@ -5,20 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
-from torch import Tensor
+from jaxtyping import Int
 
 from roboscape.annotate.camera_motion import (
     estimate_camera_motion,
     most_active,
     own_motion,
 )
-from roboscape.dataset.annotations import annotations_folder, read_depth, read_tracks
+from roboscape.dataset.annotations import annotations_folder, read_tracks
+from roboscape.dataset.depth_choice import NONE, depth_from
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks
 from roboscape.tokenizer.model import Tokenizer
-
-RECORDED, NONE = "recorded", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +47,14 @@ def encoded_episodes(
     for source in sources:
         dataset = datasets[source.dataset]
         rgb = torch.from_numpy(dataset.frames(source.episode, camera))
-        depth_m = episode_depth(dataset, source.episode, camera=camera, depth=depth)
+        depth_m = depth_from(dataset, source.episode, camera=camera, depth=depth)
         columns = {
             "rgb": tokenizer.encode_rgb(rgb).numpy(),
             "actions": dataset.actions(source.episode),
             "state": dataset.state(source.episode),
         }
         if depth_m is not None:
-            columns["depth"] = tokenizer.encode_depth(depth_m).numpy()
+            columns["depth"] = tokenizer.encode_depth(torch.from_numpy(depth_m)).numpy()
         else:
             columns["depth"] = np.zeros((len(rgb), 0), np.int32)
         found = (
@@ -73,19 +71,6 @@ def encoded_episodes(
             found, source.length, points=points, cell_px=tokenizer.config.downsampling
         )
         yield columns
-
-
-def episode_depth(
-    dataset: LeRobotDataset, episode: int, *, camera: str, depth: str
-) -> Float32[Tensor, "t h w"] | None:
-    """Depth as asked for, in metres."""
-    if depth == NONE:
-        return None
-    if depth == RECORDED:
-        return torch.from_numpy(dataset.depth_m(episode, camera))
-    root = annotations_folder(dataset.root)
-    found = read_depth(root, annotator=depth, camera=camera, episode=episode)
-    return torch.from_numpy(found)
 
 
 def track_columns(

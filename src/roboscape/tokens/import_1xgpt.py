@@ -21,9 +21,10 @@ from roboscape.clips.controls import ControlStatistics
 from roboscape.clips.split import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
+from roboscape.dataset.depth_choice import NONE
 from roboscape.tokenizer.config import TokenizerConfig
 from roboscape.tokens.build import is_written, write_shard
-from roboscape.tokens.encode import NONE, track_columns
+from roboscape.tokens.encode import track_columns
 from roboscape.tokens.folder_1xgpt import CODE_BITS, TokenFolder
 from roboscape.tokens.store import (
     CLIPS,

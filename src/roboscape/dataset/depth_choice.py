@@ -1,0 +1,38 @@
+"""Depth by the name that commands give it: `recorded`, `none`, or who estimated it."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from roboscape.dataset.annotations import annotations_folder, annotators, read_depth
+from roboscape.dataset.reader import LeRobotDataset
+
+RECORDED, NONE = "recorded", "none"
+
+
+def depth_source(dataset: LeRobotDataset, camera: str) -> str:
+    """Where a camera's depth comes from: recorded, else who estimated it, else `none`."""
+    if any(spec.name == camera and spec.has_depth for spec in dataset.spec.cameras):
+        return RECORDED
+    found = annotators(annotations_folder(dataset.root))
+    return next((one.name for one in found if one.kind == "depth"), NONE)
+
+
+def depth_from(
+    dataset: LeRobotDataset,
+    episode: int,
+    *,
+    camera: str,
+    depth: str,
+    rows: slice | None = None,
+) -> Float32[np.ndarray, "t h w"] | None:
+    """Depth of some rows of an episode, in metres; None where none is wanted.
+
+    Raises:
+        ValueError: the camera recorded none, or nobody of that name estimated it.
+    """
+    if depth == NONE:
+        return None
+    if depth == RECORDED:
+        return dataset.depth_m(episode, camera, rows)
+    root = annotations_folder(dataset.root)
+    return read_depth(root, annotator=depth, camera=camera, episode=episode, rows=rows)
