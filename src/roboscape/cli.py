@@ -57,6 +57,11 @@ COMMANDS: dict[str, Command] = {
         config="Prepare",
         summary="Recordings to annotated, filtered, graded clips, at once.",
     ),
+    "learn": Command(
+        module="roboscape.presets.learn",
+        config="Learn",
+        summary="A prepared dataset to a simulator of its robot, at once.",
+    ),
     "inspect": Command(
         module="roboscape.dataset.inspect",
         config="Inspect",

@@ -36,6 +36,11 @@ class Stages:
         log.info("\n[%d/%d] %s   (%d:%02d)", self.done, self.total, title, minutes, seconds)
 
 
+def model_stride(fps: float, *, frame_hz: float) -> int:
+    """Rows of a recording from one frame of the model to the next."""
+    return max(1, round(fps / frame_hz))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Amount:
     """How many episodes of each split, and the first seed of each."""

@@ -15,7 +15,7 @@ from roboscape.clips.index import run as index_clips
 from roboscape.dataset.inspect import Inspect
 from roboscape.dataset.inspect import run as inspect
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.presets.pipeline import TRACKER, Stages
+from roboscape.presets.pipeline import TRACKER, Stages, model_stride
 from roboscape.sources.readers.importing import ImportRecordings
 from roboscape.sources.readers.importing import run as import_recordings
 
@@ -93,7 +93,6 @@ def run(config: Prepare) -> Path:
     stages.begin("Look for what is wrong")
     inspect(Inspect(dataset=folder, video=True))
     spec = LeRobotDataset(folder).spec
-    stride = max(1, round(spec.fps / config.frame_hz))
     depth = config.depth or (RECORDED if spec.cameras[0].has_depth else NONE)
     stages.begin("Annotate")
     annotate(
@@ -111,7 +110,7 @@ def run(config: Prepare) -> Path:
         IndexClips(
             dataset=folder,
             length=config.length,
-            stride=stride,
+            stride=model_stride(spec.fps, frame_hz=config.frame_hz),
             tracks=config.tracks,
             cuts=named(config.cuts),
             motion=named(config.motion),
@@ -121,7 +120,14 @@ def run(config: Prepare) -> Path:
     stages.begin("Draw the card")
     card = write_card(Card(dataset=folder))
     log.info(
-        "\n%s\n\nCard: %s", next_steps(folder, stride=stride, depth=depth, config=config), card
+        "\nLook at the card: %s\n"
+        "Then: roboscape learn %s --output runs/%s --frame-hz %g --length %d --tracks %s",
+        card,
+        folder,
+        folder.name,
+        config.frame_hz,
+        config.length,
+        config.tracks,
     )
     return card
 
@@ -129,27 +135,3 @@ def run(config: Prepare) -> Path:
 def named(backend: str) -> str:
     """How the clip index names a backend: empty where there is none."""
     return "" if backend == NONE else backend
-
-
-def next_steps(folder: Path, *, stride: int, depth: str, config: Prepare) -> str:
-    """The commands that train on what was prepared."""
-    source = "recorded" if depth == RECORDED else depth
-    branches = "rgb" if depth == NONE else "both"
-    runs = Path("runs") / folder.name
-    return "\n".join(
-        (
-            "Then:",
-            f"  roboscape train tokenizer lift --dataset {folder} --validation {folder} "
-            f"--depth {source} --stride {stride} --output {runs}/tokenizer",
-            f"  roboscape tokenize {folder} --depth {source} --stride {stride} "
-            f"--tracks {config.tracks} --tokenizer {runs}/tokenizer/tokenizer "
-            f"--output {runs}/tokens",
-            f"  roboscape train world-model lift --tokens {runs}/tokens "
-            f"--model.branches {branches} --output {runs}/world_model",
-            f"  roboscape bundle --tokenizer {runs}/tokenizer/tokenizer "
-            f"--world-model {runs}/world_model/world_model --tokens {runs}/tokens "
-            f"--output {runs}/bundle",
-            f"  roboscape rollout --checkpoint {runs}/bundle --dataset {folder} "
-            f"--output {runs}/imagined.mp4",
-        )
-    )
