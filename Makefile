@@ -42,7 +42,7 @@ lerobot:  ## Install lerobot 0.6.1 in an environment of its own (6 GB, Python 3.
 
 test-lerobot: $(STAMP)  ## Prove that lerobot opens our datasets and we open its
 	test -x .venv-lerobot/bin/python || { echo "run \`make lerobot\` first"; exit 1; }
-	.venv-lerobot/bin/python -m pytest -m lerobot tests/interop
+	.venv-lerobot/bin/python -m pytest -m lerobot --confcutdir=tests/interop tests/interop
 
 clean:  ## Remove the environment and build leftovers, keep data and runs
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
