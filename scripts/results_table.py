@@ -1,6 +1,6 @@
 """Write the README's results table from an evaluation's results.json, between its two markers.
 
-    python scripts/results_table.py runs/evaluate_lift README.md
+python scripts/results_table.py runs/evaluate_lift README.md
 """
 
 import re
