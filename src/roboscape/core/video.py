@@ -27,7 +27,9 @@ _OPTIONS = {
     "codes": {
         "preset": "ultrafast",
         "forced-idr": "1",
-        "x265-params": "lossless=1:bframes=0:scenecut=0:log-level=error",
+        # No threads of x265's own: waiting for those that look ahead, its flush once never ended.
+        "x265-params": "lossless=1:bframes=0:scenecut=0:rc-lookahead=0:pools=none:wpp=0:"
+        "frame-threads=1:log-level=error",
     },
 }
 
