@@ -120,7 +120,8 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_is_restarted_and_changes_nothing(tokens, undisturbed, tmp_path, victim):
     run = tmp_path / "run"
-    launcher = start(tokens, run, restarts=2)
+    # Here gloo is refused a connection in some restarts, which then cost one more each.
+    launcher = start(tokens, run, restarts=8)
     wait_for_step(launcher, run, 10)
     before = ranks(launcher)
     assert len(before) == 2
