@@ -22,12 +22,11 @@ from roboscape.sources.readers.droid_common import (
     POSE_NAMES,
     ROTATION_X,
     STATE_NAMES,
-    frames_of,
     pose_convention,
-    size_and_rate,
     without_jumps,
 )
 from roboscape.sources.readers.droid_raw import RawDroidRecordings
+from roboscape.sources.readers.mp4 import read_video, size_and_rate
 from roboscape.sources.readers.protocol import SPLIT_UNSAID, RecordingReader, first_described
 
 SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
@@ -63,7 +62,11 @@ class DroidRecordings:
             raise ValueError(f"{path} lists no video for {missing}; leave the episode out")
         return Episode(
             frames={
-                name: frames_of(videos[name], length=len(poses), spare=1, annotation=path)
+                name: read_video(
+                    videos[name],
+                    length=len(poses),
+                    rows=f"the {len(poses)} states of {path}",
+                )
                 for name in wanted
             },
             depth_m={},

@@ -1,13 +1,8 @@
-"""What all ways of storing DROID have in common: cameras, poses, videos of a frame a pose."""
+"""What all ways of storing DROID have in common: cameras, poses."""
 
-from pathlib import Path
-
-import av
 import numpy as np
-from av.error import FFmpegError
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32
 
-from roboscape.core.video import iterate_video
 from roboscape.dataset.records import ActionConvention
 
 CAMERAS = ("exterior_1", "exterior_2", "wrist")
@@ -41,32 +36,3 @@ def without_jumps(poses: Float[np.ndarray, "t 7"]) -> Float32[np.ndarray, "t 7"]
     wrapped = poses.astype(np.float64)
     wrapped[:, ROTATION_X] %= 2 * np.pi
     return wrapped.astype(np.float32)
-
-
-def frames_of(
-    path: Path, *, length: int, spare: int, annotation: Path
-) -> UInt8[np.ndarray, "t h w 3"]:
-    """A frame for every pose; up to `spare` frames more, at the end, are left out."""
-    frames = [
-        frame for frame, _ in zip(iterate_video(path), range(length + spare + 1), strict=False)
-    ]
-    if not length <= len(frames) <= length + spare:
-        found = len(frames) if len(frames) < length else "more"
-        raise ValueError(
-            f"{path}: expected a frame for each of the {length} states of {annotation}, found "
-            f"{found}; the video is truncated or belongs to another episode: leave it out"
-        )
-    return np.stack(frames[:length])
-
-
-def size_and_rate(path: Path) -> tuple[int, int, float]:
-    """Height, width and frames a second, from a video's header."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            if rate is None:
-                raise ValueError(f"{path} does not say its frame rate; convert it first")
-            return stream.height, stream.width, float(rate)
-    except (FFmpegError, IndexError) as error:
-        raise ValueError(f"{path} is no video that can be read ({error})") from error

@@ -13,11 +13,10 @@ from roboscape.dataset.records import CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.droid_common import (
     CAMERAS,
     STATE_NAMES,
-    frames_of,
     pose_convention,
-    size_and_rate,
     without_jumps,
 )
+from roboscape.sources.readers.mp4 import read_video, size_and_rate
 from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 
 ACTION_HZ = 15.0
@@ -55,11 +54,11 @@ class RawDroidRecordings:
         wanted = [camera.name for camera in self.spec().cameras] if cameras is None else cameras
         return Episode(
             frames={
-                name: frames_of(
+                name: read_video(
                     _video(metadata, path, name),
                     length=len(actions),
                     spare=SPARE_FRAMES,
-                    annotation=path,
+                    rows=f"the {len(actions)} states of {path}",
                 )
                 for name in wanted
             },

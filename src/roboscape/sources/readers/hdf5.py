@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,31 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             f"{path} cannot be read as HDF5 ({error}); it is truncated or of another format: copy "
             "it again, or leave it out"
         ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """One demonstration of an open file."""
+
+    path: Path
+    """The file."""
+    name: str
+    """Its name in the file; empty where the file could not say it."""
+    data: h5py.Group
+    """What holds all demonstrations, with what they share among its attributes."""
+    demo: h5py.Group
+    """The demonstration itself."""
+
+
+@contextmanager
+def open_demonstration(files: dict[str, Path], key: str) -> Iterator[Demonstration]:
+    """Open what a key of `demonstration_keys` names."""
+    file_name, _, name = key.rpartition("/")
+    path = files[file_name]
+    with open_hdf5(path) as file:
+        data = group(file, "data", path)
+        demo = group(data, name, path) if name else data
+        yield Demonstration(path=path, name=name, data=data, demo=demo)
 
 
 def group(parent: h5py.Group, name: str, path: Path) -> h5py.Group:

@@ -15,7 +15,7 @@ from roboscape.sources.readers.hdf5 import (
     demonstration_keys,
     group,
     hdf5_files,
-    open_hdf5,
+    open_demonstration,
 )
 from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 from roboscape.sources.readers.robosuite_control import DEFAULT_HZ, osc_convention
@@ -53,11 +53,8 @@ class LiberoRecordings:
 
     def read(self, key: str, *, cameras: tuple[str, ...] | None = None) -> Episode:
         """One demonstration, upright."""
-        name, _, demonstration = key.rpartition("/")
-        path = self._files[name]
-        with open_hdf5(path) as file:
-            data = group(file, "data", path)
-            demo = group(data, demonstration, path) if demonstration else data
+        with open_demonstration(self._files, key) as found:
+            path, demo = found.path, found.demo
             actions = array(demo, "actions", path, width=7).astype(np.float32)
             length = len(actions)
             observed = group(demo, "obs", path)
@@ -76,7 +73,7 @@ class LiberoRecordings:
                 actions=actions,
                 state=np.concatenate(states, axis=1).astype(np.float32),
                 reward=reward,
-                task=_language(data, path),
+                task=_language(found.data, path),
                 success=bool((reward >= 1).any()),
                 seed=SPLIT_UNSAID,
                 behaviour="person",
@@ -89,11 +86,8 @@ class LiberoRecordings:
 
     def _describe(self, key: str) -> DatasetSpec:
         """What one demonstration says of all."""
-        name, _, demonstration = key.rpartition("/")
-        path = self._files[name]
-        with open_hdf5(path) as file:
-            data = group(file, "data", path)
-            demo = group(data, demonstration, path) if demonstration else data
+        with open_demonstration(self._files, key) as found:
+            path, demo = found.path, found.demo
             observed = group(demo, "obs", path)
             cameras = {name: image for name, image in observed.items() if name.endswith(IMAGE)}
             if not cameras:

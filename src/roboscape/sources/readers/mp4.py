@@ -26,19 +26,25 @@ def size_and_rate(path: Path) -> tuple[int, int, float]:
         ) from error
 
 
-def read_video(path: Path, *, length: int) -> UInt8[np.ndarray, "t h w 3"]:
-    """The frames of a video that must have `length` of them; one more at the end is left out."""
+def read_video(
+    path: Path, *, length: int, rows: str = "", spare: int = 1
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """The frames of a video that must have `length` of them; up to `spare` more are left out.
+
+    `rows` names, for the message, what they belong to where that is no table.
+    """
     frames: np.ndarray | None = None
     count = 0
-    for count, frame in enumerate(islice(iterate_video(path), length + 2), start=1):
+    for count, frame in enumerate(islice(iterate_video(path), length + spare + 1), start=1):
         if frames is None:
             frames = np.empty((length, *frame.shape), np.uint8)
         if count <= length:
             frames[count - 1] = frame
-    if frames is None or not length <= count <= length + 1:
+    if frames is None or not length <= count <= length + spare:
         found = "more" if count > length else str(count)
+        rows = rows or f"{length} rows of numbers"
         raise ValueError(
-            f"{path}: expected a frame for each of {length} rows of numbers, found {found}; the "
-            "video is truncated or belongs to another episode: copy it again, or leave it out"
+            f"{path}: expected a frame for each of {rows}, found {found}; the video is truncated "
+            "or belongs to another episode: copy it again, or leave it out"
         )
     return frames

@@ -20,7 +20,7 @@ from roboscape.sources.readers.hdf5 import (
     demonstration_keys,
     group,
     hdf5_files,
-    open_hdf5,
+    open_demonstration,
 )
 from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
 from roboscape.sources.readers.robosuite_control import control_hz, osc_convention
@@ -57,11 +57,8 @@ class RobomimicRecordings:
 
     def read(self, key: str, *, cameras: tuple[str, ...] | None = None) -> Episode:
         """One demonstration."""
-        name, _, demonstration = key.rpartition("/")
-        path = self._files[name]
-        with open_hdf5(path) as file:
-            data = group(file, "data", path)
-            demo = group(data, demonstration, path) if demonstration else data
+        with open_demonstration(self._files, key) as found:
+            path, demo = found.path, found.demo
             actions = array(demo, "actions", path, width=len(self._spec.action.names))
             length = len(actions)
             observed = group(demo, "obs", path)
@@ -79,10 +76,10 @@ class RobomimicRecordings:
                 actions=actions.astype(np.float32),
                 state=_state(observed, self._state_parts, path, length=length),
                 reward=reward,
-                task=str(attribute_json(data, "env_args", path).get("env_name", "")),
+                task=str(attribute_json(found.data, "env_args", path).get("env_name", "")),
                 # The sparse reward of these files is 1 where the task is done.
                 success=bool((reward >= 1).any()),
-                seed=_split_seed(file, demonstration),
+                seed=_split_seed(found.data.file, found.name),
                 behaviour="person",
                 tracks={},
             )
@@ -101,12 +98,9 @@ class RobomimicRecordings:
 
     def _describe(self, key: str) -> tuple[DatasetSpec, dict[str, int]]:
         """What one demonstration says of all; the parts of the state and how long each is."""
-        name, _, demonstration = key.rpartition("/")
-        path = self._files[name]
-        with open_hdf5(path) as file:
-            data = group(file, "data", path)
-            environment = attribute_json(data, "env_args", path)
-            demo = group(data, demonstration, path) if demonstration else data
+        with open_demonstration(self._files, key) as found:
+            path, demo = found.path, found.demo
+            environment = attribute_json(found.data, "env_args", path)
             observed = group(demo, "obs", path)
             names = [str(name) for name in observed]
             cameras = [name.removesuffix(IMAGE) for name in names if name.endswith(IMAGE)]
