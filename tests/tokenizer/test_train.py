@@ -16,8 +16,8 @@ from roboscape.tokenizer.train import (
     TokenizerRun,
     batch_at,
     check_frames,
-    episodes_of,
     make_step,
+    needed_episodes,
     train,
 )
 from roboscape.training.loop import FitConfig, read_metrics
@@ -133,8 +133,8 @@ def test_frames_without_depth_are_learnt_from_as_rgb_alone(run_config, tokenizer
 
 
 def test_the_validation_episodes_of_the_same_dataset_are_held_out(lift_train_dataset, lift_dataset):
-    assert episodes_of(lift_train_dataset, "train") == [0, 1]
+    assert needed_episodes(lift_train_dataset, "train") == [0, 1]
     with pytest.raises(ValueError, match=r"none of the 2 episodes .* is for validation"):
-        episodes_of(lift_train_dataset, "validation")
+        needed_episodes(lift_train_dataset, "validation")
     with pytest.raises(ValueError, match="is for train"):
-        episodes_of(lift_dataset, "train")
+        needed_episodes(lift_dataset, "train")

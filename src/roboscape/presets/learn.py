@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from roboscape.clips.split import split_of
+from roboscape.clips.split import episodes_of
 from roboscape.dataset.depth_choice import NONE, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.presets import tokenizer as tokenizer_presets
@@ -133,5 +133,4 @@ def world_model_run(config: Learn, *, depth: str) -> WorldModelRun:
 
 def held_out_episode(dataset: LeRobotDataset) -> int:
     """The first episode that was not trained on."""
-    seeds = (dataset.episode_info(number).seed for number in range(dataset.num_episodes))
-    return next(number for number, seed in enumerate(seeds) if split_of(seed) != "train")
+    return min(episodes_of(dataset, "validation") + episodes_of(dataset, "test"))

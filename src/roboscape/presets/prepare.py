@@ -6,7 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from roboscape.annotate.pipeline import Annotate
+from roboscape.annotate.backends import RECORDED
+from roboscape.annotate.pipeline import NONE, Annotate
 from roboscape.annotate.pipeline import run as annotate
 from roboscape.clips.card import Card
 from roboscape.clips.card import run as write_card
@@ -20,8 +21,6 @@ from roboscape.sources.readers.importing import ImportRecordings
 from roboscape.sources.readers.importing import run as import_recordings
 
 log = logging.getLogger(__name__)
-
-NONE, RECORDED = "none", "simulator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +78,7 @@ def run(config: Prepare) -> Path:
     folder = config.output or config.source
     stages.begin("Import" if config.output else "Nothing to import: the dataset is used in place")
     if config.output:
-        import_recordings(
-            ImportRecordings(
-                format=config.format,
-                source=config.source,
-                output=config.output,
-                image_size=config.image_size,
-                validation=config.validation,
-                test=config.test,
-                workers=config.workers,
-            )
-        )
+        import_recordings(import_of(config, output=config.output))
     stages.begin("Look for what is wrong")
     inspect(Inspect(dataset=folder, video=True))
     spec = LeRobotDataset(folder).spec
@@ -130,6 +119,19 @@ def run(config: Prepare) -> Path:
         config.tracks,
     )
     return card
+
+
+def import_of(config: Prepare, *, output: Path) -> ImportRecordings:
+    """The first stage."""
+    return ImportRecordings(
+        format=config.format,
+        source=config.source,
+        output=output,
+        image_size=config.image_size,
+        validation=config.validation,
+        test=config.test,
+        workers=config.workers,
+    )
 
 
 def named(backend: str) -> str:

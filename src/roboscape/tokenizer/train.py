@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from roboscape.clips.split import Split, split_of
+from roboscape.clips.split import Split, episodes_of
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import open_run
@@ -84,25 +84,21 @@ def run(config: TokenizerRun) -> Tokenizer:
         "depth": config.depth,
         "stride": config.stride,
     }
-    learnt = episodes_of(dataset, "train")[: config.episodes]
+    learnt = needed_episodes(dataset, "train")[: config.episodes]
     frames = cache_dataset(dataset, config.output / "frames", episodes=learnt, **settings)
-    shown = episodes_of(judge, "validation")[: config.validation_episodes]
+    shown = needed_episodes(judge, "validation")[: config.validation_episodes]
     held_out = cache_dataset(judge, config.output / "validation_frames", episodes=shown, **settings)
     check_frames(frames, config=config)
     return train(config, frames=frames, held_out=held_out)
 
 
-def episodes_of(dataset: LeRobotDataset, split: Split) -> list[int]:
-    """Indices of a split's episodes, by their seeds.
+def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
+    """Indices of a split's episodes.
 
     Raises:
         ValueError: there is none.
     """
-    found = [
-        episode
-        for episode in range(dataset.num_episodes)
-        if split_of(dataset.episode_info(episode).seed) == split
-    ]
+    found = episodes_of(dataset, split)
     if not found:
         raise ValueError(
             f"none of the {dataset.num_episodes} episodes of {dataset.root} is for {split}; import "

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from roboscape.clips.controls import ControlStatistics, control_signals
-from roboscape.clips.split import split_of
+from roboscape.clips.split import episodes_of
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 
@@ -20,11 +20,10 @@ def measure_controls(
 
     Without a training episode (a store of test episodes alone) all episodes count, with a warning.
     """
-    everything = [(data, e) for data in datasets for e in range(data.num_episodes)]
-    chosen = [(data, e) for data, e in everything if split_of(data.episode_info(e).seed) == "train"]
+    chosen = [(data, e) for data in datasets for e in episodes_of(data, "train")]
     if not chosen:
         log.warning("no training episodes: the control statistics are measured on all episodes")
-        chosen = everything
+        chosen = [(data, e) for data in datasets for e in range(data.num_episodes)]
     spec = datasets[0].spec
 
     @cache
