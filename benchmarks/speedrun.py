@@ -1,0 +1,206 @@
+"""Which recipe learns most from a fixed amount of compute: the speed-run of the world model.
+
+    python benchmarks/speedrun.py run --output runs/speedrun         # several may run at once
+    python benchmarks/speedrun.py table --page docs/speedrun.md
+
+Every variant gets as many steps as fit into the same CPU seconds of one thread, so that its
+learning-rate schedule ends exactly there. Finished variants are skipped, an interrupted one starts
+again. Names joined by `+` apply several changes: `--variants copy_bias+batch_2`.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+import speedrun_table
+from pages import fill
+from roboscape.core.files import read_json, write_json
+from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.runs import describe_machine, git
+from speedrun_train import Data, relative_cost, train_variant
+from speedrun_validate import Validation
+from speedrun_variants import BASELINE, Variant, listed, variant_named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Train and measure variants."""
+
+    output: Path = Path("runs/speedrun")
+    """Folder of all results."""
+    variants: tuple[str, ...] = ()
+    """Which; all where none is named."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Repetitions."""
+    budget_s: float = 240.0
+    """CPU seconds of one thread that a training takes."""
+    tokens: Path = Path("data/lift_tokens")
+    """Token store."""
+    dataset: Path = Path("data/lift_validation")
+    """Recordings of validation episodes."""
+    bundle_tokenizer: Path = Path("runs/tokenizer_lift/tokenizer")
+    """The tokenizer that made the tokens."""
+    clips: int = 24
+    """Validation clips."""
+    precision: Precision = "auto"
+    """Number format of the training's passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Write what was measured into a page."""
+
+    output: Path = Path("runs/speedrun")
+    """Folder of all results."""
+    page: Path | None = None
+    """Page with places `speedrun` and `speedrun goal`; printed where there is none."""
+
+
+def main(config: Run | Table) -> None:
+    """Run, or write down."""
+    if isinstance(config, Table):
+        write_table(config)
+    else:
+        run_all(config)
+
+
+def run_all(config: Run) -> None:
+    """Work through the list; other processes may do so at the same time."""
+    torch.set_num_threads(1)
+    variants = [variant_named(name) for name in config.variants] or list(listed())
+    agree_on_settings(config)
+    validation = Validation(
+        tokens=config.tokens,
+        dataset=config.dataset,
+        tokenizer=config.bundle_tokenizer,
+        clips=config.clips,
+    )
+    baseline_s = cost_of(variant_named(BASELINE), config)["step_s"]
+    for variant in variants:
+        for seed in config.seeds:
+            with claimed(config.output / variant.name / f"seed{seed}") as folder:
+                if folder is not None:
+                    run_one(variant, config, validation, seed=seed, baseline_s=baseline_s)
+
+
+def run_one(
+    variant: Variant, config: Run, validation: Validation, *, seed: int, baseline_s: float
+) -> None:
+    """Train and measure one variant with one seed."""
+    folder = config.output / variant.name / f"seed{seed}"
+    ratio = cost_of(variant, config)["ratio"]
+    steps = max(1, round(variant.budget * config.budget_s / (baseline_s * ratio)))
+    print(f"{variant.name}, seed {seed}: {steps} steps", flush=True)
+    trained = train_variant(
+        variant,
+        data_of(config),
+        steps=steps,
+        seed=seed,
+        report=lambda step, loss: print(f"  {step:5d} loss {loss:.3f}", flush=True),
+    )
+    figures = validation.figures(trained.model)
+    print("  " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()), flush=True)
+    result = {
+        "variant": variant.name,
+        "what": variant.what,
+        "seed": seed,
+        "steps": steps,
+        "budget_s": variant.budget * config.budget_s,
+        "cpu_s": trained.cpu_s,
+        "step_s": trained.cpu_s / steps,
+        "relative_step": ratio,
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "figures": figures,
+        "training_losses": trained.losses,
+        "machine": describe_machine(),
+        "commit": git("rev-parse", "--short=12", "HEAD"),
+    }
+    write_json(folder / "result.json", result)
+
+
+def data_of(config: Run) -> Data:
+    """What all variants learn from."""
+    return Data(tokens=config.tokens, precision=config.precision)
+
+
+def cost_of(variant: Variant, config: Run) -> dict[str, float]:
+    """A variant's cost of a step, measured once for all seeds and processes."""
+    if variant.step_as:
+        return cost_of(variant_named(variant.step_as), config)
+    path = config.output / variant.name / "cost.json"
+    if not path.is_file():
+        publish(path, relative_cost(variant, data_of(config)))
+    return read_json(path)
+
+
+def agree_on_settings(config: Run) -> None:
+    """All results of a folder are of one budget on the same data.
+
+    Raises:
+        ValueError: the folder holds results of other settings.
+    """
+    mine = {
+        "budget_s": config.budget_s,
+        "tokens": str(config.tokens),
+        "dataset": str(config.dataset),
+        "clips": config.clips,
+        "number_format": str(compute_dtype(config.precision)).removeprefix("torch."),
+        "machine": describe_machine(),
+    }
+    path = config.output / "settings.json"
+    if not path.is_file():
+        publish(path, mine)
+    found = read_json(path)
+    if found != mine:
+        raise ValueError(
+            f"{config.output} holds results of {found}, asked for {mine}; choose another --output"
+        )
+
+
+def publish(path: Path, content: dict) -> None:
+    """Write a file that several processes may write: the first one stays."""
+    mine = path.with_name(f".{path.name}.{os.getpid()}")
+    write_json(mine, content)
+    with suppress(FileExistsError):
+        os.link(mine, path)
+    mine.unlink()
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[Path | None]:
+    """The folder, for this process alone; None where it is finished or another works on it.
+
+    The system drops the claim of a process that ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "claim").open("w") as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield None if (folder / "result.json").is_file() else folder
+
+
+def write_table(config: Table) -> None:
+    """Fill the page, or print."""
+    results = speedrun_table.read_results(config.output)
+    parts = {
+        "speedrun": speedrun_table.log_of(results),
+        "speedrun goal": speedrun_table.goal_of(results),
+    }
+    for name, content in parts.items():
+        if config.page is None:
+            print(content, end="\n\n")
+        else:
+            fill(config.page, name, content)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Run | Table))
