@@ -13,8 +13,8 @@ class Time:
 
     bias: Float[Tensor, "q k"]
     """0 where row q may look at row k, minus infinity elsewhere."""
-    rotation: Float[Tensor, "2 q h"] | None
-    """Cosine and sine of every row's rotary angles; none with a learned time table."""
+    rotation: Float[Tensor, "2 q d"] | None
+    """What `rotate` takes, for every row; none with a learned time table."""
 
 
 def causal_bias(rows: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:
@@ -31,16 +31,20 @@ def visibility_bias(visible: Bool[Tensor, "q k"]) -> Float[Tensor, "q k"]:
 
 def rotation_at(
     positions: Int[Tensor, " t"], *, head_size: int, base: float
-) -> Float[Tensor, "2 t h"]:
-    """Cosine and sine of the rotary angles (Su et al. 2021, Eq. 34) at integer positions."""
+) -> Float[Tensor, "2 t d"]:
+    """Rotary angles (Su et al. 2021, Eq. 34) at integer positions, ready for `rotate`.
+
+    The cosines of all channels, and the sines, negative for the first half of the channels.
+    """
     # In double precision: a rollout may be very long.
     exponents = torch.arange(0, head_size, 2, device=positions.device).double() / head_size
     angles = positions.double()[:, None] * base**-exponents
-    return torch.stack((angles.cos(), angles.sin())).float()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))).float()
 
 
-def rotate(x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 t h"]) -> Float[Tensor, "*b t d"]:
+def rotate(x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 t d"]) -> Float[Tensor, "*b t d"]:
     """Turn every pair of channels (i, i + d / 2) by its row's angles."""
     cos, sin = rotation.to(x.dtype)
-    left, right = x.chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, left * sin + right * cos), dim=-1)
+    # Whole vectors, not halves: on CPUs half the time (`docs/decisions.md`).
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
