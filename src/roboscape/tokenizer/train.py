@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from roboscape.clips.split import Split, episodes_of
@@ -187,8 +187,22 @@ def batch_at(
     number: int, *, tokenizer: Tokenizer, frames: FrameCache, config: TokenizerRun
 ) -> Float[Tensor, "b 3 h w"]:
     """The images of one step: random frames, first half RGB, second half depth if there is any."""
+    indices = indices_at(number, frames=frames, config=config)
+    return images_of(indices, tokenizer=tokenizer, frames=frames)
+
+
+def indices_at(
+    number: int, *, frames: FrameCache, config: TokenizerRun
+) -> Int[np.ndarray, "2 half"]:
+    """Which frames the halves of a step's batch are from."""
     generator = numpy_generator_for(config.seed, number)
-    indices = generator.integers(len(frames), size=(2, config.batch_size // 2))
+    return generator.integers(len(frames), size=(2, config.batch_size // 2))
+
+
+def images_of(
+    indices: Int[np.ndarray, "2 half"], *, tokenizer: Tokenizer, frames: FrameCache
+) -> Float[Tensor, "b 3 h w"]:
+    """RGB of the first frames, depth of the second; RGB of all where there is no depth."""
     if frames.depth_m is None:
         images = rgb_to_image(frames.rgb_at(indices.reshape(-1)))
     else:

@@ -1,0 +1,227 @@
+"""Learning per CPU second of the tokenizer: every change on its own, at an equal budget.
+
+    python benchmarks/speedrun_tokenizer.py run --output runs/speedrun_tokenizer
+    python benchmarks/speedrun_tokenizer.py table --output runs/speedrun_tokenizer \
+        --page docs/speedrun-tokenizer.md
+
+Each variant is trained once per seed for a fixed number of CPU seconds on one thread, with its
+learning rate's schedule as long as that allows, and judged on validation episodes. What is finished
+is not done again; several processes on one output folder share the work.
+"""
+
+import fcntl
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from tqdm import trange
+
+from roboscape.core.files import read_json, write_json
+from roboscape.core.runs import describe_machine, git
+from roboscape.dataset.depth_choice import RECORDED
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.tokenizer.frames import FrameCache, cache_dataset
+from roboscape.tokenizer.train import needed_episodes
+from speedrun_tokenizer_scores import mean_frame_psnr, measure
+from speedrun_tokenizer_table import TableConfig, write_table
+from speedrun_tokenizer_training import Training, cpu_seconds
+from speedrun_tokenizer_variants import VARIANTS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What to train."""
+
+    output: Path = Path("runs/speedrun_tokenizer")
+    """Results, one file a training; also the frames."""
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    """Which changes, in this order; all of them where not given."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Each trains every variant."""
+    budget_s: float = 120.0
+    """CPU seconds of a training."""
+    dataset: Path = Path("data/lift_train")
+    """Learnt from."""
+    validation: Path = Path("data/lift_validation")
+    """Judged on."""
+    episodes: int = 400
+    """Learnt from."""
+    validation_episodes: int = 16
+    """Judged on."""
+    stride: int = 4
+    """Every so many frames of an episode."""
+
+    def __post_init__(self) -> None:
+        """Refuse variants that there are not."""
+        unknown = sorted(set(self.variants) - set(VARIANTS))
+        if unknown or not self.variants or not self.seeds:
+            raise ValueError(
+                f"expected variants among {sorted(VARIANTS)} and at least one seed; got "
+                f"{unknown or self.variants} and {self.seeds}"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """What all results of an output folder have in common."""
+        chosen = {"output", "variants", "seeds"}
+        return {name: value for name, value in asdict(self).items() if name not in chosen}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What is learnt from, and what is judged on."""
+
+    train: FrameCache
+    held_out: FrameCache
+
+
+def run(config: RunConfig) -> None:
+    """Train and judge what is not done yet and what nobody else is at."""
+    torch.set_num_threads(1)
+    keep_settings(config)
+    with claimed(config.output / "claims" / "frames", wait=True):
+        frames = open_frames(config)
+    for name in config.variants:
+        for seed in config.seeds:
+            path = config.output / "results" / f"{name}_{seed}.json"
+            with claimed(config.output / "claims" / path.stem) as mine:
+                if mine and not path.is_file():
+                    write_json(path, train_and_judge(name, frames, seed=seed, config=config))
+
+
+def keep_settings(config: RunConfig) -> None:
+    """Write what all results have in common.
+
+    Raises:
+        ValueError: the folder holds results of other settings.
+    """
+    path, wanted = config.output / "settings.json", config.settings()
+    wanted = {name: str(v) if isinstance(v, Path) else v for name, v in wanted.items()}
+    if path.is_file() and read_json(path) != wanted:
+        raise ValueError(
+            f"{config.output} holds results of {read_json(path)}, asked for are {wanted}; "
+            "choose another --output"
+        )
+    write_json(path, wanted)
+
+
+@contextmanager
+def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Whether this process alone is at something; the claim ends with the process at the latest.
+
+    Args:
+        path: A file that stands for it.
+        wait: Until nobody else is at it, rather than go on without.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def open_frames(config: RunConfig) -> Frames:
+    """Decode them the first time, map them afterwards."""
+
+    def cached(root: Path, split: Any, episodes: int, name: str) -> FrameCache:
+        dataset = LeRobotDataset(root)
+        return cache_dataset(
+            dataset,
+            config.output / name,
+            episodes=needed_episodes(dataset, split)[:episodes],
+            camera=dataset.spec.cameras[0].name,
+            depth=RECORDED,
+            stride=config.stride,
+        )
+
+    return Frames(
+        train=cached(config.dataset, "train", config.episodes, "frames"),
+        held_out=cached(
+            config.validation, "validation", config.validation_episodes, "validation_frames"
+        ),
+    )
+
+
+def train_and_judge(name: str, frames: Frames, *, seed: int, config: RunConfig) -> dict[str, Any]:
+    """One training, to the end of its budget, and its scores."""
+    step_s = step_seconds(name, frames, config=config)
+    steps = max(1, round(config.budget_s / step_s))
+    training = Training.start(VARIANTS[name], frames.train, seed=seed, steps=steps)
+    start, clock = time.process_time(), time.perf_counter()
+    loss = float("nan")
+    for _ in trange(steps, desc=f"{name} {seed}", mininterval=10):
+        loss = training.take_step()
+    spent, wall = time.process_time() - start, time.perf_counter() - clock
+    tokenizer = training.result()
+    return {
+        "variant": name,
+        "change": VARIANTS[name].change,
+        "seed": seed,
+        "steps": steps,
+        "step_s": step_s,
+        "cpu_s": spent,
+        "wall_s": wall,
+        "loss": loss,
+        "parameters": sum(parameter.numel() for parameter in tokenizer.parameters()),
+        "mean_frame_psnr": mean_frame_psnr(frames.train, frames.held_out),
+        "scores": asdict(measure(tokenizer, frames.held_out)),
+        "configuration": asdict(training.run),
+        "commit": git("rev-parse", "HEAD"),
+        "machine": describe_machine(),
+    }
+
+
+def step_seconds(name: str, frames: Frames, *, config: RunConfig) -> float:
+    """CPU seconds of a step: the baseline's, times how much more this one takes beside it.
+
+    Both are measured once and kept, so all seeds of a variant take equally many steps.
+    """
+    baseline = VARIANTS["baseline"]
+    folder = config.output / "costs"
+    alone = kept(folder / "baseline.json", lambda: cpu_seconds([baseline], frames.train)[0])
+    if name == "baseline":
+        return alone
+
+    def ratio() -> float:
+        first, second = cpu_seconds([baseline, VARIANTS[name]], frames.train)
+        return second / first
+
+    return alone * kept(folder / f"{name}_to_baseline.json", ratio)
+
+
+def kept(path: Path, work_out: Callable[[], float]) -> float:
+    """A figure from a file; worked out, by one process, where there is none yet."""
+    with claimed(path.with_suffix(".claim"), wait=True):
+        if not path.is_file():
+            write_json(path, work_out())
+        return read_json(path)
+
+
+Command = (
+    Annotated[RunConfig, tyro.conf.subcommand("run")]
+    | Annotated[TableConfig, tyro.conf.subcommand("table")]
+)
+
+
+def main() -> None:
+    """Train and judge, or write the table."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    command = tyro.cli(Command, description=(__doc__ or "").splitlines()[0])
+    if isinstance(command, RunConfig):
+        run(command)
+    else:
+        write_table(command)
+
+
+if __name__ == "__main__":
+    main()
