@@ -84,7 +84,7 @@ def cell(runs: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], met
         return "-"
     text = f"{mean(mine):.{digits}f} ± {(max(mine) - min(mine)) / 2:.{digits}f}"
     if runs is baseline or not theirs:
-        return text
+        return text.replace("-", "−")
     return f"{text} ({mean(mine) - mean(theirs):+.{digits}f})".replace("-", "−")
 
 
