@@ -30,7 +30,7 @@ from roboscape.tokenizer.frames import FrameCache, cache_dataset
 from roboscape.tokenizer.train import needed_episodes
 from speedrun_tokenizer_scores import mean_frame_psnr, measure
 from speedrun_tokenizer_table import TableConfig, write_table
-from speedrun_tokenizer_training import Training, cpu_seconds
+from speedrun_tokenizer_training import Training, costs_the_same, cpu_seconds
 from speedrun_tokenizer_variants import VARIANTS
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ def step_seconds(name: str, frames: Frames, *, config: RunConfig) -> float:
     baseline = VARIANTS["baseline"]
     folder = config.output / "costs"
     alone = kept(folder / "baseline.json", lambda: cpu_seconds([baseline], frames.train)[0])
-    if name == "baseline":
+    if costs_the_same(VARIANTS[name], baseline):
         return alone
 
     def ratio() -> float:

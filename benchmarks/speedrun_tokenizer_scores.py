@@ -11,7 +11,7 @@ from torch import Tensor
 from roboscape.tokenizer.frames import FrameCache
 from roboscape.tokenizer.losses import psnr
 from roboscape.tokenizer.model import Tokenizer, rgb_to_image
-from speedrun_tokenizer_terms import dilated, moved_pixels, still_tokens
+from speedrun_tokenizer_terms import dilated, moved_pixels, still_tokens, with_grain
 
 EDGE = 20 / 127.5
 """Neighbouring pixels that differ by more than this, of a range of two, are an edge: 20 levels."""
@@ -33,6 +33,9 @@ class Scores:
     """RGB over all pixels at most one from where something moved since the frame before, dB."""
     flicker: float
     """Share of RGB tokens that change though none of their pixels does."""
+    grain_flicker: float
+    """Share of RGB tokens that differ between two copies of a frame, each with its own noise of a
+    standard deviation of 2 of 255 levels, as of a real camera."""
     unchanged: float
     """Share of all RGB tokens that equal those of the frame before."""
     distinct_codes: int
@@ -56,7 +59,7 @@ def through(tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"]) -> Passed:
 @torch.inference_mode()
 def measure(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 32) -> Scores:
     """Judge."""
-    rgb_signs, depth_signs, still, per_frame = [], [], [], []
+    rgb_signs, depth_signs, still, grainy, per_frame = [], [], [], [], []
     masked = torch.zeros(2, 2, dtype=torch.float64)
     patch = tokenizer.config.downsampling
     for start in range(0, len(frames), batch_size):
@@ -66,6 +69,7 @@ def measure(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 32) -
         passed = through(tokenizer, rgb)
         rgb_signs.append(passed.signs)
         still.append(still_tokens(rgb, before, patch=patch))
+        grainy.append(changed_by_grain(tokenizer, rgb, seed=start))
         regions = torch.stack([edges(rgb), moved_pixels(rgb, before)])
         masked += masked_error(passed.decoded - rgb, regions)
         depth_m = frames.depth_at(indices)
@@ -86,6 +90,7 @@ def measure(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 32) -
         edge_psnr=edge_psnr,
         moving_psnr=moving_psnr,
         flicker=flicker,
+        grain_flicker=torch.cat(grainy).float().mean().item(),
         unchanged=unchanged,
         distinct_codes=distinct(torch.cat([signs, *depth_signs])),
     )
@@ -126,6 +131,16 @@ def steadiness(
     changed = (signs[1:] != signs[:-1]).any(dim=-1)[within]
     at_rest = changed[still[1:][within]]
     return at_rest.float().mean().item(), 1 - changed.float().mean().item()
+
+
+def changed_by_grain(
+    tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"], *, seed: int
+) -> Bool[Tensor, "b n"]:
+    """Tokens that differ between two copies of an image with noise of their own."""
+    one, other = (
+        tokenizer.encoder(with_grain(images, levels=2.0, seeds=(seed, copy))) > 0 for copy in (0, 1)
+    )
+    return (one != other).any(dim=-1)
 
 
 def distinct(signs: Bool[Tensor, "t n v"]) -> int:

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from roboscape.core.seeding import seed_for
+from roboscape.core.seeding import generator_for, seed_for
 from roboscape.tokenizer.model import Reconstruction, Tokenizer
 
 STILL = 4 / 127.5
@@ -65,6 +65,14 @@ def still_tokens(
     """Tokens none of whose own pixels moved since the frame before."""
     difference = (images - before).abs().amax(dim=1, keepdim=True)
     return rearrange(F.max_pool2d(difference, patch) <= STILL, "b 1 h w -> b (h w)")
+
+
+def with_grain(
+    images: Float[Tensor, "b 3 h w"], *, levels: float, seeds: tuple[int, ...]
+) -> Float[Tensor, "b 3 h w"]:
+    """Images with noise of so many of 255 levels, as a camera adds to every frame anew."""
+    noise = torch.randn(images.shape, generator=generator_for(*seeds))
+    return images + noise * (levels / 127.5)
 
 
 def gradients(images: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:

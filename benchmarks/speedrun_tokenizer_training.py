@@ -72,6 +72,14 @@ def configuration(variant: Variant, *, seed: int, steps: int) -> TokenizerRun:
     return variant.set_up(replace(preset, seed=seed, fit=fit))
 
 
+def costs_the_same(variant: Variant, other: Variant) -> bool:
+    """Whether a step does the same work: only rates and weights of the loss differ."""
+    one, two = (configuration(each, seed=0, steps=1) for each in (variant, other))
+    optimizer = replace(one.optimizer, kind=two.optimizer.kind)
+    same_work = replace(two, loss=one.loss, optimizer=optimizer)
+    return one == same_work and (variant.term, variant.look) == (other.term, other.look)
+
+
 def make_step(
     tokenizer: Tokenizer, frames: FrameCache, *, run: TokenizerRun, variant: Variant
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:

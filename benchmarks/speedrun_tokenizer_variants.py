@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roboscape.core.seeding import generator_for
 from roboscape.tokenizer.train import TokenizerRun
 from speedrun_tokenizer_terms import (
     MakeTerm,
@@ -18,6 +16,7 @@ from speedrun_tokenizer_terms import (
     moving_term,
     random_features_term,
     similarity_term,
+    with_grain,
 )
 
 Look = Callable[[Float[Tensor, "b 3 h w"], int, int], Float[Tensor, "b 3 h w"]]
@@ -60,8 +59,7 @@ def grain(levels: float) -> Look:
     """Noise of so many of 255 levels, new in every step."""
 
     def look(images: Tensor, seed: int, step: int) -> Tensor:
-        noise = torch.randn(images.shape, generator=generator_for(seed, step, 3))
-        return images + noise * (levels / 127.5)
+        return with_grain(images, levels=levels, seeds=(seed, step, 3))
 
     return look
 
@@ -109,8 +107,8 @@ VARIANTS: dict[str, Variant] = {
     ),
     "moving": Variant(change="+ pixels in motion count 4 times", term=moving_term(3.0)),
     # Tokens that stand still.
-    "flicker": Variant(change="+ vectors at rest stay, 1", term=flicker_term(1.0)),
-    "flicker_strong": Variant(change="+ vectors at rest stay, 10", term=flicker_term(10.0)),
+    "flicker": Variant(change="+ vectors at rest stay, 100", term=flicker_term(100.0)),
+    "flicker_strong": Variant(change="+ vectors at rest stay, 3000", term=flicker_term(3000.0)),
     "grain": Variant(change="the encoder sees noise of 2 levels", look=grain(2.0)),
     # Shapes.
     "decoder_wider": setting("attention 384 wide (256)", model={"decoder_width": 384}),

@@ -13,7 +13,7 @@ from roboscape.core.files import read_json
 from roboscape.presets.tokenizer import lift
 from roboscape.tokenizer.ceiling import measure_ceiling
 from roboscape.tokenizer.frames import FrameCache
-from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.model import Tokenizer, rgb_to_image
 from roboscape.tokenizer.train import make_step
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -22,7 +22,7 @@ import speedrun_tokenizer as speedrun
 import speedrun_tokenizer_scores as scores
 import speedrun_tokenizer_table as table
 import speedrun_tokenizer_training
-from speedrun_tokenizer_training import Training, configuration
+from speedrun_tokenizer_training import Training, configuration, costs_the_same
 from speedrun_tokenizer_variants import VARIANTS, Variant
 
 
@@ -110,6 +110,16 @@ def test_flicker_is_what_changes_at_rest():
     assert unchanged == pytest.approx(2 / 4)
 
 
+def test_grain_changes_tokens_and_is_new_each_time(tokenizer, frames):
+    images = rgb_to_image(frames.rgb_at(np.arange(4)))
+    assert scores.changed_by_grain(tokenizer, images, seed=0).any()
+    none = scores.with_grain(images, levels=0.0, seeds=(0,))
+    assert torch.equal(none, images)
+    one, other = (scores.with_grain(images, levels=2.0, seeds=(0, copy)) for copy in (0, 1))
+    assert not torch.equal(one, other)
+    assert (one - images).std() == pytest.approx(2 / 127.5, rel=0.05)
+
+
 def test_regions_are_around_what_moves_and_around_edges():
     image = torch.full((1, 3, 32, 32), -1.0)
     later = image.clone()
@@ -160,6 +170,24 @@ def test_a_difference_counts_against_the_spread_of_all_seeds():
     assert table.pooled_deviation(values) == pytest.approx(math.sqrt(0.045 / 3))
     assert not table.difference(values, "near", others=values).clear
     assert table.difference(values, "far", others=values).clear
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("baseline", True),
+        ("muon_half", True),
+        ("entropy_none", True),
+        ("adamw", False),
+        ("batch_4", False),
+        ("edge", False),
+        ("grain", False),
+        ("merge_1", False),
+        ("average_none", False),
+    ],
+)
+def test_only_work_costs(name, same):
+    assert costs_the_same(VARIANTS[name], VARIANTS["baseline"]) == same
 
 
 def test_unknown_variants_are_refused():
