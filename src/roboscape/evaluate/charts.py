@@ -59,7 +59,9 @@ def line_chart(row: Row) -> str:
 def padded_range(values: list[float]) -> tuple[float, float]:
     """The values' range with some air around it."""
     low, high = min(values), max(values)
-    air = 0.08 * (high - low) or max(abs(high), 1.0) * 0.05
+    # Equal values may differ by rounding: a range as small has no room for grid lines.
+    alike = high - low <= 1e-6 * max(abs(high), 1.0)
+    air = max(abs(high), 1.0) * 0.05 if alike else 0.08 * (high - low)
     return low - air, high + air
 
 

@@ -1,0 +1,149 @@
+"""Pictures of a long rollout: its curves, and a few of its frames."""
+
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from long_horizon_scores import CEILING, FLOOR, MEASURES, Scores, curve
+from roboscape.core.files import atomic_path
+from roboscape.evaluate.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    frame_ticks,
+    grid,
+    padded_range,
+    polyline,
+)
+from roboscape.evaluate.results import Subject
+from roboscape.rollout.panels import BACKGROUND, CAPTION, QUIET, caption_font
+from roboscape.rollout.videos import Videos
+
+FRAMES_SHOWN = (1, 16, 48, 100, 200)
+PAPER_STOPS_AT = 48
+CURVES = ("psnr", "abs_rel", "background", "cube_distance_px")
+LINES = {CEILING: "ceiling", FLOOR: "static", "drawn": "drawn", "begun anew, recorded arm": "anew"}
+"""Style of a subject's line; the first subject is the model's."""
+MORE_STYLE = """
+.line.drawn { stroke: #7a63c7; stroke-width: 1.6; } .dot.drawn { fill: #7a63c7; }
+.line.anew { stroke: var(--accent); stroke-width: 1.6; stroke-dasharray: 2 4; }
+.dot.anew { fill: var(--accent); }
+.card { fill: var(--card); } .mark { stroke: var(--faint); stroke-dasharray: 2 3; }
+.title { fill: var(--ink); font: 620 13px var(--sans); }
+.key { fill: var(--soft); font: 12px var(--sans); }
+"""
+GAP, HEADER, LEGEND = 22.0, 26.0, 34.0
+PICTURE_PX, MARGIN_PX, LABEL_PX, LINE_PX = 192, 14, 84, 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """A few frames of one rollout, each a batch of one."""
+
+    truth: Videos
+    imagined: Videos
+    numbers: list[int]
+    about: str
+
+
+def write_chart(path: Path, subjects: dict[str, Scores]) -> None:
+    """Four measures along the rollout as one .svg in the evaluation report's style.
+
+    Args:
+        path: file to write.
+        subjects: the model first, then those of `LINES` in any order; others are left out.
+    """
+    model = next(iter(subjects))
+    styles = {name: LINES.get(name) for name in subjects} | {model: "model"}
+    drawn = {name: style for name, style in styles.items() if style}
+    panels = [
+        panel(measure, {drawn[name]: curve(subjects[name][measure]) for name in drawn})
+        for measure in CURVES
+        if measure in subjects[model]
+    ]
+    columns = 2
+    width = columns * (WIDTH + GAP) + GAP
+    height = -(-len(panels) // columns) * (HEIGHT + HEADER + GAP) + GAP + LEGEND
+    placed = "".join(
+        f'<g transform="translate({GAP + (WIDTH + GAP) * (number % columns):g} '
+        f'{GAP + LEGEND + (HEIGHT + HEADER + GAP) * (number // columns):g})">{content}</g>'
+        for number, content in enumerate(panels)
+    )
+    style = files("roboscape.evaluate").joinpath("report.css").read_text(encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+            f'width="{width:g}" height="{height:g}" role="img" '
+            f'aria-label="Imagined quality along 200 frames"><style>{style}{MORE_STYLE}</style>'
+            f'<rect class="card" width="{width:g}" height="{height:g}" rx="14"/>'
+            f"{legend(drawn)}{placed}</svg>\n",
+            encoding="utf-8",
+        )
+
+
+def legend(drawn: dict[str, str]) -> str:
+    """Names beside their lines, in a row."""
+    parts, left = [], GAP + 8
+    for name, style in drawn.items():
+        parts.append(
+            f'<line class="line {style}" x1="{left:g}" x2="{left + 20:g}" y1="{GAP + 4:g}" '
+            f'y2="{GAP + 4:g}"/><text class="key" x="{left + 27:g}" y="{GAP + 8:g}">'
+            f"{escape(name)}</text>"
+        )
+        left += 52 + 6.6 * len(name)
+    return "".join(parts)
+
+
+def panel(measure: str, curves: dict[str, list[float]]) -> str:
+    """One measure, a line a subject, the first on top."""
+    values = [v for line in curves.values() for v in line if np.isfinite(v)]
+    low, high = padded_range(values)
+    count = max(len(line) for line in curves.values())
+    x = Axis(low=1.0, high=float(max(count, 2)), start_px=LEFT, end_px=WIDTH - RIGHT)
+    y = Axis(low=low, high=high, start_px=HEIGHT - BOTTOM, end_px=TOP)
+    lines = [
+        polyline(cast(Subject, style), tuple(v if np.isfinite(v) else None for v in line), x, y)
+        for style, line in reversed(curves.items())
+        if np.isfinite(line).any()
+    ]
+    at = x.place(PAPER_STOPS_AT)
+    mark = f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}"/>'
+    return (
+        f'<text class="title" x="{LEFT:g}" y="10">{escape(MEASURES[measure].title)}</text>'
+        f'<g transform="translate(0 {HEADER - 8:g})">{grid(y)}{frame_ticks(count, x)}{mark}'
+        f"{''.join(lines)}</g>"
+    )
+
+
+def write_strip(path: Path, strip: Strip) -> None:
+    """Truth above imagination, a column a frame, as a .jpg."""
+    size = (
+        LABEL_PX + len(strip.numbers) * (PICTURE_PX + MARGIN_PX) + MARGIN_PX,
+        LINE_PX + 2 * (PICTURE_PX + MARGIN_PX) + LINE_PX,
+    )
+    canvas = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    for row, (name, videos) in enumerate((("truth", strip.truth), ("imagined", strip.imagined))):
+        top = LINE_PX + row * (PICTURE_PX + MARGIN_PX)
+        draw.text((MARGIN_PX / 2, top + 10), name, fill=CAPTION, font=caption_font())
+        for column, frame in enumerate(videos.rgb[0]):
+            left = LABEL_PX + column * (PICTURE_PX + MARGIN_PX)
+            picture = Image.fromarray(frame).resize(
+                (PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS
+            )
+            canvas.paste(picture, (left, top))
+            if row == 0:
+                words = f"frame {strip.numbers[column]}"
+                draw.text((left, 6), words, fill=CAPTION, font=caption_font())
+    draw.text((LABEL_PX, size[1] - LINE_PX + 4), strip.about, fill=QUIET, font=caption_font())
+    with atomic_path(path) as temporary:
+        canvas.save(temporary, quality=88)
