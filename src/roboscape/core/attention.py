@@ -1,8 +1,17 @@
 """Attention that is fast on the device at hand."""
 
+from functools import partial
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from roboscape.core.recompute import recomputed
+
+WEIGHTS_BYTES = 2**21
+"""Attention weights that exist at a time on CPUs: what stays in the cache, and leaves few holes in
+memory."""
 
 
 def attend(
@@ -20,6 +29,26 @@ def attend(
     if q.device.type != "cpu":
         mask = None if bias is None else bias.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    weighted = partial(weighted_values, bias=bias)
+    heads, queries, keys = q.shape[1], q.shape[2], k.shape[2]
+    size = max(1, WEIGHTS_BYTES // (heads * queries * keys * q.element_size()))
+    pieces = zip(q.split(size), k.split(size), v.split(size), strict=True)
+    # Weights are kept for the backward pass only where they are smaller than what made them.
+    mixed = [
+        recomputed(weighted, *piece) if keys > 3 * k.shape[3] else weighted(*piece)
+        for piece in pieces
+    ]
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def weighted_values(
+    q: Float[Tensor, "b h q d"],
+    k: Float[Tensor, "b h k d"],
+    v: Float[Tensor, "b h k d"],
+    *,
+    bias: Float[Tensor, "q k"] | None,
+) -> Float[Tensor, "b h q d"]:
+    """The plain products."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.recompute import recomputed
 from roboscape.world_model.attention import SpatialAttention, TemporalAttention
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
@@ -39,7 +40,9 @@ class Block(nn.Module):
         """Refine the residual stream."""
         x = x + self.space(self.norm_space(x))
         x = x + self.time(self.norm_time(x), time=time, cache=cache)
-        return x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
+        # What the GELU gives is as large as what it takes, and cheap to make again.
+        hidden = self.expand(self.norm_mlp(x))
+        return x + recomputed(lambda hidden: self.contract(F.gelu(hidden)), hidden)
 
 
 class Branch(nn.Module):
