@@ -7,25 +7,23 @@
 Every episode is imagined from its first frame and its recorded actions alone. Compared are the
 still first frame (floor), the recording through the tokenizer (ceiling), and several ways to
 imagine: tokens taken or drawn, one pass a frame or two, and, to tell causes apart, rollouts that
-begin anew every 15 frames from their own last frame, told where the recorded arm is.
-`--checkpoints name=folder name=folder` compares trainings.
+begin anew every 15 frames from their own last frame, told by the recording where the arm is, or by
+a reader of pictures. `--checkpoints name=folder name=folder` compares trainings.
 """
 
 import hashlib
 import sys
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float
-from torch import Tensor
 
 from long_horizon_page import write_page
 from long_horizon_pictures import FRAMES_SHOWN, Strip, write_chart, write_strip
+from long_horizon_rollouts import VARIANTS, Batch, imagine_variant
 from long_horizon_scores import (
     CEILING,
     FLOOR,
@@ -37,48 +35,23 @@ from long_horizon_scores import (
     motion,
     score,
 )
-from roboscape.clips.controls import control_signals
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
-from roboscape.core.seeding import generator_for
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import ClipSet, choose_clips
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.rollout.videos import (
-    GREEDY,
-    Sampling,
     VideoCodes,
     Videos,
     decode_videos,
-    encode_videos,
-    imagine_codes,
 )
 from roboscape.sources.saving import check_same_settings
 
+SHOWN_TOO = ("begun anew, arm read off",)
+"""Ways to imagine whose frames are shown under those of the first."""
 TOKENS = "rgb_codes"
 """Beside the scores of what has tokens: those of its RGB frames."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One way to imagine."""
-
-    sampling: Sampling = GREEDY
-    frames_a_start: int | None = None
-    """Begin anew after so many frames, from the last imagined one and the arm's recorded state, as
-    every training clip began; None: one rollout with a sliding window."""
-    largest_control: float | None = None
-    """Normalised control signals are cut at this many standard deviations; None: as they are."""
-
-
-VARIANTS = {
-    "greedy": Variant(),
-    "greedy, 2 passes": Variant(sampling=Sampling(refinement_steps=2)),
-    "drawn": Variant(sampling=Sampling(temperature=1.0)),
-    "controls cut at 3 σ": Variant(largest_control=3.0),
-    "begun anew, recorded arm": Variant(frames_a_start=15),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +72,8 @@ class LongHorizon:
     """Episodes imagined together."""
     seed: int = 0
     """Of drawn tokens."""
+    poses: Path = Path("data/lift_train")
+    """Recordings that teach to read the arm's state off a picture."""
     compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
     """Where and in which format."""
     output: Path = Path("runs/long_horizon.json")
@@ -127,7 +102,7 @@ def main(config: LongHorizon) -> None:
             parts / "settings.json", deciding(settings, checkpoint=folder), verb="measured"
         )
         found[name] = measure(clips, parts, config)
-        strip = strip or typical_strip(clips, found[name][config.variants[0]])
+        strip = strip or typical_strip(clips, found[name], variants=config.variants)
     write_json(config.output, {"settings": settings, "curves": as_curves(found)})
     if config.page:
         write_page(config.page, found, variants=config.variants, settings=settings)
@@ -139,52 +114,17 @@ def main(config: LongHorizon) -> None:
         write_strip(config.frames, strip)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Some clips, read and encoded when first asked for."""
-
-    clips: ClipSet
-    numbers: range
-
-    @cached_property
-    def truth(self) -> Videos:
-        """As recorded."""
-        return self.clips.videos(self.numbers)
-
-    @cached_property
-    def codes(self) -> VideoCodes:
-        """The recording's tokens."""
-        return encode_videos(self.clips.bundle.tokenizer, self.truth)
-
-    def score(self, shown: Videos) -> Scores:
-        """Every measure of a video against the truth."""
-        spec = self.clips.dataset.spec
-        return score(self.truth, shown, nearest_m=spec.depth_min_m, farthest_m=spec.depth_max_m)
-
-    def score_subject(self, name: str, *, seed: int) -> Scores:
-        """Scores of the recording itself, the floor, the ceiling, or a way to imagine."""
-        if name == RECORDED:
-            return {"motion": np.stack([motion(rgb) for rgb in self.truth.rgb])}
-        if name == FLOOR:
-            return self.score(self.truth.frozen())
-        codes = self.codes
-        if name != CEILING:
-            codes = imagine_variant(self, variant=VARIANTS[name], seed=seed)
-        scores = self.score(decode_videos(self.clips.bundle.tokenizer, codes))
-        return {**scores, TOKENS: codes.rgb.numpy()}
-
-
 def measure(clips: ClipSet, folder: Path, config: LongHorizon) -> dict[str, Scores]:
     """Scores of all clips by subject, from files where an earlier run left some."""
     subjects = (RECORDED, FLOOR, CEILING, *config.variants)
     parts: dict[str, list[Scores]] = {name: [] for name in subjects}
     with progress(len(clips) * len(subjects), "imagining", unit="rollout") as bar:
         for numbers in clips.batches(config.batch_size):
-            batch = Batch(clips, numbers)
+            batch = Batch(clips, numbers, config.poses)
             for name in subjects:
                 path = folder / f"{name.replace(' ', '_')}_{numbers.start:03d}.npz"
                 if not path.is_file():
-                    scores = batch.score_subject(name, seed=config.seed)
+                    scores = score_subject(batch, name, seed=config.seed)
                     with atomic_path(path) as temporary, temporary.open("wb") as file:
                         np.savez_compressed(file, **scores)
                 with np.load(path) as stored:
@@ -193,63 +133,40 @@ def measure(clips: ClipSet, folder: Path, config: LongHorizon) -> dict[str, Scor
     return {name: join(scores) for name, scores in parts.items()}
 
 
-def imagine_variant(batch: Batch, *, variant: Variant, seed: int) -> VideoCodes:
-    """The first frame's tokens followed by imagined ones, up to the end of the clips."""
-    clips = batch.clips
-    horizon = clips.num_frames - 1
-    codes = batch.codes.map(lambda c: c[:, :1])
-    generator = generator_for(seed, batch.numbers.start)
-    step = variant.frames_a_start or horizon
-    limit = variant.largest_control or float("inf")
-    for start in range(0, horizon, step):
-        piece = imagine_codes(
-            clips.bundle,
-            prompt=codes.map(lambda c: c[:, -1:]),
-            controls=controls_from(
-                clips, batch.numbers, start=start, frames=min(step, horizon - start)
-            ).clamp(-limit, limit),
-            sampling=variant.sampling,
-            generator=generator,
-        )
-        codes = VideoCodes(
-            rgb=torch.cat([codes.rgb, piece.rgb[:, 1:]], dim=1),
-            depth=None
-            if codes.depth is None or piece.depth is None
-            else torch.cat([codes.depth, piece.depth[:, 1:]], dim=1),
-        )
-    return codes
+def score_subject(batch: Batch, name: str, *, seed: int) -> Scores:
+    """Scores of the recording itself, the floor, the ceiling, or a way to imagine."""
+    if name == RECORDED:
+        return {"motion": np.stack([motion(rgb) for rgb in batch.truth.rgb])}
+    if name == FLOOR:
+        return score_shown(batch, batch.truth.frozen())
+    codes = batch.codes
+    if name != CEILING:
+        codes = imagine_variant(batch, variant=VARIANTS[name], seed=seed)
+    scores = score_shown(batch, decode_videos(batch.clips.bundle.tokenizer, codes))
+    return {**scores, TOKENS: codes.rgb.numpy()}
 
 
-def controls_from(
-    clips: ClipSet, batch: range, *, start: int, frames: int
-) -> Float[Tensor, "b t c"]:
-    """Normalised control signals of a rollout from frame `start` that begins at the true state."""
-    stride, controls = clips.stride, clips.bundle.controls
-    signals = [
-        control_signals(
-            clips.actions[clip][start * stride : (start + frames) * stride],
-            clips.dataset.state(clips.episodes[clip])[start * stride],
-            convention=controls.convention,
-            stride=stride,
-        )
-        for clip in batch
-    ]
-    return controls.normalize(torch.from_numpy(np.stack(signals)))
+def score_shown(batch: Batch, shown: Videos) -> Scores:
+    """Every measure of a video against the truth."""
+    spec = batch.clips.dataset.spec
+    return score(batch.truth, shown, nearest_m=spec.depth_min_m, farthest_m=spec.depth_max_m)
 
 
-def typical_strip(clips: ClipSet, scores: Scores) -> Strip:
-    """A few frames of the clip whose mean PSNR is the median."""
-    order = np.argsort(scores["psnr"].mean(axis=1))
+def typical_strip(
+    clips: ClipSet, subjects: dict[str, Scores], *, variants: tuple[str, ...]
+) -> Strip:
+    """A few frames of the clip whose mean PSNR under the first variant is the median."""
+    order = np.argsort(subjects[variants[0]]["psnr"].mean(axis=1))
     clip = int(order[len(order) // 2])
     numbers = [frame for frame in FRAMES_SHOWN if frame < clips.num_frames]
+    rows = {"truth": clips.videos([clip]).rgb[0, numbers]}
+    for name in [variants[0], *[name for name in SHOWN_TOO if name in variants[1:]]]:
+        tokens = torch.from_numpy(subjects[name][TOKENS][[clip]][:, numbers])
+        shown = decode_videos(clips.bundle.tokenizer, VideoCodes(rgb=tokens, depth=None))
+        rows[name] = shown.rgb[0]
     info = clips.info(clip)
-    tokens = VideoCodes(rgb=torch.from_numpy(scores[TOKENS][[clip]][:, numbers]), depth=None)
-    return Strip(
-        truth=clips.videos([clip]).map(lambda frames: frames[:, numbers]),
-        imagined=decode_videos(clips.bundle.tokenizer, tokens),
-        numbers=numbers,
-        about=f"the episode of median PSNR: seed {info.seed}, {info.behaviour}",
-    )
+    about = f"the episode of median PSNR ({variants[0]}): seed {info.seed}, {info.behaviour}"
+    return Strip(rows=rows, numbers=numbers, about=about)
 
 
 def as_curves(found: dict[str, dict[str, Scores]]) -> dict[str, dict[str, dict[str, list[float]]]]:

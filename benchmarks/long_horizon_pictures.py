@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from long_horizon_scores import CEILING, FLOOR, MEASURES, Scores, curve
@@ -26,31 +27,36 @@ from roboscape.evaluate.charts import (
 )
 from roboscape.evaluate.results import Subject
 from roboscape.rollout.panels import BACKGROUND, CAPTION, QUIET, caption_font
-from roboscape.rollout.videos import Videos
 
 FRAMES_SHOWN = (1, 16, 48, 100, 200)
 PAPER_STOPS_AT = 48
 CURVES = ("psnr", "abs_rel", "background", "cube_distance_px")
-LINES = {CEILING: "ceiling", FLOOR: "static", "drawn": "drawn", "begun anew, recorded arm": "anew"}
+LINES = {
+    CEILING: "ceiling",
+    FLOOR: "static",
+    "drawn": "drawn",
+    "begun anew, arm read off": "read",
+    "begun anew, recorded arm": "recorded",
+}
 """Style of a subject's line; the first subject is the model's."""
 MORE_STYLE = """
-.line.drawn { stroke: #7a63c7; stroke-width: 1.6; } .dot.drawn { fill: #7a63c7; }
-.line.anew { stroke: var(--accent); stroke-width: 1.6; stroke-dasharray: 2 4; }
-.dot.anew { fill: var(--accent); }
+.line.drawn { stroke: #4c8bd0; stroke-width: 1.6; } .dot.drawn { fill: #4c8bd0; }
+.line.read { stroke: #7a63c7; } .dot.read { fill: #7a63c7; }
+.line.recorded { stroke: #7a63c7; stroke-width: 1.6; stroke-dasharray: 2 4; }
+.dot.recorded { fill: #7a63c7; }
 .card { fill: var(--card); } .mark { stroke: var(--faint); stroke-dasharray: 2 3; }
 .title { fill: var(--ink); font: 620 13px var(--sans); }
 .key { fill: var(--soft); font: 12px var(--sans); }
 """
-GAP, HEADER, LEGEND = 22.0, 26.0, 34.0
-PICTURE_PX, MARGIN_PX, LABEL_PX, LINE_PX = 192, 14, 84, 30
+GAP, HEADER, LEGEND = 22.0, 26.0, 54.0
+PICTURE_PX, MARGIN_PX, LABEL_PX, LINE_PX = 176, 12, 100, 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """A few frames of one rollout, each a batch of one."""
+    """The same few frames of several videos of one episode."""
 
-    truth: Videos
-    imagined: Videos
+    rows: dict[str, UInt8[np.ndarray, "t h w 3"]]
     numbers: list[int]
     about: str
 
@@ -91,15 +97,16 @@ def write_chart(path: Path, subjects: dict[str, Scores]) -> None:
 
 
 def legend(drawn: dict[str, str]) -> str:
-    """Names beside their lines, in a row."""
-    parts, left = [], GAP + 8
-    for name, style in drawn.items():
+    """Names beside their lines, in rows of three."""
+    parts = []
+    for number, (name, style) in enumerate(drawn.items()):
+        row, column = divmod(number, 3)
+        left, middle = GAP + 8 + 236 * column, GAP + 4 + 20 * row
         parts.append(
-            f'<line class="line {style}" x1="{left:g}" x2="{left + 20:g}" y1="{GAP + 4:g}" '
-            f'y2="{GAP + 4:g}"/><text class="key" x="{left + 27:g}" y="{GAP + 8:g}">'
+            f'<line class="line {style}" x1="{left:g}" x2="{left + 20:g}" y1="{middle:g}" '
+            f'y2="{middle:g}"/><text class="key" x="{left + 27:g}" y="{middle + 4:g}">'
             f"{escape(name)}</text>"
         )
-        left += 52 + 6.6 * len(name)
     return "".join(parts)
 
 
@@ -125,25 +132,22 @@ def panel(measure: str, curves: dict[str, list[float]]) -> str:
 
 
 def write_strip(path: Path, strip: Strip) -> None:
-    """Truth above imagination, a column a frame, as a .jpg."""
-    size = (
-        LABEL_PX + len(strip.numbers) * (PICTURE_PX + MARGIN_PX) + MARGIN_PX,
-        LINE_PX + 2 * (PICTURE_PX + MARGIN_PX) + LINE_PX,
-    )
-    canvas = Image.new("RGB", size, BACKGROUND)
+    """A row a video, a column a frame, as a .jpg."""
+    columns, rows, step = len(strip.numbers), len(strip.rows), PICTURE_PX + MARGIN_PX
+    canvas = Image.new("RGB", (LABEL_PX + columns * step, 2 * LINE_PX + rows * step), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    for row, (name, videos) in enumerate((("truth", strip.truth), ("imagined", strip.imagined))):
-        top = LINE_PX + row * (PICTURE_PX + MARGIN_PX)
-        draw.text((MARGIN_PX / 2, top + 10), name, fill=CAPTION, font=caption_font())
-        for column, frame in enumerate(videos.rgb[0]):
-            left = LABEL_PX + column * (PICTURE_PX + MARGIN_PX)
-            picture = Image.fromarray(frame).resize(
-                (PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS
-            )
-            canvas.paste(picture, (left, top))
-            if row == 0:
-                words = f"frame {strip.numbers[column]}"
-                draw.text((left, 6), words, fill=CAPTION, font=caption_font())
-    draw.text((LABEL_PX, size[1] - LINE_PX + 4), strip.about, fill=QUIET, font=caption_font())
+    for column, number in enumerate(strip.numbers):
+        place = (LABEL_PX + column * step, 6)
+        draw.text(place, f"frame {number}", fill=CAPTION, font=caption_font())
+    for row, (name, frames) in enumerate(strip.rows.items()):
+        top = LINE_PX + row * step
+        words = name.replace(", ", ",\n").replace(" ", "\n", 1)
+        draw.text((MARGIN_PX, top + 6), words, fill=CAPTION, font=caption_font())
+        for column, frame in enumerate(frames):
+            picture = Image.fromarray(frame)
+            picture = picture.resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
+            canvas.paste(picture, (LABEL_PX + column * step, top))
+    place = (LABEL_PX, canvas.height - LINE_PX + 4)
+    draw.text(place, strip.about, fill=QUIET, font=caption_font())
     with atomic_path(path) as temporary:
         canvas.save(temporary, quality=88)

@@ -16,8 +16,10 @@ from roboscape.rollout.videos import Sampling, Videos
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 import long_horizon
+import long_horizon_rollouts
 import long_horizon_scores as scores
 from long_horizon_pictures import write_chart
+from long_horizon_pose import PoseReader, small_pictures
 
 SIDE, CUBE = 64, (150, 50, 58)
 PAGE = "".join(
@@ -107,18 +109,18 @@ def clips(tiny_bundle, lift_dataset):
 
 
 @pytest.fixture(scope="module")
-def batch(clips):
-    return long_horizon.Batch(clips, range(2))
+def batch(clips, lift_dataset):
+    return long_horizon_rollouts.Batch(clips, range(2), lift_dataset.root)
 
 
 def imagined(batch, **changes):
-    variant = replace(long_horizon.Variant(), **changes)
-    return long_horizon.imagine_variant(batch, variant=variant, seed=0)
+    variant = replace(long_horizon_rollouts.Variant(), **changes)
+    return long_horizon_rollouts.imagine_variant(batch, variant=variant, seed=0)
 
 
 def test_every_way_to_imagine_begins_at_the_first_frame_and_ends_at_the_horizon(batch):
-    for variant in long_horizon.VARIANTS.values():
-        codes = long_horizon.imagine_variant(batch, variant=variant, seed=0)
+    for variant in long_horizon_rollouts.VARIANTS.values():
+        codes = long_horizon_rollouts.imagine_variant(batch, variant=variant, seed=0)
         assert codes.rgb.shape == batch.codes.rgb.shape
         assert codes.depth.shape == batch.codes.depth.shape
         torch.testing.assert_close(codes.rgb[:, 0], batch.codes.rgb[:, 0])
@@ -141,11 +143,29 @@ def test_drawn_tokens_follow_the_seed(batch):
 def test_controls_from_the_start_are_those_of_a_rollout(clips):
     numbers = range(2)
     whole = clips.controls(numbers, actions=clips.actions[:2])
-    torch.testing.assert_close(long_horizon.controls_from(clips, numbers, start=0, frames=6), whole)
-    later = long_horizon.controls_from(clips, numbers, start=4, frames=2)
+    first, fifth = (
+        long_horizon_rollouts.recorded_states(clips, numbers, row=start * clips.stride)
+        for start in (0, 4)
+    )
+    again = long_horizon_rollouts.controls_from(clips, numbers, first, start=0, frames=6)
+    torch.testing.assert_close(again, whole)
+    later = long_horizon_rollouts.controls_from(clips, numbers, fifth, start=4, frames=2)
     assert later.shape == (2, 3, whole.shape[2]) and not later[:, 0].any()
     stacked = clips.stride * len(clips.bundle.controls.convention.names)
     torch.testing.assert_close(later[:, 1:, :stacked], whole[:, 5:, :stacked])
+
+
+def test_a_state_that_pictures_show_can_be_read_off_them():
+    columns = np.arange(4, 52)
+    videos = [scene(cube_at=(30, column), frames=1) for column in columns]
+    together = Videos(
+        rgb=np.concatenate([video.rgb for video in videos]),
+        depth_m=np.concatenate([video.depth_m for video in videos]),
+    )
+    pixels, states = small_pictures(together), np.stack([columns, 2.0 * columns], axis=1)
+    reader = PoseReader.fit(pixels[::2], states[::2])
+    found = reader.read(together.map(lambda frames: frames[5:-5]))
+    np.testing.assert_allclose(found, states[5:-5], atol=1.5)
 
 
 def test_from_a_dataset_and_two_checkpoints_to_a_page(
@@ -179,7 +199,7 @@ def test_from_a_dataset_and_two_checkpoints_to_a_page(
     assert (tmp_path / "frames.jpg").stat().st_size > 1000
 
     # Nothing is imagined a second time, unless other things are asked for.
-    monkeypatch.delattr("long_horizon.imagine_variant")
+    monkeypatch.delattr("long_horizon_rollouts.imagine_variant")
     page.write_text(PAGE)
     long_horizon.main(config)
     assert page.read_text() == text
