@@ -223,6 +223,42 @@ class CopyingHead(nn.Module):
         )
 
 
+class ControlMlp(nn.Module):
+    """Controls enter through two layers instead of one, and through waves if asked.
+
+    Waves: sines and cosines of every number at octaves of frequency (NeRF's encoding), which tell
+    apart poses that hardly differ.
+    """
+
+    def __init__(self, config: WorldModelConfig, *, octaves: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.pi / 4 * 2.0 ** torch.arange(octaves))
+        inputs = config.control_size * (1 + 2 * octaves)
+        self.expand = nn.Linear(inputs, 4 * config.width)
+        self.contract = nn.Linear(4 * config.width, config.width)
+
+    def forward(self, controls: Float[Tensor, "b t c"]) -> Float[Tensor, "b t d"]:
+        """One vector a row."""
+        angles = controls.unsqueeze(-1) * self.get_buffer("frequencies")
+        waves = torch.cat([controls.unsqueeze(-1), angles.sin(), angles.cos()], dim=-1)
+        return self.contract(F.gelu(self.expand(waves.flatten(-2))))
+
+
+def control_mlp(octaves: int) -> Callable[[WorldModel], WorldModel]:
+    """Controls through an MLP."""
+
+    def change(model: WorldModel) -> WorldModel:
+        for branch in branches_of(model):
+            control = ControlMlp(model.config, octaves=octaves)
+            # As large as the other summands of a row.
+            nn.init.normal_(control.contract.weight, std=(2 / model.config.width) ** 0.5)
+            nn.init.zeros_(control.contract.bias)
+            branch.embedding.control = cast(nn.Linear, control)
+        return model
+
+    return change
+
+
 class CopyingWorldModel(WorldModel):
     """A world model that knows that a frame hardly differs from the one before."""
 

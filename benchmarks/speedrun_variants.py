@@ -144,6 +144,8 @@ def listed() -> tuple[Variant, ...]:
         ),
         one("masked", "masked objective, all else as the preset", objective="masked"),
         one("copy_bias", "logits start from the previous frame", surgery=modules.copy_bias),
+        one("control_mlp", "controls through an MLP", surgery=modules.control_mlp(0)),
+        one("control_waves", "controls as waves, then an MLP", surgery=modules.control_mlp(5)),
         one("batch_2", "2 clips a step instead of 4", batch_size=2),
         one("adamw", "AdamW alone, rate .002", **adamw(2e-3)),
         Variant(name="paper", what="the paper's recipe", changes=(paper,)),
