@@ -31,7 +31,7 @@ from roboscape.tokenizer.train import needed_episodes
 from speedrun_tokenizer_scores import mean_frame_psnr, measure
 from speedrun_tokenizer_table import TableConfig, write_table
 from speedrun_tokenizer_training import Training, costs_the_same, cpu_seconds
-from speedrun_tokenizer_variants import VARIANTS
+from speedrun_tokenizer_variants import VARIANTS, variant_named
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class RunConfig:
     output: Path = Path("runs/speedrun_tokenizer")
     """Results, one file a training; also the frames."""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """Which changes, in this order; all of them where not given."""
+    """Which changes, in this order; all of them where not given. `+` joins several into one."""
     seeds: tuple[int, ...] = (0, 1)
     """Each trains every variant."""
     budget_s: float = 120.0
@@ -61,12 +61,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse variants that there are not."""
-        unknown = sorted(set(self.variants) - set(VARIANTS))
-        if unknown or not self.variants or not self.seeds:
-            raise ValueError(
-                f"expected variants among {sorted(VARIANTS)} and at least one seed; got "
-                f"{unknown or self.variants} and {self.seeds}"
-            )
+        for name in self.variants:
+            variant_named(name)
 
     def settings(self) -> dict[str, Any]:
         """What all results of an output folder have in common."""
@@ -156,7 +152,8 @@ def train_and_judge(name: str, frames: Frames, *, seed: int, config: RunConfig) 
     """One training, to the end of its budget, and its scores."""
     step_s = step_seconds(name, frames, config=config)
     steps = max(1, round(config.budget_s / step_s))
-    training = Training.start(VARIANTS[name], frames.train, seed=seed, steps=steps)
+    variant = variant_named(name)
+    training = Training.start(variant, frames.train, seed=seed, steps=steps)
     start, clock = time.process_time(), time.perf_counter()
     loss = float("nan")
     for _ in trange(steps, desc=f"{name} {seed}", mininterval=10):
@@ -165,7 +162,7 @@ def train_and_judge(name: str, frames: Frames, *, seed: int, config: RunConfig) 
     tokenizer = training.result()
     return {
         "variant": name,
-        "change": VARIANTS[name].change,
+        "change": variant.change,
         "seed": seed,
         "steps": steps,
         "step_s": step_s,
@@ -186,14 +183,14 @@ def step_seconds(name: str, frames: Frames, *, config: RunConfig) -> float:
 
     Both are measured once and kept, so all seeds of a variant take equally many steps.
     """
-    baseline = VARIANTS["baseline"]
+    variant, baseline = variant_named(name), VARIANTS["baseline"]
     folder = config.output / "costs"
     alone = kept(folder / "baseline.json", lambda: cpu_seconds([baseline], frames.train)[0])
-    if costs_the_same(VARIANTS[name], baseline):
+    if costs_the_same(variant, baseline):
         return alone
 
     def ratio() -> float:
-        first, second = cpu_seconds([baseline, VARIANTS[name]], frames.train)
+        first, second = cpu_seconds([baseline, variant], frames.train)
         return second / first
 
     return alone * kept(folder / f"{name}_to_baseline.json", ratio)

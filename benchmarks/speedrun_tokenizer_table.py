@@ -63,8 +63,8 @@ class Difference:
     """A variant's score against the baseline's."""
 
     value: float
-    clear: bool
-    """Whether it is more than the seeds' spread explains."""
+    clear: bool | None
+    """Whether it is more than the seeds' spread explains; None where no variant has two seeds."""
 
 
 def write_table(config: TableConfig) -> None:
@@ -81,7 +81,7 @@ def write_table(config: TableConfig) -> None:
 
 
 def read_results(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """Results by variant, in the order of the variants, seeds in order."""
+    """Results by variant, in the order of the variants, joined ones last."""
     found = defaultdict(list)
     for path in sorted((output / "results").glob("*.json")):
         result = read_json(path)
@@ -91,7 +91,8 @@ def read_results(output: Path) -> dict[str, list[dict[str, Any]]]:
             f"{output}/results holds no baseline among {sorted(found) or 'nothing'}; "
             "run it first: speedrun_tokenizer.py run --variants baseline"
         )
-    return {name: found[name] for name in VARIANTS if name in found}
+    joined = [name for name in found if name not in VARIANTS]
+    return {name: found[name] for name in [*VARIANTS, *joined] if name in found}
 
 
 def as_text(results: Mapping[str, list[dict[str, Any]]], *, settings: Mapping[str, Any]) -> str:
@@ -142,7 +143,7 @@ def difference(values: Values, name: str, *, others: Mapping[str, object]) -> Di
     own, baseline = values[name], values["baseline"]
     value = mean(own) - mean(baseline)
     error = pooled_deviation(values) * math.sqrt(1 / len(own) + 1 / len(baseline))
-    return Difference(value=value, clear=abs(value) > CLEAR * error > 0)
+    return Difference(value=value, clear=abs(value) > CLEAR * error if error else None)
 
 
 def pooled_deviation(values: Values) -> float:
@@ -180,6 +181,8 @@ def verdict(differences: Mapping[str, Difference]) -> str:
     """What is clearly better, and what is clearly worse."""
     if not differences:
         return ""
+    if all(against.clear is None for against in differences.values()):
+        return "one seed"
     better, worse = [], []
     for score in SCORES:
         against = differences[score.key]

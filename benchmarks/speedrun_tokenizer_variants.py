@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roboscape.tokenizer.train import TokenizerRun
 from speedrun_tokenizer_terms import (
     MakeTerm,
+    Term,
     adversarial_term,
     edge_term,
     flicker_term,
@@ -122,3 +125,36 @@ VARIANTS: dict[str, Variant] = {
     "encoder_deeper": setting("2 encoder blocks a size (1)", model={"encoder_blocks": 2}),
     "merge_1": setting("attention over single tokens (2 x 2)", model={"decoder_merge": 1}),
 }
+
+
+def variant_named(name: str) -> Variant:
+    """A change, or several joined by `+`.
+
+    Raises:
+        ValueError: there is no such change.
+    """
+    unknown = sorted(set(name.split("+")) - set(VARIANTS))
+    if unknown:
+        raise ValueError(f"expected changes among {sorted(VARIANTS)}, got {unknown}")
+    first, *others = (VARIANTS[part] for part in name.split("+"))
+    return reduce(together, others, first)
+
+
+def together(one: Variant, other: Variant) -> Variant:
+    """Both changes, the second after the first."""
+    makers = [variant.term for variant in (one, other) if variant.term is not None]
+
+    def make_terms(seed: int) -> Term:
+        terms = [make(seed) for make in makers]
+        return lambda seen: torch.stack([term(seen) for term in terms]).sum()
+
+    def look(images: Tensor, seed: int, step: int) -> Tensor:
+        return other.look(one.look(images, seed, step), seed, step)
+
+    unseen = one.look is as_they_are and other.look is as_they_are
+    return Variant(
+        change=f"{one.change}; {other.change}",
+        set_up=lambda run: other.set_up(one.set_up(run)),
+        term=make_terms if makers else None,
+        look=as_they_are if unseen else look,
+    )

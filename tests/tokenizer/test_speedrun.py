@@ -23,7 +23,7 @@ import speedrun_tokenizer_scores as scores
 import speedrun_tokenizer_table as table
 import speedrun_tokenizer_training
 from speedrun_tokenizer_training import Training, configuration, costs_the_same
-from speedrun_tokenizer_variants import VARIANTS, Variant
+from speedrun_tokenizer_variants import VARIANTS, Variant, variant_named
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +188,25 @@ def test_a_difference_counts_against_the_spread_of_all_seeds():
 )
 def test_only_work_costs(name, same):
     assert costs_the_same(VARIANTS[name], VARIANTS["baseline"]) == same
+
+
+def test_changes_add_up(small_frames):
+    both = variant_named("edge+moving+batch_4+grain")
+    training = Training.start(both, small_frames, seed=0, steps=2)
+    assert training.run.batch_size == 4
+    assert both.look is not VARIANTS["baseline"].look
+    alone = [
+        Training.start(variant_named(f"{name}+batch_4+grain"), small_frames, seed=0, steps=2)
+        for name in ("edge", "moving")
+    ]
+    terms = [one.step(1)[1]["term"] for one in (training, *alone)]
+    assert terms[0] == pytest.approx(terms[1] + terms[2], rel=1e-4)
+
+
+def test_one_seed_decides_nothing():
+    values = {"baseline": [20.0], "far": [30.0]}
+    found = table.difference(values, "far", others=values)
+    assert table.verdict(dict.fromkeys((score.key for score in table.SCORES), found)) == "one seed"
 
 
 def test_unknown_variants_are_refused():
