@@ -122,7 +122,8 @@ def measure(clips: ClipSet, folder: Path, config: LongHorizon) -> dict[str, Scor
         for numbers in clips.batches(config.batch_size):
             batch = Batch(clips, numbers, config.poses)
             for name in subjects:
-                path = folder / f"{name.replace(' ', '_')}_{numbers.start:03d}.npz"
+                file_name = f"{name.replace(' ', '_')}_{numbers.start:03d}_{numbers.stop:03d}.npz"
+                path = folder / file_name
                 if not path.is_file():
                     scores = score_subject(batch, name, seed=config.seed)
                     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -200,7 +201,7 @@ def describe(config: LongHorizon, clips: ClipSet) -> dict[str, Any]:
 
 def deciding(settings: dict[str, Any], *, checkpoint: str) -> dict[str, Any]:
     """What must be equal for an earlier run's scores to count."""
-    names = ("first_seed", "last_seed", "clips", "number_format")
+    names = ("first_seed", "number_format")
     asked = {name: str(settings["config"][name]) for name in ("dataset", "horizon", "batch_size")}
     weights = resolve(checkpoint) / "world_model" / "model.safetensors"
     return {
