@@ -12,6 +12,7 @@ a reader of pictures. `--checkpoints name=folder name=folder` compares trainings
 """
 
 import hashlib
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -194,7 +195,7 @@ def describe(config: LongHorizon, clips: ClipSet) -> dict[str, Any]:
         "behaviours": {name: behaviours.count(name) for name in sorted(set(behaviours))},
         "frame_hz": clips.dataset.spec.fps / clips.stride,
         "number_format": str(clips.bundle.world_model.hidden_dtype).removeprefix("torch."),
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "config": asdict(config),
     }
 

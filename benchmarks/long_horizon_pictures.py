@@ -49,7 +49,7 @@ MORE_STYLE = """
 .key { fill: var(--soft); font: 12px var(--sans); }
 """
 GAP, HEADER, LEGEND = 22.0, 26.0, 54.0
-PICTURE_PX, MARGIN_PX, LABEL_PX, LINE_PX = 176, 12, 100, 30
+PICTURE_PX, MARGIN_PX, LABEL_PX, LINE_PX = 176, 12, 124, 30
 
 
 @dataclass(frozen=True, kw_only=True)
