@@ -1,0 +1,145 @@
+"""Does the model know where the arm is, and does its control signal?
+
+    python benchmarks/arm_place.py
+
+Two tables. The first: next frames after true pasts, as predicted, and moved along the optical flow
+to the true frame; what the flow mends was in the wrong place. The second: how far the hand's true
+way lies from the summed commands of a control signal, and from the best linear map of them, the
+last commands and the first state.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float, UInt8
+
+from pages import as_markdown
+from roboscape.clips.controls import commanded_motion
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.evaluate.appearance import psnr_db
+from roboscape.rollout.bundle import Bundle
+from roboscape.tokenizer.codes import join_factors
+from roboscape.tokens.store import TokenStore
+from roboscape.world_model.batches import tokens_of
+from roboscape.world_model.config import RGB
+from roboscape.world_model.masking import next_frame_rows
+
+POSITION = slice(0, 3)
+"""Numbers of a Lift state that are the hand's place."""
+FRAMES = (1, 2, 4, 8, 15)
+STEPS = (4, 16, 32, 60)
+LAST = 4
+"""Commands that a control signal holds one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What to measure."""
+
+    checkpoint: Path = Path("checkpoints/lift")
+    tokens: Path = Path("data/lift_tokens")
+    """Store that holds the validation split's tokens."""
+    train: Path = Path("data/lift_train")
+    validation: Path = Path("data/lift_validation")
+    clips: int = 24
+    """Validation episodes whose frames are predicted."""
+    episodes: int = 300
+    """Training episodes that the linear map is fitted to."""
+
+
+def moved(
+    image: UInt8[np.ndarray, "h w 3"], *, onto: UInt8[np.ndarray, "h w 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """An image, every pixel taken from where dense optical flow (DIS) finds it."""
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (onto, image)]
+    flow_estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow_estimator.setFinestScale(0)
+    flow = flow_estimator.calc(*grey, None)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    place = (x + flow[..., 0], y + flow[..., 1])
+    return cv2.remap(image, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+@torch.no_grad()
+def predictions(config: Benchmark) -> str:
+    """PSNR of next frames after true ones, means over clips."""
+    bundle = Bundle.from_pretrained(config.checkpoint)
+    store, dataset = TokenStore(config.tokens), LeRobotDataset(config.validation)
+    model, stride = bundle.world_model, bundle.controls.stride
+    shape = {"length": model.config.max_frames, "stride": stride}
+    table = store.clips("validation", **shape)
+    clips = store.batch(table.first_of_episodes()[: config.clips], split="validation", **shape)
+    logits = model.frame_logits(
+        model.features(next_frame_rows(tokens_of(clips, modalities=2), clips.controls))[RGB],
+        modality=RGB,
+    )
+    codes = join_factors(logits.argmax(dim=-1), code_bits=model.config.code_bits)
+    camera, rows = dataset.spec.cameras[0].name, []
+    for episode in range(len(codes)):
+        span = slice(0, stride * (model.config.max_frames - 1) + 1)
+        truth = dataset.frames(episode, camera, span)[::stride]
+        shown = torch.cat([codes[episode].int(), clips.rgb[episode].int()])
+        predicted, decoded = np.split(
+            bundle.tokenizer.decode_rgb(shown).numpy(), [len(codes[episode])]
+        )
+        for frame in FRAMES:
+            image = predicted[frame - 1]
+            better = moved(image, onto=truth[frame])
+            images = (decoded[frame - 1], image, better, decoded[frame])
+            rows.append(psnr_db(truth[frame], np.stack(images)))
+    means = np.array(rows).reshape(-1, len(FRAMES), 4).mean(axis=0)
+    header = ["frame", "the frame before", "predicted", "moved along the flow", "ceiling"]
+    lines = [[f, *(f"{x:.1f}" for x in line)] for f, line in zip(FRAMES, means, strict=True)]
+    return as_markdown(header, lines)
+
+
+def commands(config: Benchmark) -> str:
+    """Millimetres (standard deviation) between the hand's way and what commands say of it."""
+    train, validation = LeRobotDataset(config.train), LeRobotDataset(config.validation)
+    lines = []
+    for steps in STEPS:
+        known, way = examples(train, range(config.episodes), steps=steps, every=5)
+        held_out, truth = examples(validation, range(validation.num_episodes), steps=steps)
+        weights = np.linalg.lstsq(known, way, rcond=None)[0]
+        spreads = (truth, truth - held_out[:, POSITION], truth - held_out @ weights)
+        lines.append([steps, *(in_mm(spread.std(axis=0)) for spread in spreads)])
+    return as_markdown(["control steps", "the way itself", "summed commands", "linear map"], lines)
+
+
+def examples(
+    dataset: LeRobotDataset, episodes: range, *, steps: int, every: int = 0
+) -> tuple[Float[np.ndarray, "n f"], Float[np.ndarray, "n 3"]]:
+    """What a control signal holds, and the hand's way in so many steps from a row on.
+
+    Rows from the first on, `every` so many; the first alone where that is 0.
+    """
+    known, ways = [], []
+    for episode in episodes:
+        actions, state = dataset.actions(episode), dataset.state(episode)
+        for start in range(0, len(actions) - steps if every else 1, every or 1):
+            used = actions[start : start + steps]
+            summed = commanded_motion(used, convention=dataset.spec.action)
+            known.append(np.concatenate([summed, used[-LAST:].ravel(), state[start], [1.0]]))
+            ways.append(state[start + steps, POSITION] - state[start, POSITION])
+    return np.array(known), np.array(ways)
+
+
+def in_mm(metres: Float[np.ndarray, " 3"]) -> str:
+    """A cell."""
+    return ", ".join(f"{1000 * value:.0f}" for value in metres)
+
+
+def main() -> None:
+    """Measure, and print both tables."""
+    config = tyro.cli(Benchmark, description=__doc__)
+    sys.stdout.write(f"PSNR, dB, {config.clips} clips\n\n{predictions(config)}\n\n")
+    sys.stdout.write(f"x, y, z, mm\n\n{commands(config)}\n")
+
+
+if __name__ == "__main__":
+    main()
