@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,7 +24,6 @@ from roboscape.evaluate.charts import (
     padded_range,
     polyline,
 )
-from roboscape.evaluate.results import Subject
 from roboscape.rollout.panels import BACKGROUND, CAPTION, QUIET, caption_font
 
 FRAMES_SHOWN = (1, 16, 48, 100, 200)
@@ -118,7 +116,7 @@ def panel(measure: str, curves: dict[str, list[float]]) -> str:
     x = Axis(low=1.0, high=float(max(count, 2)), start_px=LEFT, end_px=WIDTH - RIGHT)
     y = Axis(low=low, high=high, start_px=HEIGHT - BOTTOM, end_px=TOP)
     lines = [
-        polyline(cast(Subject, style), tuple(v if np.isfinite(v) else None for v in line), x, y)
+        polyline(style, tuple(v if np.isfinite(v) else None for v in line), x, y)
         for style, line in reversed(curves.items())
         if np.isfinite(line).any()
     ]

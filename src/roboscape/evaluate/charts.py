@@ -65,8 +65,8 @@ def padded_range(values: list[float]) -> tuple[float, float]:
     return low - air, high + air
 
 
-def polyline(subject: Subject, curve: Curve, x: Axis, y: Axis) -> str:
-    """One subject's line, with a dot at its end; frames without a value are skipped."""
+def polyline(style: str, curve: Curve, x: Axis, y: Axis) -> str:
+    """A line with a dot at its end, in a style's colour; frames without a value are skipped."""
     points = [
         (x.place(frame), y.place(value))
         for frame, value in enumerate(curve, start=1)
@@ -75,8 +75,8 @@ def polyline(subject: Subject, curve: Curve, x: Axis, y: Axis) -> str:
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
     end_x, end_y = points[-1]
     return (
-        f'<polyline class="line {subject}" points="{path}"/>'
-        f'<circle class="dot {subject}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3"/>'
+        f'<polyline class="line {style}" points="{path}"/>'
+        f'<circle class="dot {style}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3"/>'
     )
 
 
