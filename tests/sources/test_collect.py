@@ -1,7 +1,10 @@
 import functools
 import signal
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from roboscape.dataset.annotations import annotations_folder, read_tracks
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.sources import collect as collecting
 from roboscape.sources.collect import STAGING_FOLDER, collect, collected_seeds
+from roboscape.sources.saving import OrderedSaver
 from roboscape.sources.staging import load_staged, stage_episode, staged_path
 
 # Spawned workers import the simulator by its module's name.
@@ -91,6 +95,30 @@ def test_an_accident_names_the_seed_and_the_rerun_loses_and_doubles_nothing(
     collect_toys(ToyConfig(output=config.output, episodes=5))
     assert seeds_in_order(config.output) == [0, 1, 2, 3, 4]
     assert not any(path.exists() for path in waiting)
+
+
+def test_a_save_that_the_pool_lost_sight_of_ends_before_the_rerun_begins(tmp_path, monkeypatch):
+    # What a Ctrl-C does that meets the pool while it starts its thread.
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", lambda _pool, wait: None)
+    root, folder = tmp_path / "d", tmp_path / "staged"
+    folder.mkdir()
+    for seed in (0, 1):
+        stage_episode(
+            folder, ToySimulator(ToyConfig(output=root, episodes=2)).simulate(seed), number=seed
+        )
+    begun = Event()
+
+    def before_save(_seeds):
+        begun.set()
+        time.sleep(0.3)
+
+    with OrderedSaver(
+        root, spec=SPEC, numbers=[0, 1], folder=folder, group=2, before_save=before_save
+    ) as saver:
+        saver.save_when_enough()
+        assert begun.wait(timeout=30)
+    assert collected_seeds(root) == {0, 1}
+    assert not any(folder.iterdir())
 
 
 def test_a_crash_between_saving_and_tidying_does_not_double_an_episode(tmp_path):

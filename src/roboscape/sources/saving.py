@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from roboscape.core.files import read_json, remove, write_json
@@ -39,6 +40,8 @@ class OrderedSaver:
         self._before_save = before_save
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._saving: tuple[list[int], Future[None]] | None = None
+        self._at_work = Lock()
+        self._ended = False
         self._forget(())
 
     def give_up(self, number: int) -> None:
@@ -67,6 +70,9 @@ class OrderedSaver:
 
     def __exit__(self, *_: object) -> None:
         """Let a running save end: the dataset is then valid whatever stopped the rest."""
+        # A Ctrl-C while the pool starts its thread leaves a thread that the pool does not wait for.
+        with self._at_work:
+            self._ended = True
         self._thread.shutdown(wait=True)
 
     def _finish(self) -> None:
@@ -88,12 +94,15 @@ class OrderedSaver:
 
     def _save(self, numbers: list[int]) -> None:
         """Append the episodes of these numbers, then remove what was staged of them."""
-        self._before_save(numbers)
-        with DatasetWriter(self._root, self._spec, episodes_per_file=self._group) as writer:
+        with self._at_work:
+            if self._ended:
+                return
+            self._before_save(numbers)
+            with DatasetWriter(self._root, self._spec, episodes_per_file=self._group) as writer:
+                for number in numbers:
+                    writer.add(load_staged(self._folder, number))
             for number in numbers:
-                writer.add(load_staged(self._folder, number))
-        for number in numbers:
-            remove(staged_path(self._folder, number))
+                remove(staged_path(self._folder, number))
 
 
 def check_same_settings(path: Path, settings: dict[str, Any], *, verb: str) -> None:
