@@ -12,13 +12,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import tyro
 from jaxtyping import Float, UInt8
 
 from pages import as_markdown
+from roboscape.annotate.flow_dis import DenseInverseSearch
+from roboscape.annotate.flow_motion import follow
 from roboscape.clips.controls import commanded_motion
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import psnr_db
@@ -53,16 +54,16 @@ class Benchmark:
 
 
 def moved(
-    image: UInt8[np.ndarray, "h w 3"], *, onto: UInt8[np.ndarray, "h w 3"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """An image, every pixel taken from where dense optical flow (DIS) finds it."""
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (onto, image)]
-    flow_estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow_estimator.setFinestScale(0)
-    flow = flow_estimator.calc(*grey, None)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    place = (x + flow[..., 0], y + flow[..., 1])
-    return cv2.remap(image, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    images: UInt8[np.ndarray, "b h w 3"], *, onto: UInt8[np.ndarray, "b h w 3"]
+) -> Float[np.ndarray, "b h w 3"]:
+    """Images, every pixel taken from where dense optical flow finds it."""
+    flows = DenseInverseSearch().flow(onto, images)
+    return np.stack(
+        [
+            np.stack([follow(channel, flow) for channel in np.moveaxis(image, -1, 0)], axis=-1)
+            for image, flow in zip(images, flows, strict=True)
+        ]
+    )
 
 
 @torch.no_grad()
@@ -87,12 +88,12 @@ def predictions(config: Benchmark) -> str:
         predicted, decoded = np.split(
             bundle.tokenizer.decode_rgb(shown).numpy(), [len(codes[episode])]
         )
-        for frame in FRAMES:
-            image = predicted[frame - 1]
-            better = moved(image, onto=truth[frame])
-            images = (decoded[frame - 1], image, better, decoded[frame])
-            rows.append(psnr_db(truth[frame], np.stack(images)))
-    means = np.array(rows).reshape(-1, len(FRAMES), 4).mean(axis=0)
+        shown_at = np.array(FRAMES)
+        images = predicted[shown_at - 1]
+        better = moved(images, onto=truth[shown_at]).round().astype(np.uint8)
+        forms = np.stack([decoded[shown_at - 1], images, better, decoded[shown_at]])
+        rows.append(psnr_db(np.broadcast_to(truth[shown_at], forms.shape), forms))
+    means = np.mean(rows, axis=0).T
     header = ["frame", "the frame before", "predicted", "moved along the flow", "ceiling"]
     lines = [[f, *(f"{x:.1f}" for x in line)] for f, line in zip(FRAMES, means, strict=True)]
     return as_markdown(header, lines)

@@ -8,21 +8,22 @@ learning-rate schedule ends exactly there. Finished variants are skipped, an int
 again. Names joined by `+` apply several changes: `--variants copy_bias+batch_2`.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
 
+import speedrun_sharing
 import speedrun_table
 from pages import fill
 from roboscape.core.files import read_json, write_json
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import describe_machine, git
+from speedrun_sharing import agree_on_settings, publish
 from speedrun_train import Data, relative_cost, train_variant
 from speedrun_validate import Validation
 from speedrun_variants import BASELINE, Variant, listed, variant_named
@@ -74,7 +75,7 @@ def run_all(config: Run) -> None:
     """Work through the list; other processes may do so at the same time."""
     torch.set_num_threads(1)
     variants = [variant_named(name) for name in config.variants] or list(listed())
-    agree_on_settings(config)
+    agree_on_settings(config.output, settings_of(config))
     validation = Validation(
         tokens=config.tokens,
         dataset=config.dataset,
@@ -139,13 +140,9 @@ def cost_of(variant: Variant, config: Run) -> dict[str, float]:
     return read_json(path)
 
 
-def agree_on_settings(config: Run) -> None:
-    """All results of a folder are of one budget on the same data.
-
-    Raises:
-        ValueError: the folder holds results of other settings.
-    """
-    mine = {
+def settings_of(config: Run) -> dict[str, Any]:
+    """What all results of a folder have in common: one budget on the same data."""
+    return {
         "budget_s": config.budget_s,
         "tokens": str(config.tokens),
         "dataset": str(config.dataset),
@@ -153,39 +150,13 @@ def agree_on_settings(config: Run) -> None:
         "number_format": str(compute_dtype(config.precision)).removeprefix("torch."),
         "machine": describe_machine(),
     }
-    path = config.output / "settings.json"
-    if not path.is_file():
-        publish(path, mine)
-    found = read_json(path)
-    if found != mine:
-        raise ValueError(
-            f"{config.output} holds results of {found}, asked for {mine}; choose another --output"
-        )
-
-
-def publish(path: Path, content: dict) -> None:
-    """Write a file that several processes may write: the first one stays."""
-    mine = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(mine, content)
-    with suppress(FileExistsError):
-        os.link(mine, path)
-    mine.unlink()
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Path | None]:
-    """The folder, for this process alone; None where it is finished or another works on it.
-
-    The system drops the claim of a process that ends, however it ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "claim").open("w") as claim:
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield None if (folder / "result.json").is_file() else folder
+    """The folder, for this process alone; None where it is finished or another works on it."""
+    with speedrun_sharing.claimed(folder / "claim") as mine:
+        yield folder if mine and not (folder / "result.json").is_file() else None
 
 
 def write_table(config: Table) -> None:

@@ -9,11 +9,9 @@ learning rate's schedule as long as that allows, and judged on validation episod
 is not done again; several processes on one output folder share the work.
 """
 
-import fcntl
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +26,7 @@ from roboscape.dataset.depth_choice import RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.frames import FrameCache, cache_dataset
 from roboscape.tokenizer.train import needed_episodes
+from speedrun_sharing import agree_on_settings, claimed
 from speedrun_tokenizer_scores import mean_frame_psnr, measure
 from speedrun_tokenizer_table import TableConfig, write_table
 from speedrun_tokenizer_training import Training, costs_the_same, cpu_seconds
@@ -67,7 +66,11 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """What all results of an output folder have in common."""
         chosen = {"output", "variants", "seeds"}
-        return {name: value for name, value in asdict(self).items() if name not in chosen}
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+            if name not in chosen
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class Frames:
 def run(config: RunConfig) -> None:
     """Train and judge what is not done yet and what nobody else is at."""
     torch.set_num_threads(1)
-    keep_settings(config)
+    agree_on_settings(config.output, config.settings())
     with claimed(config.output / "claims" / "frames", wait=True):
         frames = open_frames(config)
     for name in config.variants:
@@ -90,40 +93,6 @@ def run(config: RunConfig) -> None:
             with claimed(config.output / "claims" / path.stem) as mine:
                 if mine and not path.is_file():
                     write_json(path, train_and_judge(name, frames, seed=seed, config=config))
-
-
-def keep_settings(config: RunConfig) -> None:
-    """Write what all results have in common.
-
-    Raises:
-        ValueError: the folder holds results of other settings.
-    """
-    path, wanted = config.output / "settings.json", config.settings()
-    wanted = {name: str(v) if isinstance(v, Path) else v for name, v in wanted.items()}
-    if path.is_file() and read_json(path) != wanted:
-        raise ValueError(
-            f"{config.output} holds results of {read_json(path)}, asked for are {wanted}; "
-            "choose another --output"
-        )
-    write_json(path, wanted)
-
-
-@contextmanager
-def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Whether this process alone is at something; the claim ends with the process at the latest.
-
-    Args:
-        path: A file that stands for it.
-        wait: Until nobody else is at it, rather than go on without.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def open_frames(config: RunConfig) -> Frames:

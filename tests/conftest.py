@@ -94,6 +94,22 @@ def write_dataset(root: Path, seeds: list[int]) -> LeRobotDataset:
 
 
 @pytest.fixture
+def randomised():
+    """A way to fill a world model's weights so that every one matters: none is left at zero."""
+
+    def fill(model):
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                scale = 1.0 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(scale * noise + ("norm" in name and parameter.ndim == 1))
+        return model.eval().requires_grad_(requires_grad=False)
+
+    return fill
+
+
+@pytest.fixture
 def lift_scene() -> Scene:
     return Scene()
 

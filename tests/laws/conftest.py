@@ -19,18 +19,11 @@ PATCHED = {"grid": (2, 4), "patch": 2}
 
 
 @pytest.fixture(params=[{}, PATCHED], ids=["one token a position", "2 x 2 tokens a position"])
-def make_model(request):
+def make_model(request, randomised):
     """A tiny model whose every weight matters: nothing is left at zero."""
 
     def make(**changes):
-        model = WorldModel(WorldModelConfig(**(TINY | request.param | changes)))
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                scale = 1.0 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5
-                noise = torch.randn(parameter.shape, generator=generator)
-                parameter.copy_(scale * noise + ("norm" in name and parameter.ndim == 1))
-        return model.eval().requires_grad_(requires_grad=False)
+        return randomised(WorldModel(WorldModelConfig(**(TINY | request.param | changes))))
 
     return make
 

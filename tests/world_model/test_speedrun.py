@@ -29,17 +29,6 @@ SHAPE = WorldModelConfig(
 SURGERIES = [variant.name for variant in listed() if variant.surgeries]
 
 
-def randomised(model):
-    """A model whose every weight matters."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            scale = 1.0 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(scale * noise + ("norm" in name and parameter.ndim == 1))
-    return model.eval().requires_grad_(requires_grad=False)
-
-
 def tiny_clip(frames=5):
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(64, (2, 2, frames, 8), generator=generator).int()
@@ -47,7 +36,7 @@ def tiny_clip(frames=5):
 
 
 @pytest.mark.parametrize("name", SURGERIES)
-def test_a_changed_model_imagines_with_the_cache_what_it_predicts_without(name):
+def test_a_changed_model_imagines_with_the_cache_what_it_predicts_without(name, randomised):
     model = randomised(variant_named(name).model(WorldModel(SHAPE)))
     tokens, controls = tiny_clip()
     frames = list(imagine(model, rgb=tokens[0, :, :1], depth=tokens[1, :, :1], controls=controls))
@@ -93,7 +82,7 @@ def test_copying_raises_the_previous_factor_alone():
         assert logits.unique().tolist() == [0.0, 5.0]
 
 
-def test_one_step_losses_agree_with_the_trainings_validation(token_store):
+def test_one_step_losses_agree_with_the_trainings_validation(token_store, randomised):
     for objective in ("next_frame", "masked"):
         shape = replace(
             SHAPE, objective=objective, control_size=token_store.control_size, code_bits=18,

@@ -133,4 +133,5 @@ def world_model_run(config: Learn, *, depth: str) -> WorldModelRun:
 
 def held_out_episode(dataset: LeRobotDataset) -> int:
     """The first episode that was not trained on."""
-    return min(episodes_of(dataset, "validation") + episodes_of(dataset, "test"))
+    learnt = set(episodes_of(dataset, "train"))
+    return next(episode for episode in range(dataset.num_episodes) if episode not in learnt)
