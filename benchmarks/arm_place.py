@@ -1,11 +1,11 @@
-"""Does the model know where the arm is, and does its control signal?
+"""Does the model know where the arm is, and what could its control signal tell it?
 
     python benchmarks/arm_place.py
 
 Two tables. The first: next frames after true pasts, as predicted, and moved along the optical flow
 to the true frame; what the flow mends was in the wrong place. The second: how far the hand's true
-way lies from the summed commands of a control signal, and from the best linear map of them, the
-last commands and the first state.
+way lies from the sum of the commands, from the best linear map of that sum, the last commands and
+the first state, and from the checkpoint's imagined proprioception.
 """
 
 import sys
@@ -20,7 +20,8 @@ from jaxtyping import Float, UInt8
 from pages import as_markdown
 from roboscape.annotate.flow_dis import DenseInverseSearch
 from roboscape.annotate.flow_motion import follow
-from roboscape.clips.controls import commanded_motion
+from roboscape.controls.proprioception import Proprioception
+from roboscape.controls.signals import commanded_motion
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import psnr_db
 from roboscape.rollout.bundle import Bundle
@@ -102,14 +103,28 @@ def predictions(config: Benchmark) -> str:
 def commands(config: Benchmark) -> str:
     """Millimetres (standard deviation) between the hand's way and what commands say of it."""
     train, validation = LeRobotDataset(config.train), LeRobotDataset(config.validation)
+    proprioception = Bundle.from_pretrained(config.checkpoint).controls.proprioception
     lines = []
     for steps in STEPS:
         known, way = examples(train, range(config.episodes), steps=steps, every=5)
         held_out, truth = examples(validation, range(validation.num_episodes), steps=steps)
         weights = np.linalg.lstsq(known, way, rcond=None)[0]
-        spreads = (truth, truth - held_out[:, POSITION], truth - held_out @ weights)
+        spreads = [truth, truth - held_out[:, POSITION], truth - held_out @ weights]
+        if proprioception:
+            spreads.append(truth - imagined(proprioception, validation, steps=steps))
         lines.append([steps, *(in_mm(spread.std(axis=0)) for spread in spreads)])
-    return as_markdown(["control steps", "the way itself", "summed commands", "linear map"], lines)
+    header = ["control steps", "the way itself", "summed commands", "linear map", "imagined"]
+    return as_markdown(header[: len(lines[0])], lines)
+
+
+def imagined(
+    model: Proprioception, dataset: LeRobotDataset, *, steps: int
+) -> Float[np.ndarray, "n 3"]:
+    """The hand's way in so many steps from the first row on, as proprioception is imagined."""
+    episodes = range(dataset.num_episodes)
+    first = np.stack([dataset.state(episode)[0] for episode in episodes])
+    actions = np.stack([dataset.actions(episode)[:steps] for episode in episodes])
+    return (model.imagine(actions, first)[:, -1] - first)[:, POSITION]
 
 
 def examples(

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from long_horizon_pose import pose_reader
-from roboscape.clips.controls import control_signals
 from roboscape.core.seeding import generator_for
 from roboscape.evaluate.clips import ClipSet
 from roboscape.rollout.videos import (
@@ -124,14 +123,6 @@ def controls_from(
     frames: int,
 ) -> Float[Tensor, "b t c"]:
     """Normalised control signals of rollouts that begin at frame `start` in these states."""
-    stride, controls = clips.stride, clips.bundle.controls
-    signals = [
-        control_signals(
-            clips.actions[clip][start * stride : (start + frames) * stride],
-            state,
-            convention=controls.convention,
-            stride=stride,
-        )
-        for clip, state in zip(numbers, states, strict=True)
-    ]
-    return controls.normalize(torch.from_numpy(np.stack(signals)))
+    rows = slice(start * clips.stride, (start + frames) * clips.stride)
+    actions = np.stack([clips.actions[clip][rows] for clip in numbers])
+    return clips.bundle.controls.encode(actions, states)

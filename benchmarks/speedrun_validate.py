@@ -87,9 +87,7 @@ class Validation:
 
     def rollout(self, model: WorldModel) -> dict[str, float]:
         """PSNR, AbsRel and Delta PSNR (shuffled actions) of greedy rollouts, against raw truth."""
-        bundle = Bundle(
-            tokenizer=self.tokenizer, world_model=model, controls=self.store.config.controls
-        )
+        bundle = Bundle(tokenizer=self.tokenizer, world_model=model, controls=self.store.controls)
         clips = choose_clips(
             bundle, self.dataset, horizon=HORIZON, split="validation", num_clips=self.count
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import speedrun_modules as modules
@@ -14,6 +15,8 @@ from roboscape.world_model.train import WorldModelRun
 
 BASELINE = "lift"
 PLAIN, PLAIN_4X = "plain_masked", "plain_masked_4x"
+COMMANDED = Path("data/lift_tokens_commanded")
+"""The store, tokenized without imagined proprioception."""
 AVERAGE_DECAY = 0.99
 """The preset's .998 remembers 500 steps, which is more than a short run has."""
 
@@ -141,6 +144,12 @@ def listed() -> tuple[Variant, ...]:
             changes=(plain,),
             budget=4,
             step_as=PLAIN,
+        ),
+        one(
+            "commanded",
+            "control signals that sum the commands",
+            step_as=BASELINE,
+            tokens=COMMANDED,
         ),
         one("masked", "masked objective, all else as the preset", objective="masked"),
         one("copy_bias", "logits start from the previous frame", surgery=modules.copy_bias),

@@ -17,13 +17,17 @@ for split in train validation test; do $roboscape inspect "data/lift_$split"; do
 # 2. Tokenizer: 128 px -> 16 x 16 tokens of 18 bits, RGB and depth.
 $roboscape train tokenizer lift
 
-# 3. Tokens of every frame, and the world model on them.
+# 3. Where commands bring the arm, learnt from its recorded states.
+$roboscape train proprioception lift
+
+# 4. Tokens of every frame, and the world model on them.
 for split in train validation test; do $roboscape clips "data/lift_$split"; done
 $roboscape tokenize data/lift_train data/lift_validation data/lift_test \
-    --tokenizer runs/tokenizer_lift/tokenizer --output data/lift_tokens
+    --tokenizer runs/tokenizer_lift/tokenizer --proprioception runs/proprioception_lift/proprioception \
+    --output data/lift_tokens
 $roboscape train world-model lift
 
-# 4. The bundle, and what it is worth. Test seeds are used here and nowhere else.
+# 5. The bundle, and what it is worth. Test seeds are used here and nowhere else.
 $roboscape bundle --tokenizer runs/tokenizer_lift/tokenizer --world-model runs/world_model_lift/world_model \
     --tokens data/lift_tokens --output checkpoints/lift
 $roboscape evaluate --checkpoint checkpoints/lift --dataset data/lift_test --output runs/evaluate_lift

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from roboscape.clips.controls import ControlStatistics, control_size
+from roboscape.controls.encoder import ControlEncoder, ControlStatistics
+from roboscape.controls.signals import control_size
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
@@ -152,4 +153,8 @@ def tiny_bundle() -> Bundle:
     controls = ControlStatistics(
         convention=CONVENTION, stride=STRIDE, state_size=2, mean=(0.0,) * size, std=(1.0,) * size
     )
-    return Bundle(tokenizer=tokenizer.eval(), world_model=world_model.eval(), controls=controls)
+    return Bundle(
+        tokenizer=tokenizer.eval(),
+        world_model=world_model.eval(),
+        controls=ControlEncoder(controls),
+    )

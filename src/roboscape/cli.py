@@ -98,6 +98,12 @@ COMMANDS: dict[str, Command] = {
         presets="roboscape.presets.tokenizer",
         summary="Learn to write frames as discrete tokens.",
     ),
+    "train proprioception": Command(
+        module="roboscape.controls.train",
+        config="ProprioceptionRun",
+        presets="roboscape.presets.proprioception",
+        summary="Learn where commands bring the arm, from its recorded states.",
+    ),
     "tokenize": Command(
         module="roboscape.tokens.build",
         config="Tokenize",

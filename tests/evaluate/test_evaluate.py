@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.video import iterate_video
 from roboscape.evaluate.clips import choose_clips, choose_split
 from roboscape.evaluate.evaluate import (
@@ -200,7 +201,10 @@ def test_one_clip_leaves_shuffled_empty_with_its_reason(tiny_bundle, lift_datase
 
 def test_another_action_convention_is_refused(tiny_bundle, lift_dataset):
     other = replace(tiny_bundle.controls.convention, gripper="+1 opens, -1 closes")
-    mismatched = replace(tiny_bundle, controls=replace(tiny_bundle.controls, convention=other))
+    mismatched = replace(
+        tiny_bundle,
+        controls=ControlEncoder(replace(tiny_bundle.controls.statistics, convention=other)),
+    )
     with pytest.raises(ValueError, match=r"(?s)\+1 opens.*-1 opens"):
         choose_clips(mismatched, lift_dataset, horizon=2)
 

@@ -70,11 +70,19 @@ def journey(name: str, source: Path, tokenizer: Tokenizer, root: Path) -> None:
         roboscape(f"inspect {root}/{data}")
         roboscape(f"annotate {root}/{data} --depth none --tracks lucas_kanade")
         roboscape(f"clips {root}/{data} --tracks lucas_kanade {clips}")
-    with_depth = LeRobotDataset(root / "data").spec.cameras[0].has_depth
-    depth, branches = ("recorded", "both") if with_depth else ("none", "rgb")
+    spec = LeRobotDataset(root / "data").spec
+    depth, branches = ("recorded", "both") if spec.cameras[0].has_depth else ("none", "rgb")
+    proprioception = ""
+    if spec.state_names:
+        roboscape(
+            f"train proprioception debug --dataset {root}/data "
+            f"--validation {root}/{list(shares)[-1]} --output {root}/arm --fit.steps 2"
+        )
+        proprioception = f"--proprioception {root}/arm/proprioception"
     roboscape(
         f"tokenize {' '.join(f'{root}/{data}' for data in shares)} --tokenizer {root}/tokenizer "
-        f"--output {root}/tokens --depth {depth} --tracks lucas_kanade --stride 1"
+        f"--output {root}/tokens --depth {depth} --tracks lucas_kanade --stride 1 "
+        f"{proprioception}"
     )
     roboscape(
         f"train world-model debug --tokens {root}/tokens --output {root}/run --fit.steps 1 "

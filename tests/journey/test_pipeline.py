@@ -43,8 +43,13 @@ def folder(tmp_path_factory) -> Path:
         f"--output {root}/tokenizer_run"
     )
     roboscape(
+        f"train proprioception debug --dataset {root}/train --validation {root}/validation "
+        f"--output {root}/proprioception_run"
+    )
+    roboscape(
         f"tokenize {root}/train {root}/validation {root}/test "
-        f"--tokenizer {root}/tokenizer_run/tokenizer --output {root}/tokens"
+        f"--tokenizer {root}/tokenizer_run/tokenizer "
+        f"--proprioception {root}/proprioception_run/proprioception --output {root}/tokens"
     )
     roboscape(f"train world-model debug --tokens {root}/tokens --output {root}/world_model_run")
     roboscape(

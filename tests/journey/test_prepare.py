@@ -16,7 +16,10 @@ PREPARE = (
     "prepare folder recordings --output data/mine --image-size 32 --frame-hz 10 --length 6 "
     "--validation 0.5 --test 0 --workers 1"
 )
-LEARN = "--tokenizer debug --world-model debug --tokenizer-steps 2 --world-model-steps 2"
+LEARN = (
+    "--tokenizer debug --world-model debug --tokenizer-steps 2 --world-model-steps 2 "
+    "--proprioception debug --proprioception-steps 2"
+)
 
 
 def write_recordings(root: Path) -> None:

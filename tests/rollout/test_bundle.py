@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from roboscape.clips.controls import ControlStatistics, control_size
+from roboscape.controls.encoder import ControlEncoder, ControlStatistics
+from roboscape.controls.signals import control_size
 from roboscape.dataset.records import ActionConvention
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import imagine
@@ -43,14 +44,14 @@ def bundle():
     return Bundle(
         tokenizer=Tokenizer(TOKENIZER).eval(),
         world_model=WorldModel(SHAPE).eval(),
-        controls=CONTROLS,
+        controls=ControlEncoder(CONTROLS),
     )
 
 
 def test_a_saved_bundle_imagines_the_same(bundle, tmp_path):
     bundle.save_pretrained(tmp_path)
     loaded = Bundle.from_pretrained(tmp_path)
-    assert loaded.controls == CONTROLS
+    assert loaded.controls == ControlEncoder(CONTROLS)
     frames = torch.randint(256, (1, 32, 32, 3), dtype=torch.uint8)
     controls = CONTROLS.normalize(torch.randn(1, 3, SIZE))
     found = []

@@ -34,7 +34,9 @@ def test_every_clip_holds_the_codes_and_actions_of_its_frames(folder, tmp_path):
         rows = first + np.arange(3) * 5
         assert np.array_equal(clips.rgb[clip].numpy(), codes[rows])
         # The control that led into a frame is the action of the row before it.
-        controls = clips.controls[clip].numpy() * store.controls.std + store.controls.mean
+        controls = (
+            clips.controls[clip].numpy() * store.config.controls.std + store.config.controls.mean
+        )
         np.testing.assert_allclose(controls[1:, :21], joints[rows[1:] - 1], atol=1e-5)
     assert not clips.visible.any()
     assert not store.config.has_depth

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from roboscape.clips.controls import control_signals
 from roboscape.clips.split import split_of
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.model import Tokenizer
@@ -35,13 +34,12 @@ def test_a_random_clip_is_what_direct_encoding_gives(store, files):
             depth = tokenizer.encode_depth(depth_m)
         assert torch.equal(clips.rgb[row], rgb)
         assert torch.equal(clips.depth[row], depth)
-        signals = control_signals(
-            dataset.actions(episode)[start : start + 6],
-            dataset.state(episode)[start],
-            convention=dataset.spec.action,
-            stride=2,
+        state = dataset.state(episode)
+        (expected,) = store.controls.encode(
+            dataset.actions(episode)[None, start : start + 6],
+            state[None, start],
+            state_before=state[None, max(start - 1, 0)],
         )
-        expected = store.controls.normalize(torch.from_numpy(signals))
         torch.testing.assert_close(clips.controls[row], expected)
 
 
@@ -123,4 +121,4 @@ def test_opening_again_gives_the_same_clips(store, config):
 
 def test_a_store_of_other_statistics_is_no_store(store):
     with pytest.raises(ValueError, match="control signals"):
-        replace(store.controls, mean=(0.0,))
+        replace(store.config.controls, mean=(0.0,))

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from roboscape.clips.controls import ControlStatistics, control_size
+from roboscape.controls.encoder import ControlStatistics
+from roboscape.controls.signals import control_size
 from roboscape.core.config import save_config
 from roboscape.dataset.records import ActionConvention
 from roboscape.tokenizer.model import TokenizerConfig

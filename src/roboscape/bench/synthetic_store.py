@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from roboscape.clips.controls import ControlStatistics, control_size
+from roboscape.controls.encoder import ControlStatistics
+from roboscape.controls.signals import control_size
 from roboscape.core.files import write_json
 from roboscape.dataset.records import ActionConvention
 from roboscape.tokenizer.model import TokenizerConfig

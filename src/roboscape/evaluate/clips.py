@@ -8,11 +8,9 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from roboscape.clips.controls import control_signals
 from roboscape.clips.split import SPLITS, Split, split_of
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.rollout.bundle import Bundle
@@ -80,16 +78,8 @@ class ClipSet:
         self, clips: range | list[int], *, actions: list[Float[np.ndarray, "rows a"]]
     ) -> Float[Tensor, "b t c"]:
         """Normalised control signals of some clips under the given actions."""
-        signals = [
-            control_signals(
-                clip_actions,
-                self.first_states[clip],
-                convention=self.bundle.controls.convention,
-                stride=self.stride,
-            )
-            for clip, clip_actions in zip(clips, actions, strict=True)
-        ]
-        return self.bundle.controls.normalize(torch.from_numpy(np.stack(signals)))
+        states = np.stack([self.first_states[clip] for clip in clips])
+        return self.bundle.controls.encode(np.stack(actions), states)
 
     def rewarded(self) -> Bool[np.ndarray, " b"] | None:
         """Whether any shown row has a reward; None where the dataset has no rewards at all."""

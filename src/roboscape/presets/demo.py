@@ -16,7 +16,7 @@ from roboscape.presets.pipeline import (
     write_tokens,
 )
 from roboscape.presets.world_model import lift
-from roboscape.rollout.bundle import CONTROLS, TOKENIZER, WORLD_MODEL, Bundle
+from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.model import WorldModel
@@ -57,7 +57,7 @@ def run(config: Demo) -> Path:
         folders,
         tokenizer=config.checkpoint / TOKENIZER,
         output=store,
-        controls=config.checkpoint / CONTROLS,
+        controls=config.checkpoint,
     )
     stages.begin(f"Fine-tune the world model for {config.steps} steps")
     tuned = replace(bundle, world_model=fine_tune(config, bundle=bundle, store=store))

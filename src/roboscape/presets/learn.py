@@ -8,8 +8,10 @@ from typing import Literal
 import tyro
 
 from roboscape.clips.split import episodes_of
+from roboscape.controls.train import run as train_proprioception
 from roboscape.dataset.depth_choice import NONE, depth_source
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.presets import proprioception as proprioception_presets
 from roboscape.presets import tokenizer as tokenizer_presets
 from roboscape.presets import world_model as world_model_presets
 from roboscape.presets.pipeline import TRACKER, Stages, model_stride
@@ -28,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Learn:
-    """Train a tokenizer and a world model on a prepared dataset, and imagine an episode.
+    """Train all models of a simulator on a prepared dataset, and imagine an episode.
 
     Every stage resumes where it stopped. Its pieces, each with all settings, are `train tokenizer`,
-    `tokenize`, `train world-model`, `bundle` and `rollout`.
+    `train proprioception`, `tokenize`, `train world-model`, `bundle` and `rollout`.
     """
 
     dataset: tyro.conf.Positional[Path]
@@ -48,9 +50,14 @@ class Learn:
     """The annotator whose tracks are learnt from; `none`."""
     tokenizer: Literal["debug", "lift"] = "lift"
     """Preset of the tokenizer; its image size and depth range are the dataset's."""
+    proprioception: Literal["debug", "lift", "none"] = "lift"
+    """Preset of the model that says where commands bring the arm; `none`: control signals sum the
+    commands instead. A dataset without states goes without."""
     world_model: Literal["debug", "lift", "genie", "small", "medium", "large"] = "lift"
     """Preset of the world model."""
     tokenizer_steps: int | None = None
+    """Training steps; the preset's where not given."""
+    proprioception_steps: int | None = None
     """Training steps; the preset's where not given."""
     world_model_steps: int | None = None
     """Training steps; the preset's where not given."""
@@ -58,11 +65,13 @@ class Learn:
 
 def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
-    stages = Stages(total=4)
+    stages = Stages(total=5)
     dataset = LeRobotDataset(config.dataset)
     depth = config.depth or depth_source(dataset, dataset.spec.cameras[0].name)
     stages.begin("Train a tokenizer")
     tokenizer = train_tokenizer(tokenizer_run(config, dataset=dataset, depth=depth))
+    stages.begin("Learn where commands bring the arm")
+    proprioception = learn_proprioception(config, dataset=dataset)
     stages.begin("Tokenize")
     store = tokenize(
         Tokenize(
@@ -72,6 +81,7 @@ def run(config: Learn) -> Path:
             depth=depth,
             tracks=config.tracks,
             stride=model_stride(dataset.spec.fps, frame_hz=config.frame_hz),
+            proprioception=proprioception,
         )
     )
     stages.begin("Train a world model")
@@ -113,6 +123,24 @@ def tokenizer_run(config: Learn, *, dataset: LeRobotDataset, depth: str) -> Toke
         ),
         fit=replace(preset.fit, steps=config.tokenizer_steps or preset.fit.steps),
     )
+
+
+def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | None:
+    """Train it; returns its folder, None where there is to be none."""
+    if config.proprioception == "none" or not dataset.spec.state_names:
+        why = "not wanted" if dataset.spec.state_names else "the dataset records no states"
+        log.info("%s: control signals hold the commands' sum", why)
+        return None
+    preset = proprioception_presets.PRESETS[config.proprioception]()
+    run = replace(
+        preset,
+        dataset=config.dataset,
+        validation=None,
+        output=config.output / "proprioception",
+        fit=replace(preset.fit, steps=config.proprioception_steps or preset.fit.steps),
+    )
+    train_proprioception(run)
+    return str(run.output / "proprioception")
 
 
 def world_model_run(config: Learn, *, depth: str) -> WorldModelRun:

@@ -80,7 +80,12 @@ def annotate_and_cut(folders: dict[str, Path]) -> None:
 
 
 def write_tokens(
-    folders: dict[str, Path], *, tokenizer: Path, output: Path, controls: Path | None = None
+    folders: dict[str, Path],
+    *,
+    tokenizer: Path,
+    output: Path,
+    proprioception: Path | None = None,
+    controls: Path | None = None,
 ) -> TokenStore:
     """Encode all splits into one store.
 
@@ -88,14 +93,16 @@ def write_tokens(
         folders: Datasets by split.
         tokenizer: Folder of the tokenizer.
         output: Folder of the store.
-        controls: `controls.json` of a bundle whose normalisation to keep, for fine-tuning.
+        proprioception: Folder of the model that makes new control signals.
+        controls: Folder of a checkpoint whose control signals to keep, for fine-tuning.
     """
     return tokenize(
         Tokenize(
             datasets=tuple(folders.values()),
             tokenizer=str(tokenizer),
             output=output,
-            controls=controls,
+            proprioception=None if proprioception is None else str(proprioception),
+            controls=None if controls is None else str(controls),
         )
     )
 

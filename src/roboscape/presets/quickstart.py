@@ -4,9 +4,12 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from roboscape.controls.train import ProprioceptionRun
+from roboscape.controls.train import run as train_proprioception
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
 from roboscape.evaluate.report import write_report
+from roboscape.presets import proprioception as proprioception_presets
 from roboscape.presets import tokenizer as tokenizer_presets
 from roboscape.presets import world_model as world_model_presets
 from roboscape.presets.pipeline import (
@@ -38,6 +41,8 @@ class Quickstart:
     """Test episodes, and as many for validation."""
     tokenizer_steps: int = 1800
     """Training steps of the tokenizer."""
+    proprioception_steps: int = 800
+    """Training steps of the model that says where commands bring the arm."""
     world_model_steps: int = 1200
     """Training steps of the world model."""
     workers: int = 2
@@ -46,7 +51,7 @@ class Quickstart:
 
 def run(config: Quickstart) -> Path:
     """Run every stage; returns the report's path."""
-    stages = Stages(total=6)
+    stages = Stages(total=7)
     total = config.episodes + 2 * config.held_out
     stages.begin(f"Collect {total} episodes in MuJoCo: about 6 minutes")
     folders = collect(config.output, amount=amount(config), workers=config.workers)
@@ -54,11 +59,14 @@ def run(config: Quickstart) -> Path:
     annotate_and_cut(folders)
     stages.begin("Train a tokenizer: about 6 minutes")
     tokenizer = train_tokenizer(tokenizer_run(config, folders=folders))
+    stages.begin("Learn where commands bring the arm: about 1 minute")
+    train_proprioception(proprioception_run(config, folders=folders))
     stages.begin("Tokenize: about 1 minute")
     store = write_tokens(
         folders,
         tokenizer=config.output / "tokenizer_run" / "tokenizer",
         output=config.output / "tokens",
+        proprioception=config.output / "proprioception_run" / "proprioception",
     )
     stages.begin("Train a world model: about 10 minutes")
     world_model = train_world_model(world_model_run(config))
@@ -104,6 +112,18 @@ def tokenizer_run(config: Quickstart, *, folders: dict[str, Path]) -> TokenizerR
         validation=folders["validation"],
         output=config.output / "tokenizer_run",
         fit=fit,
+    )
+
+
+def proprioception_run(config: Quickstart, *, folders: dict[str, Path]) -> ProprioceptionRun:
+    """The lift model of the arm, shorter."""
+    preset = proprioception_presets.lift()
+    return replace(
+        preset,
+        dataset=folders["train"],
+        validation=folders["validation"],
+        output=config.output / "proprioception_run",
+        fit=replace(preset.fit, steps=config.proprioception_steps),
     )
 
 

@@ -37,7 +37,7 @@ def lift() -> WorldModelRun:
         masking=MaskingConfig(fully_hidden=0.8),
         loss=LossConfig(keypoints=64),
         optimizer=OptimizerConfig(learning_rate=6e-3, muon_learning_rate=0.02, warmup_steps=50),
-        fit=FitConfig(steps=7000, evaluate_every=500, checkpoint_every=100, average_decay=0.998),
+        fit=FitConfig(steps=6000, evaluate_every=500, checkpoint_every=100, average_decay=0.998),
     )
 
 

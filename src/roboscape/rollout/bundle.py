@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from roboscape.clips.controls import ControlStatistics
-from roboscape.core.config import load_config, save_config
+from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
@@ -12,7 +11,7 @@ from roboscape.tokenizer.model import Tokenizer
 from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
 
-TOKENIZER, WORLD_MODEL, CONTROLS, CARD = "tokenizer", "world_model", "controls.json", "README.md"
+TOKENIZER, WORLD_MODEL, CARD = "tokenizer", "world_model", "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class Bundle:
 
     tokenizer: Tokenizer
     world_model: WorldModel
-    controls: ControlStatistics
+    controls: ControlEncoder
 
     def __post_init__(self) -> None:
         """Refuse parts that were not trained for each other, as far as their sizes tell."""
@@ -43,7 +42,7 @@ class Bundle:
         for what, expected, found in (
             ("tokens a frame", model.tokens_per_frame, tokenizer.tokens_per_frame),
             ("code bits", model.code_bits, tokenizer.code_bits),
-            ("control numbers", model.control_size, len(self.controls.mean)),
+            ("control numbers", model.control_size, self.controls.size),
         ):
             if expected != found:
                 raise ValueError(
@@ -64,10 +63,10 @@ class Bundle:
         )
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the tokenizer, the world model, `controls.json` and a model card."""
+        """Write the tokenizer, the world model, what makes control signals, and a model card."""
         self.tokenizer.save_pretrained(folder / TOKENIZER)
         self.world_model.save_pretrained(folder / WORLD_MODEL)
-        save_config(self.controls, folder / CONTROLS)
+        self.controls.save(folder)
         if not (folder / CARD).exists():
             with atomic_path(folder / CARD) as temporary:
                 temporary.write_text(model_card(self))
@@ -79,7 +78,7 @@ class Bundle:
         return cls(
             tokenizer=Tokenizer.from_pretrained(folder, subfolder=TOKENIZER),
             world_model=WorldModel.from_pretrained(folder, subfolder=WORLD_MODEL),
-            controls=load_config(ControlStatistics, folder / CONTROLS),
+            controls=ControlEncoder.load(folder),
         )
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import tyro
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from roboscape.clips.controls import control_signals, gripper_dimensions
+from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.files import atomic_path
 from roboscape.core.seeding import generator_for
 from roboscape.core.video import write_video
@@ -116,11 +115,11 @@ def imagine_episode(
         path=start.actions,
         convention=controls.convention,
     )
-    signals = control_signals(
-        actions,
-        dataset.state(start.episode)[start.row],
-        convention=controls.convention,
-        stride=stride,
+    state = dataset.state(start.episode)
+    signals = controls.encode(
+        actions[None],
+        state[start.row][None],
+        state_before=state[max(start.row - 1, 0)][None],
     )
     truth = read_videos(
         dataset,
@@ -131,7 +130,7 @@ def imagine_episode(
     codes = imagine_codes(
         bundle,
         prompt=encode_videos(bundle.tokenizer, truth.map(lambda frames: frames[:, :1])),
-        controls=controls.normalize(torch.from_numpy(signals[None])),
+        controls=signals,
         sampling=sampling,
         generator=generator_for(start.seed),
     )

@@ -88,6 +88,8 @@ def read_videos(
 
 def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
     """Refuse recordings whose actions mean something else than those of the training."""
+    if bundle.controls.proprioception:
+        bundle.controls.proprioception.check(dataset)
     expected, found = bundle.controls.convention, dataset.spec.action
     if expected != found:
         raise ValueError(

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
-from roboscape.clips.controls import ControlStatistics
-from roboscape.core.config import load_config
+from roboscape.controls.encoder import PROPRIOCEPTION, ControlEncoder
+from roboscape.controls.measure import measure_controls
+from roboscape.controls.proprioception import Proprioception
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
@@ -23,7 +24,6 @@ from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.encode import Source, encoded_episodes
 from roboscape.tokens.selection import kept_starts
-from roboscape.tokens.statistics import measure_controls
 from roboscape.tokens.store import (
     CLIPS,
     COLUMNS,
@@ -58,8 +58,11 @@ class Tokenize:
     """Tracks kept an episode: those that travel farthest."""
     stride: int = 4
     """Native rows between two frames of a clip; the control statistics are measured for it."""
-    controls: Path | None = None
-    """`controls.json` of a bundle to fine-tune: keeps the normalisation that its model knows."""
+    proprioception: str | None = None
+    """Folder or hub name of a trained `Proprioception`: control signals then hold the state that it
+    imagines; without it, the sum of the commands and the first state."""
+    controls: str | None = None
+    """Folder or hub name of a checkpoint to fine-tune: keeps the control signals that it knows."""
     episodes_per_shard: int = 50
     """Episodes a shard; an interrupted run repeats at most one shard."""
 
@@ -69,6 +72,11 @@ class Tokenize:
             raise ValueError(
                 "expected at least one dataset, and points, stride and episodes_per_shard >= 1; "
                 f"got {self}"
+            )
+        if self.proprioception and self.controls:
+            raise ValueError(
+                "give --proprioception for a new world model or --controls for one to fine-tune, "
+                "not both: a checkpoint brings its own"
             )
 
 
@@ -227,33 +235,45 @@ def finish(
     sources = [source for shard in shards for source in shard]
     with atomic_path(config.output / CLIPS) as temporary:
         np.save(temporary, kept_starts(sources, datasets, stride=config.stride))
+    controls = control_encoder(config, datasets=datasets)
+    if controls.proprioception is not None:
+        controls.proprioception.save_pretrained(config.output / PROPRIOCEPTION)
     store = StoreConfig(
         tokenizer=tokenizer.config,
         tokenizer_sha256=str(settings["tokenizer_sha256"]),
         camera=str(settings["camera"]),
         annotator=config.tracks,
         datasets=tuple(str(root) for root in config.datasets),
-        controls=control_statistics(config, datasets=datasets),
+        controls=controls.statistics,
         has_depth=config.depth != NONE,
     )
     write_json(config.output / STORE, asdict(store))
     return TokenStore(config.output)
 
 
-def control_statistics(config: Tokenize, *, datasets: list[LeRobotDataset]) -> ControlStatistics:
-    """Statistics measured on these datasets, or those of the bundle that will be fine-tuned.
+def control_encoder(config: Tokenize, *, datasets: list[LeRobotDataset]) -> ControlEncoder:
+    """Measured on these datasets, or that of the checkpoint that will be fine-tuned.
 
     Raises:
-        ValueError: the bundle's signals mean something else than the datasets'.
+        ValueError: the checkpoint's signals mean something else than the datasets', or the
+            proprioception model was trained on another robot.
     """
-    if config.controls is None:
-        return measure_controls(datasets, stride=config.stride)
-    known = load_config(ControlStatistics, config.controls)
-    convention = datasets[0].spec.action
-    if (known.convention, known.stride) != (convention, config.stride):
-        raise ValueError(
-            f"{config.controls} describes {known.convention} at stride {known.stride}; "
-            f"{config.datasets[0]} has {convention} at stride {config.stride}. Convert the "
-            "actions, or train without --controls"
-        )
-    return known
+    if config.controls is not None:
+        known = ControlEncoder.load(config.controls)
+        convention = datasets[0].spec.action
+        if (known.convention, known.stride) != (convention, config.stride):
+            raise ValueError(
+                f"{config.controls} describes {known.convention} at stride {known.stride}; "
+                f"{config.datasets[0]} has {convention} at stride {config.stride}. Convert the "
+                "actions, or train without --controls"
+            )
+        if known.proprioception:
+            known.proprioception.check(datasets[0])
+        return known
+    model = None
+    if config.proprioception is not None:
+        model = Proprioception.from_pretrained(config.proprioception)
+        model.check(datasets[0])
+    return ControlEncoder(
+        measure_controls(datasets, stride=config.stride, proprioception=model), model
+    )

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
-from roboscape.clips.controls import ControlStatistics
 from roboscape.clips.split import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
+from roboscape.controls.encoder import ControlStatistics
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.depth_choice import NONE

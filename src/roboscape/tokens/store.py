@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float32, Int, Int32
 from torch import Tensor
 
-from roboscape.clips.controls import ControlStatistics, control_signals
 from roboscape.clips.curriculum import NOT_GRADED
 from roboscape.clips.split import Split, is_of_split
+from roboscape.controls.encoder import ControlEncoder, ControlStatistics
 from roboscape.core.config import config_from_dict
 from roboscape.core.files import read_json
 from roboscape.tokenizer.model import TokenizerConfig
@@ -49,7 +49,7 @@ class TokenClip:
     depth: Int32[Tensor, "b t n"]
     """The RGB codes again for a store without depth."""
     controls: Float32[Tensor, "b t c"]
-    """Normalised; row t led into frame t, row 0 is zeros."""
+    """Normalised; row t led into frame t, before row 0 there were no actions."""
     tracks: Float32[Tensor, "b t k 2"]
     """Points (x, y) in cells of the token grid: the cell is the floor."""
     visible: Bool[Tensor, "b t k"]
@@ -134,18 +134,15 @@ class TokenStore:
         self.episodes = EpisodeTable(
             **{name: integers(table[name]) for name in ("shard", "first_row", "length", "seed")}
         )
+        self.controls = ControlEncoder.of(self.config.controls, root)
+        """Makes the control signals of the clips."""
         self._shard = cache(self._open_shard)
         self.clips = cache(self._clips)
 
     @property
-    def controls(self) -> ControlStatistics:
-        """Convention, stride and normalisation of the control signals."""
-        return self.config.controls
-
-    @property
     def control_size(self) -> int:
         """Length of one control signal."""
-        return self.config.controls.size
+        return self.controls.size
 
     @property
     def code_bits(self) -> int:
@@ -222,29 +219,25 @@ class TokenStore:
             self._piece(int(episode), int(start), length=length)
             for episode, start in zip(*table.locate(clips), strict=True)
         ]
-        tensors = {
-            name: torch.from_numpy(np.stack([piece[name] for piece in pieces]))
-            for name in pieces[0]
-        }
-        controls = self.controls.normalize(tensors.pop("controls"))
+        arrays = {name: np.stack([piece[name] for piece in pieces]) for name in pieces[0]}
+        controls = self.controls.encode(
+            **{name: arrays.pop(name) for name in ("actions", "first_state", "state_before")}
+        )
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return TokenClip(controls=controls, **tensors)
 
     def _piece(self, episode: int, start: int, *, length: int) -> dict[str, np.ndarray]:
-        """One clip's arrays, controls not yet normalised."""
+        """One clip's arrays: what `TokenClip` and `ControlEncoder.encode` take."""
         stride = self.controls.stride
         shard = self._shard(int(self.episodes.shard[episode]))
         first = int(self.episodes.first_row[episode]) + start
         rows = slice(first, first + (length - 1) * stride + 1, stride)
-        controls = control_signals(
-            shard["actions"][first : first + (length - 1) * stride],
-            shard["state"][first],
-            convention=self.controls.convention,
-            stride=stride,
-        )
         return {
             "rgb": shard["rgb"][rows],
             "depth": shard["depth" if self.config.has_depth else "rgb"][rows],
-            "controls": controls,
+            "actions": shard["actions"][first : first + (length - 1) * stride],
+            "first_state": shard["state"][first],
+            "state_before": shard["state"][first - 1 if start else first],
             "tracks": shard["tracks"][rows].astype(np.float32),
             "visible": shard["visible"][rows],
         }

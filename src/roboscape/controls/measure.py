@@ -1,12 +1,14 @@
 """Mean and deviation of control signals, by which a model's inputs are normalised."""
 
 import logging
+from collections import defaultdict
 from functools import cache
 
 import numpy as np
 
-from roboscape.clips.controls import ControlStatistics, control_signals
 from roboscape.clips.split import episodes_of
+from roboscape.controls.encoder import ControlStatistics, raw_signals
+from roboscape.controls.proprioception import Proprioception
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 
@@ -14,7 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def measure_controls(
-    datasets: list[LeRobotDataset], *, stride: int, length: int = 16, clips: int = 2000
+    datasets: list[LeRobotDataset],
+    *,
+    stride: int,
+    proprioception: Proprioception | None = None,
+    length: int = 16,
+    clips: int = 2000,
 ) -> ControlStatistics:
     """Mean and deviation of every control dimension over random training clips.
 
@@ -32,20 +39,31 @@ def measure_controls(
         return dataset.actions(episode), dataset.state(episode)
 
     generator = numpy_generator_for(0)
-    signals = []
+    of_length = defaultdict(list)
     for which in np.sort(generator.integers(len(chosen), size=clips)):
         actions, state = numbers(int(which))
         start = int(generator.integers(max(1, len(actions) - (length - 1) * stride)))
         piece = actions[start : start + (length - 1) * stride]
-        signals.append(
-            control_signals(piece, state[start], convention=spec.action, stride=stride)[1:]
+        of_length[len(piece)].append((piece, state[start], state[max(start - 1, 0)]))
+    rows = []
+    for pieces in of_length.values():
+        actions, first, before = (np.stack(parts) for parts in zip(*pieces, strict=True))
+        signals = raw_signals(
+            actions,
+            first,
+            state_before=before,
+            convention=spec.action,
+            stride=stride,
+            proprioception=proprioception,
         )
-    rows = np.concatenate(signals).astype(np.float64)
-    deviation = rows.std(axis=0)
+        rows.append(signals[:, 1:].reshape(-1, signals.shape[-1]))
+    measured = np.concatenate(rows).astype(np.float64)
+    deviation = measured.std(axis=0)
     return ControlStatistics(
         convention=spec.action,
         stride=stride,
         state_size=len(spec.state_names),
-        mean=tuple(rows.mean(axis=0).tolist()),
+        imagined_state=proprioception is not None,
+        mean=tuple(measured.mean(axis=0).tolist()),
         std=tuple(np.where(deviation < 1e-6, 1.0, deviation).tolist()),
     )

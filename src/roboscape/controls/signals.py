@@ -1,0 +1,116 @@
+"""Control signals: what a robot was told between two frames of a clip, and where that brings it."""
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Bool, Float, Float32
+
+from roboscape.dataset.records import ActionConvention
+
+GRIPPER_NAMES = ("gripper",)
+"""Dimensions whose command is a state to reach, not a motion: integrating them means nothing."""
+
+
+def control_size(
+    convention: ActionConvention, *, stride: int, state_size: int, imagined_state: bool = False
+) -> int:
+    """Length of one control signal."""
+    size = len(convention.names)
+    told = size * stride if convention.mode == "delta" else size
+    if imagined_state:
+        return told + 2 * state_size
+    return told + state_size + (size if convention.mode == "delta" else 0)
+
+
+def commanded_signals(
+    actions: Float[np.ndarray, "b n a"],
+    first_state: Float[np.ndarray, "b s"],
+    *,
+    convention: ActionConvention,
+    stride: int,
+) -> Float32[np.ndarray, "b t c"]:
+    """The signal that led into every frame of clips of any length, from commands alone.
+
+    Frame t lies `stride` native rows after frame t - 1, so n actions reach 1 + n // stride frames.
+    Row 0 is zeros: nothing led into the first frame. The other rows hold
+
+    - delta actions: the `stride` actions since the frame before, stacked; the motion commanded
+      since the first frame, in physical units (of a gripper the last command); the first frame's
+      state;
+    - absolute actions: the last action before the frame; the first frame's state.
+
+    Args:
+        actions: Native-rate actions from each clip's first row on.
+        first_state: Proprioception at the first row; empty where the dataset has none.
+        convention: What the actions mean.
+        stride: Native rows between two frames.
+    """
+    frames = actions.shape[1] // stride
+    parts = [told(actions, convention=convention, stride=stride)]
+    if convention.mode == "delta":
+        scaled = in_physical_units(actions[:, : frames * stride], convention)
+        per_frame = rearrange(scaled, "b (t k) a -> b t k a", k=stride)
+        way = np.cumsum(per_frame.sum(axis=2), axis=1)
+        parts.append(np.where(gripper_dimensions(convention), per_frame[:, :, -1], way))
+    state = np.asarray(first_state, np.float64)[:, None]
+    parts.append(np.broadcast_to(state, (len(actions), frames, state.shape[-1])))
+    rows = np.concatenate(parts, axis=-1).astype(np.float32)
+    return np.pad(rows, ((0, 0), (1, 0), (0, 0)))
+
+
+def imagined_signals(
+    actions: Float[np.ndarray, "b n a"],
+    states: Float[np.ndarray, "b n+1 s"],
+    *,
+    convention: ActionConvention,
+    stride: int,
+) -> Float32[np.ndarray, "b t c"]:
+    """The signal that led into every frame, with the state that the commands bring the arm to.
+
+    Every row holds the actions since the frame before (of absolute ones the last; zeros in row 0),
+    the state at the frame, and its change since the frame before. Nothing in it grows with a
+    rollout's length.
+
+    Args:
+        actions: Native-rate actions from each clip's first row on.
+        states: At every native row, the first included (`Proprioception.imagine`).
+        convention: What the actions mean.
+        stride: Native rows between two frames.
+    """
+    given = told(actions, convention=convention, stride=stride)
+    at_frames = states[:, : given.shape[1] * stride + 1 : stride]
+    first = np.zeros((len(given), 1, given.shape[-1]))
+    change = np.diff(at_frames, axis=1, prepend=at_frames[:, :1])
+    signals = [np.concatenate([first, given], axis=1), at_frames, change]
+    return np.concatenate(signals, axis=-1).astype(np.float32)
+
+
+def told(
+    actions: Float[np.ndarray, "b n a"], *, convention: ActionConvention, stride: int
+) -> Float[np.ndarray, "b t c"]:
+    """The actions between each frame and the one before: all deltas, or the last absolute one."""
+    used = np.asarray(actions[:, : actions.shape[1] // stride * stride], np.float64)
+    if convention.mode == "absolute":
+        return used[:, stride - 1 :: stride]
+    return rearrange(used, "b (t k) a -> b t (k a)", k=stride)
+
+
+def commanded_motion(
+    actions: Float[np.ndarray, "n a"], *, convention: ActionConvention
+) -> Float[np.ndarray, " a"]:
+    """The motion that all of these delta actions command together, in physical units."""
+    if not len(actions):
+        return np.zeros(len(convention.names))
+    scaled = in_physical_units(actions, convention)
+    return np.where(gripper_dimensions(convention), scaled[-1], scaled.sum(axis=0))
+
+
+def in_physical_units(
+    actions: Float[np.ndarray, "*b a"], convention: ActionConvention
+) -> Float[np.ndarray, "*b a"]:
+    """Stored actions, scaled."""
+    return np.asarray(actions, np.float64) * np.array(convention.scale)
+
+
+def gripper_dimensions(convention: ActionConvention) -> Bool[np.ndarray, " a"]:
+    """True where a dimension commands a gripper."""
+    return np.array([name in GRIPPER_NAMES for name in convention.names])
