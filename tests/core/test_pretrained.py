@@ -26,6 +26,14 @@ def test_weights_and_config_come_back(tmp_path):
     assert torch.equal(layer.weight, again.weight)
 
 
+def test_whoever_may_read_the_configuration_may_read_the_weights(tmp_path):
+    save_weights(nn.Linear(3, 4), Size(width=4), tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    assert weights.stat().st_mode == config.stat().st_mode
+    halve_weights(tmp_path)
+    assert weights.stat().st_mode == config.stat().st_mode
+
+
 def test_config_that_disagrees_with_weights_names_the_tensor(tmp_path):
     save_weights(nn.Linear(3, 4), Size(width=5), tmp_path)
     with pytest.raises(ValueError, match=r"`bias` should have shape \(5,\), the file has \(4,\)"):

@@ -7,7 +7,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from roboscape.core.config import load_config, save_config
 from roboscape.core.files import atomic_path
@@ -22,9 +22,18 @@ def save_weights(module: nn.Module, config: object, folder: Path) -> None:
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
+    write_tensors(state, folder / WEIGHTS)
     save_config(config, folder / CONFIG)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file, whole or not at all, with the permissions of any other file."""
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary)
+        # The library makes files that their owner alone may read.
+        temporary.chmod(mode)
 
 
 def read_config(kind: type[Config], folder: Path) -> Config:
@@ -105,5 +114,4 @@ def halve_weights(folder: Path, *, keep: tuple[str, ...] = ()) -> None:
         else tensor
         for name, tensor in load_file(path).items()
     }
-    with atomic_path(path) as temporary:
-        save_file(halved, temporary)
+    write_tensors(halved, path)
