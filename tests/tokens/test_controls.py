@@ -1,0 +1,96 @@
+"""Whose control signals a store holds: new ones, with a model of the arm, or a checkpoint's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from roboscape.controls.encoder import ControlEncoder
+from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.tokens import build
+from roboscape.tokens.store import TokenStore
+
+SHAPE = {"length": 4, "stride": 2}
+
+
+@pytest.fixture
+def spec(files):
+    return LeRobotDataset(files.train).spec
+
+
+@pytest.fixture
+def store(config):
+    return build.run(config)
+
+
+def arm(spec, **changes):
+    torch.manual_seed(0)
+    known = {"convention": spec.action, "state_names": spec.state_names} | changes
+    model = Proprioception(ProprioceptionConfig(width=8, **known))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture
+def imagining(config, spec, tmp_path):
+    arm(spec).save_pretrained(tmp_path / "arm")
+    return replace(config, output=tmp_path / "tokens", proprioception=str(tmp_path / "arm"))
+
+
+def some_clips(store):
+    return store.batch(np.array([0, 3, 9]), split="train", **SHAPE)
+
+
+def test_a_store_imagines_the_state_of_its_clips(imagining, store, spec):
+    found = build.run(imagining)
+    clips, commanded = some_clips(found), some_clips(store)
+    assert torch.equal(clips.rgb, commanded.rgb)
+    statistics = found.config.controls
+    raw = clips.controls * torch.tensor(statistics.std) + torch.tensor(statistics.mean)
+    told = 2 * len(spec.action.names)
+    # The first frame's state is the recorded one, told by both kinds of signal.
+    plain = store.config.controls
+    known = commanded.controls * torch.tensor(plain.std) + torch.tensor(plain.mean)
+    torch.testing.assert_close(raw[:, 0, told : told + 2], known[:, 1, -2:])
+    assert not torch.allclose(raw[:, 1, told : told + 2], known[:, 1, -2:])
+    torch.testing.assert_close(raw[:, 1:, :told], known[:, 1:, :told])
+
+
+def test_an_opened_store_needs_no_other_folder(imagining, tmp_path):
+    before = some_clips(build.run(imagining)).controls
+    (tmp_path / "arm").rename(tmp_path / "elsewhere")
+    torch.testing.assert_close(some_clips(TokenStore(imagining.output)).controls, before)
+
+
+def test_a_checkpoint_keeps_its_signals(imagining, config, tmp_path):
+    first = build.run(imagining)
+    first.controls.save(tmp_path / "checkpoint")
+    tuned = replace(config, output=tmp_path / "tuned", controls=str(tmp_path / "checkpoint"))
+    torch.testing.assert_close(some_clips(build.run(tuned)).controls, some_clips(first).controls)
+
+
+def test_a_checkpoint_of_another_stride_is_refused(store, config, tmp_path):
+    statistics = replace(store.config.controls, stride=1, mean=(0.0,) * 6, std=(1.0,) * 6)
+    ControlEncoder(statistics).save(tmp_path / "checkpoint")
+    other = replace(config, output=tmp_path / "t", controls=str(tmp_path / "checkpoint"))
+    with pytest.raises(ValueError, match="at stride 1"):
+        build.run(other)
+
+
+def test_both_at_once_are_refused(config):
+    with pytest.raises(ValueError, match="a checkpoint brings its own"):
+        replace(config, proprioception="arm", controls="checkpoint")
+
+
+def test_no_checkpoint_is_no_checkpoint(config, tmp_path):
+    with pytest.raises(ValueError, match="expected the folder of a checkpoint"):
+        build.run(replace(config, output=tmp_path / "t", controls=str(tmp_path)))
+
+
+def test_another_arm_is_refused(config, spec, tmp_path):
+    arm(spec, state_names=("x", "z")).save_pretrained(tmp_path / "arm")
+    with pytest.raises(ValueError, match="state dimensions"):
+        build.run(replace(config, output=tmp_path / "t", proprioception=str(tmp_path / "arm")))
