@@ -9,22 +9,17 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.core.attention import attend
-from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.attention import SpatialAttention, TemporalAttention
-from roboscape.world_model.cache import Cache, LayerCache
+from roboscape.world_model.cache import LayerCache
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.embedding import Rows, TokenEmbedding
+from roboscape.world_model.embedding import TokenEmbedding
 from roboscape.world_model.model import Block, Branch, WorldModel
-from roboscape.world_model.patches import fold
 from roboscape.world_model.time import Time, rotate
-
-COPY_BONUS = 5.0
-"""First logit of the previous frame's factor: 70 % against 63 others."""
 
 
 def branches_of(model: WorldModel) -> list[Branch]:
@@ -198,31 +193,6 @@ def normal_outputs(model: WorldModel) -> WorldModel:
     return model
 
 
-class CopyingHead(nn.Module):
-    """Adds a bonus, gated by the features, to the factor that the previous frame has there.
-
-    The features' last channels name that factor, one for each slot and factor.
-    """
-
-    def __init__(self, config: WorldModelConfig, head: nn.Linear) -> None:
-        super().__init__()
-        self.width, self.tables = config.width, config.slots * config.factors
-        self.head = head
-        self.gate = nn.Linear(config.width, self.tables)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, COPY_BONUS)
-
-    def forward(self, x: Float[Tensor, "*p e"]) -> Float[Tensor, "*p l"]:
-        """Logits, flat."""
-        features, copied = x[..., : self.width], x[..., self.width :]
-        bonus = rearrange(self.gate(features), "... t -> ... t 1")
-        logits = rearrange(self.head(features), "... (t s) -> ... t s", t=self.tables)
-        place = rearrange(copied.long(), "... t -> ... t 1")
-        return rearrange(
-            logits.scatter_add(-1, place, bonus.to(logits.dtype)), "... t s -> ... (t s)"
-        )
-
-
 class ControlMlp(nn.Module):
     """Controls enter through two layers instead of one, and through waves if asked.
 
@@ -257,42 +227,3 @@ def control_mlp(octaves: int) -> Callable[[WorldModel], WorldModel]:
         return model
 
     return change
-
-
-class CopyingWorldModel(WorldModel):
-    """A world model that knows that a frame hardly differs from the one before."""
-
-    def __init__(self, config: WorldModelConfig) -> None:
-        if config.objective != "next_frame":
-            raise ValueError("copy_bias needs rows that hold the previous frame: next_frame")
-        super().__init__(config)
-        for branch in branches_of(self):
-            branch.head = cast(nn.Linear, CopyingHead(config, branch.head))
-
-    def run(
-        self, rows: Rows, *, time: Time, first_row: int, cache: Cache | None
-    ) -> tuple[Tensor, ...]:
-        """Features, followed by the factors of the previous frame's tokens at their place."""
-        assert rows.previous is not None
-        streams = super().run(rows, time=time, first_row=first_row, cache=cache)
-        return tuple(
-            torch.cat([x, self.factors_of(codes).to(x.dtype)], dim=-1)
-            for x, codes in zip(streams, rows.previous, strict=True)
-        )
-
-    def factors_of(self, codes: Int[Tensor, "b t n"]) -> Int[Tensor, "b t p tables"]:
-        """Factors of all tokens of a position."""
-        config = self.config
-        groups = split_factors(
-            fold(codes, config), code_bits=config.code_bits, factors=config.factors
-        )
-        return rearrange(groups, "... slots f -> ... (slots f)")
-
-
-def copy_bias(model: WorldModel) -> WorldModel:
-    """The logits start from the previous frame."""
-    state = model.state_dict()
-    copying = CopyingWorldModel(model.config)
-    heads = {name.replace(".head.", ".head.head."): tensor for name, tensor in state.items()}
-    copying.load_state_dict(heads, strict=False)
-    return copying

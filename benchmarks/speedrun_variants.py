@@ -152,7 +152,7 @@ def listed() -> tuple[Variant, ...]:
             tokens=COMMANDED,
         ),
         one("masked", "masked objective, all else as the preset", objective="masked"),
-        one("copy_bias", "logits start from the previous frame", surgery=modules.copy_bias),
+        one("copy_bias", "logits start from the previous frame", copy_previous=True),
         one("control_mlp", "controls through an MLP", surgery=modules.control_mlp(0)),
         one("control_waves", "controls as waves, then an MLP", surgery=modules.control_mlp(5)),
         one("batch_2", "2 clips a step instead of 4", batch_size=2),

@@ -24,6 +24,7 @@ SHAPES = {
     "no injection": replace(CONFIG, inject_depth=False),
     "learned time": replace(CONFIG, time_position="learned"),
     "masked": replace(CONFIG, objective="masked"),
+    "copying": replace(CONFIG, copy_previous=True, patch=2),
 }
 
 

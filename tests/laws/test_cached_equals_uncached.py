@@ -84,7 +84,9 @@ def test_same_tokens_within_the_window(make_model, make_clip, objective, prompt,
     assert torch.equal(codes(frames), expected)
 
 
-@pytest.mark.parametrize("settings", [{"branches": "rgb"}, {"time_position": "learned"}, {}])
+@pytest.mark.parametrize(
+    "settings", [{"branches": "rgb"}, {"time_position": "learned"}, {"copy_previous": True}, {}]
+)
 def test_same_distributions_in_every_shape_of_model(make_model, make_clip, settings):
     model = make_model(**settings)
     tokens, controls = make_clip(model)

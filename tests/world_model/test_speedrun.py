@@ -72,16 +72,6 @@ def tiny_run(name, data, *, steps=4):
     return replace(run, model=shape, batch_size=2)
 
 
-def test_copying_raises_the_previous_factor_alone():
-    torch.manual_seed(0)
-    model = variant_named("copy_bias").model(WorldModel(SHAPE)).eval()
-    tokens, controls = tiny_clip()
-    for modality, logits in enumerate(model(next_frame_rows(tokens, controls))):
-        groups = torch.stack([tokens[modality] % 8, tokens[modality] // 8], dim=-1)[:, :-1]
-        assert torch.equal(logits.argmax(dim=-1), groups.long())
-        assert logits.unique().tolist() == [0.0, 5.0]
-
-
 def test_one_step_losses_agree_with_the_trainings_validation(token_store, randomised):
     for objective in ("next_frame", "masked"):
         shape = replace(

@@ -21,7 +21,8 @@ def forward_flops(
     keys = rows if visible_rows is None else visible_rows
     projections = 2 * 4 * width**2 * 2 + 2 * 2 * config.mlp_ratio * width**2
     attention = 4 * width * (positions + keys)
-    head = 2 * width * config.slots * config.factors * config.factor_size
+    outputs = config.factor_size + config.copy_previous
+    head = 2 * width * config.slots * config.factors * outputs
     branch = config.depth * (projections + attention) + head
     injected = config.inject_depth and config.modalities == 2
     injections = config.depth * 2 * width**2 if injected else 0

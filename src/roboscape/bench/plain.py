@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.embedding import Rows
+from roboscape.world_model.head import make_head, with_previous
 from roboscape.world_model.model import WorldModel
 
 
@@ -152,7 +153,7 @@ class PlainBranch(nn.Module):
         self.embedding = PlainEmbedding(config)
         self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.slots * config.factors * config.factor_size)
+        self.head = make_head(config)
 
 
 class PlainWorldModel(nn.Module):
@@ -193,10 +194,10 @@ class PlainWorldModel(nn.Module):
                 streams[m] = self.branch(m).blocks[layer](x, visible=visible, angles=angles)
             if len(self.injections):
                 streams[RGB] = streams[RGB] + self.injections[layer](streams[DEPTH])
-        return tuple(
-            self.as_frames(self.branch(m).head(self.branch(m).norm(x)))
-            for m, x in enumerate(streams)
-        )
+        features = [self.branch(m).norm(x) for m, x in enumerate(streams)]
+        if config.copy_previous and rows.previous is not None:
+            features = [with_previous(x, rows.previous[m], config) for m, x in enumerate(features)]
+        return tuple(self.as_frames(self.branch(m).head(x)) for m, x in enumerate(features))
 
     def branch(self, modality: int) -> PlainBranch:
         """The branch of a modality."""

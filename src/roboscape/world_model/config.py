@@ -45,6 +45,8 @@ class WorldModelConfig:
     objective: Literal["next_frame", "masked"] = "next_frame"
     """`next_frame`: a row holds the previous frame's tokens and predicts the next (Eq. 2).
     `masked`: a row holds its own frame's tokens, some hidden (plain MaskGIT, as in Genie)."""
+    copy_previous: bool = False
+    """Whether logits start from the previous frame's tokens; needs `next_frame`."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""
@@ -57,6 +59,11 @@ class WorldModelConfig:
         if self.patch < 1 or self.grid[0] % self.patch or self.grid[1] % self.patch:
             raise ValueError(
                 f"patch must divide both sides of the token grid {self.grid}, got {self.patch}"
+            )
+        if self.copy_previous and (self.objective != "next_frame" or self.factor_size > 512):
+            raise ValueError(
+                "copy_previous needs objective `next_frame`, whose rows hold the previous frame, "
+                f"and factors of 512 entries at most; got `{self.objective}` and {self.factor_size}"
             )
         if self.max_frames < 2:
             raise ValueError(f"max_frames must be 2 or more to predict one, got {self.max_frames}")

@@ -15,6 +15,7 @@ from roboscape.world_model.attention import SpatialAttention, TemporalAttention
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.embedding import RowEmbedding, Rows
+from roboscape.world_model.head import make_head, with_previous
 from roboscape.world_model.patches import unfold
 from roboscape.world_model.time import Time, causal_bias, rotation_at, visibility_bias
 
@@ -53,9 +54,7 @@ class Branch(nn.Module):
         self.embedding = RowEmbedding(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.slots * config.factors * config.factor_size)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = make_head(config)
 
 
 def zero_linear(width: int) -> nn.Linear:
@@ -84,8 +83,10 @@ class WorldModel(nn.Module):
 
     def features(
         self, rows: Rows, *, cache: Cache | None = None, turn: Turn = "next"
-    ) -> tuple[Float[Tensor, "b t p d"], ...]:
+    ) -> tuple[Float[Tensor, "b t p e"], ...]:
         """What the heads read: the last block's output, normalised, one tensor a modality.
+
+        With `copy_previous`, followed by what the previous frame holds there.
 
         With a cache that holds rows, `rows` is a single one: the next, or the newest once more.
         """
@@ -102,12 +103,18 @@ class WorldModel(nn.Module):
 
     def run(
         self, rows: Rows, *, time: Time, first_row: int, cache: Cache | None
-    ) -> tuple[Float[Tensor, "b t p d"], ...]:
+    ) -> tuple[Float[Tensor, "b t p e"], ...]:
         """`features` without its bookkeeping: it depends on tensors, and on a learned time."""
         streams = self.embed(rows, first_row=first_row)
         for layer in range(self.config.depth):
             streams = self.run_layer(layer, streams, time=time, cache=cache)
-        return tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
+        features = tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
+        if not self.config.copy_previous or rows.previous is None:
+            return features
+        return tuple(
+            with_previous(x, codes, self.config)
+            for x, codes in zip(features, rows.previous, strict=True)
+        )
 
     def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t p d"]]:
         """Every branch's input rows (Eq. 2)."""
@@ -155,7 +162,7 @@ class WorldModel(nn.Module):
         return streams
 
     def logits(
-        self, features: Float[Tensor, "*p d"], *, modality: int
+        self, features: Float[Tensor, "*p e"], *, modality: int
     ) -> Float[Tensor, "*p slots f s"]:
         """Logits of a modality's tokens, at any selection of positions."""
         flat = self.branch(modality).head(features)
@@ -163,7 +170,7 @@ class WorldModel(nn.Module):
         return rearrange(flat, "... (slots f s) -> ... slots f s", **shape)
 
     def frame_logits(
-        self, features: Float[Tensor, "b t p d"], *, modality: int
+        self, features: Float[Tensor, "b t p e"], *, modality: int
     ) -> Float[Tensor, "b t n f s"]:
         """Logits of all tokens of whole frames."""
         b = len(features)
