@@ -11,13 +11,14 @@ the first state, and from the checkpoint's imagined proprioception.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import tyro
 from jaxtyping import Float, UInt8
 
-from pages import as_markdown
+from pages import as_markdown, fill
 from roboscape.annotate.flow_dis import DenseInverseSearch
 from roboscape.annotate.flow_motion import follow
 from roboscape.controls.proprioception import Proprioception
@@ -34,7 +35,6 @@ from roboscape.world_model.masking import next_frame_rows
 POSITION = slice(0, 3)
 """Numbers of a Lift state that are the hand's place."""
 FRAMES = (1, 2, 4, 8, 15)
-STEPS = (4, 16, 32, 60)
 LAST = 4
 """Commands that a control signal holds one by one."""
 
@@ -52,6 +52,12 @@ class Benchmark:
     """Validation episodes whose frames are predicted."""
     episodes: int = 300
     """Training episodes that the linear map is fitted to."""
+    steps: tuple[int, ...] = (4, 16, 32, 60)
+    """Control steps after which the hand's way is looked at."""
+    page: Path | None = None
+    """Page with a place for the second table."""
+    only: Literal["predictions", "commands"] | None = None
+    """One of the two tables."""
 
 
 def moved(
@@ -105,14 +111,16 @@ def commands(config: Benchmark) -> str:
     train, validation = LeRobotDataset(config.train), LeRobotDataset(config.validation)
     proprioception = Bundle.from_pretrained(config.checkpoint).controls.proprioception
     lines = []
-    for steps in STEPS:
+    for steps in config.steps:
         known, way = examples(train, range(config.episodes), steps=steps, every=5)
         held_out, truth = examples(validation, range(validation.num_episodes), steps=steps)
-        weights = np.linalg.lstsq(known, way, rcond=None)[0]
-        spreads = [truth, truth - held_out[:, POSITION], truth - held_out @ weights]
+        spreads = [truth, truth - held_out[:, POSITION]]
+        # Where no training episode is that long there is nothing to fit.
+        fitted = np.linalg.lstsq(known, way, rcond=None)[0] if len(known) else None
+        spreads.append(None if fitted is None else truth - held_out @ fitted)
         if proprioception:
             spreads.append(truth - imagined(proprioception, validation, steps=steps))
-        lines.append([steps, *(in_mm(spread.std(axis=0)) for spread in spreads)])
+        lines.append([steps, *map(in_mm, spreads)])
     header = ["control steps", "the way itself", "summed commands", "linear map", "imagined"]
     return as_markdown(header[: len(lines[0])], lines)
 
@@ -145,16 +153,24 @@ def examples(
     return np.array(known), np.array(ways)
 
 
-def in_mm(metres: Float[np.ndarray, " 3"]) -> str:
-    """A cell."""
-    return ", ".join(f"{1000 * value:.0f}" for value in metres)
+def in_mm(errors_m: Float[np.ndarray, "n 3"] | None) -> str:
+    """A cell: standard deviations, millimetres."""
+    if errors_m is None:
+        return "–"
+    return ", ".join(f"{1000 * value:.0f}" for value in errors_m.std(axis=0))
 
 
 def main() -> None:
     """Measure, and print both tables."""
     config = tyro.cli(Benchmark, description=__doc__)
-    sys.stdout.write(f"PSNR, dB, {config.clips} clips\n\n{predictions(config)}\n\n")
-    sys.stdout.write(f"x, y, z, mm\n\n{commands(config)}\n")
+    if config.only != "commands":
+        sys.stdout.write(f"PSNR, dB, {config.clips} clips\n\n{predictions(config)}\n\n")
+    if config.only == "predictions":
+        return
+    table = commands(config)
+    if config.page:
+        fill(config.page, "arm place", table)
+    sys.stdout.write(f"x, y, z, mm\n\n{table}\n")
 
 
 if __name__ == "__main__":
