@@ -7,8 +7,8 @@
 Every episode is imagined from its first frame and its recorded actions alone. Compared are the
 still first frame (floor), the recording through the tokenizer (ceiling), and several ways to
 imagine: tokens taken or drawn, one pass a frame or two, and, to tell causes apart, rollouts that
-begin anew every 15 frames from their own last frame, told by the recording where the arm is, or by
-a reader of pictures. `--checkpoints name=folder name=folder` compares trainings.
+begin anew every 15 frames from their own last frame, told by the recording where the arm is.
+`--checkpoints name=folder name=folder` compares trainings.
 """
 
 import hashlib
@@ -49,8 +49,6 @@ from roboscape.rollout.videos import (
 )
 from roboscape.sources.saving import check_same_settings
 
-SHOWN_TOO = ("begun anew, arm read off",)
-"""Ways to imagine whose frames are shown under those of the first."""
 TOKENS = "rgb_codes"
 """Beside the scores of what has tokens: those of its RGB frames."""
 
@@ -73,8 +71,6 @@ class LongHorizon:
     """Episodes imagined together."""
     seed: int = 0
     """Of drawn tokens."""
-    poses: Path = Path("data/lift_train")
-    """Recordings that teach to read the arm's state off a picture."""
     compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
     """Where and in which format."""
     output: Path = Path("runs/long_horizon.json")
@@ -121,7 +117,7 @@ def measure(clips: ClipSet, folder: Path, config: LongHorizon) -> dict[str, Scor
     parts: dict[str, list[Scores]] = {name: [] for name in subjects}
     with progress(len(clips) * len(subjects), "imagining", unit="rollout") as bar:
         for numbers in clips.batches(config.batch_size):
-            batch = Batch(clips, numbers, config.poses)
+            batch = Batch(clips, numbers)
             for name in subjects:
                 file_name = f"{name.replace(' ', '_')}_{numbers.start:03d}_{numbers.stop:03d}.npz"
                 path = folder / file_name
@@ -162,10 +158,9 @@ def typical_strip(
     clip = int(order[len(order) // 2])
     numbers = [frame for frame in FRAMES_SHOWN if frame < clips.num_frames]
     rows = {"truth": clips.videos([clip]).rgb[0, numbers]}
-    for name in [variants[0], *[name for name in SHOWN_TOO if name in variants[1:]]]:
-        tokens = torch.from_numpy(subjects[name][TOKENS][[clip]][:, numbers])
-        shown = decode_videos(clips.bundle.tokenizer, VideoCodes(rgb=tokens, depth=None))
-        rows[name] = shown.rgb[0]
+    tokens = torch.from_numpy(subjects[variants[0]][TOKENS][[clip]][:, numbers])
+    shown = decode_videos(clips.bundle.tokenizer, VideoCodes(rgb=tokens, depth=None))
+    rows[variants[0]] = shown.rgb[0]
     info = clips.info(clip)
     about = f"the episode of median PSNR ({variants[0]}): seed {info.seed}, {info.behaviour}"
     return Strip(rows=rows, numbers=numbers, about=about)

@@ -33,13 +33,11 @@ LINES = {
     CEILING: "ceiling",
     FLOOR: "static",
     "drawn": "drawn",
-    "begun anew, arm read off": "read",
     "begun anew, recorded arm": "recorded",
 }
 """Style of a subject's line; the first subject is the model's."""
 MORE_STYLE = """
 .line.drawn { stroke: #4c8bd0; stroke-width: 1.6; } .dot.drawn { fill: #4c8bd0; }
-.line.read { stroke: #7a63c7; } .dot.read { fill: #7a63c7; }
 .line.recorded { stroke: #7a63c7; stroke-width: 1.6; stroke-dasharray: 2 4; }
 .dot.recorded { fill: #7a63c7; }
 .card { fill: var(--card); } .mark { stroke: var(--faint); stroke-dasharray: 2 3; }

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from long_horizon_pose import pose_reader
 from roboscape.core.seeding import generator_for
 from roboscape.evaluate.clips import ClipSet
 from roboscape.rollout.videos import (
@@ -18,7 +15,6 @@ from roboscape.rollout.videos import (
     Sampling,
     VideoCodes,
     Videos,
-    decode_videos,
     encode_videos,
     imagine_codes,
 )
@@ -30,21 +26,15 @@ class Variant:
 
     sampling: Sampling = GREEDY
     frames_a_start: int | None = None
-    """Begin anew after so many frames, from the last imagined one, as every training clip began;
-    None: one rollout with a sliding window."""
-    arm: Literal["recorded", "read"] = "recorded"
-    """Where its state at a new beginning is from: the recording, or read off the imagined frame."""
-    largest_control: float | None = None
-    """Normalised control signals are cut at this many standard deviations; None: as they are."""
+    """Begin anew after so many frames, from the last imagined one and the arm's recorded state, as
+    every training clip began; None: one rollout with a sliding window."""
 
 
 VARIANTS = {
     "greedy": Variant(),
     "greedy, 2 passes": Variant(sampling=Sampling(refinement_steps=2)),
     "drawn": Variant(sampling=Sampling(temperature=1.0)),
-    "controls cut at 3 σ": Variant(largest_control=3.0),
     "begun anew, recorded arm": Variant(frames_a_start=15),
-    "begun anew, arm read off": Variant(frames_a_start=15, arm="read"),
 }
 
 
@@ -54,7 +44,6 @@ class Batch:
 
     clips: ClipSet
     numbers: range
-    poses: Path
 
     @cached_property
     def truth(self) -> Videos:
@@ -74,19 +63,14 @@ def imagine_variant(batch: Batch, *, variant: Variant, seed: int) -> VideoCodes:
     codes = batch.codes.map(lambda c: c[:, :1])
     generator = generator_for(seed, batch.numbers.start)
     step = variant.frames_a_start or horizon
-    limit = variant.largest_control or float("inf")
     for start in range(0, horizon, step):
-        if start == 0 or variant.arm == "recorded":
-            states = recorded_states(clips, batch.numbers, row=start * clips.stride)
-        else:
-            states = read_states(batch, codes)
         signals = controls_from(
-            clips, batch.numbers, states, start=start, frames=min(step, horizon - start)
+            clips, batch.numbers, start=start, frames=min(step, horizon - start)
         )
         piece = imagine_codes(
             clips.bundle,
             prompt=codes.map(lambda c: c[:, -1:]),
-            controls=signals.clamp(-limit, limit),
+            controls=signals,
             sampling=variant.sampling,
             generator=generator,
         )
@@ -102,27 +86,15 @@ def append(before: VideoCodes, after: VideoCodes) -> VideoCodes:
     return VideoCodes(rgb=torch.cat([before.rgb, after.rgb], dim=1), depth=depth)
 
 
-def recorded_states(clips: ClipSet, numbers: range, *, row: int) -> Float[np.ndarray, "b s"]:
-    """Proprioception of some clips at a row."""
-    return np.stack([clips.dataset.state(clips.episodes[clip])[row] for clip in numbers])
-
-
-def read_states(batch: Batch, codes: VideoCodes) -> Float[np.ndarray, "b s"]:
-    """Proprioception as the last imagined frame shows it."""
-    clips = batch.clips
-    last = decode_videos(clips.bundle.tokenizer, codes.map(lambda c: c[:, -1:]))
-    return pose_reader(batch.poses, clips.camera).read(last)
-
-
 def controls_from(
-    clips: ClipSet,
-    numbers: range,
-    states: Float[np.ndarray, "b s"],
-    *,
-    start: int,
-    frames: int,
+    clips: ClipSet, numbers: range, *, start: int, frames: int
 ) -> Float[Tensor, "b t c"]:
-    """Normalised control signals of rollouts that begin at frame `start` in these states."""
-    rows = slice(start * clips.stride, (start + frames) * clips.stride)
-    actions = np.stack([clips.actions[clip][rows] for clip in numbers])
-    return clips.bundle.controls.encode(actions, states)
+    """Normalised control signals of rollouts that begin at frame `start`, where the arm was."""
+    row = start * clips.stride
+    actions = [clips.actions[clip][row : row + frames * clips.stride] for clip in numbers]
+    states = [clips.dataset.state(clips.episodes[clip]) for clip in numbers]
+    return clips.bundle.controls.encode(
+        np.stack(actions),
+        np.stack([state[row] for state in states]),
+        state_before=np.stack([state[max(row - 1, 0)] for state in states]),
+    )

@@ -19,7 +19,6 @@ import long_horizon
 import long_horizon_rollouts
 import long_horizon_scores as scores
 from long_horizon_pictures import write_chart
-from long_horizon_pose import PoseReader, small_pictures
 
 SIDE, CUBE = 64, (150, 50, 58)
 PAGE = "".join(
@@ -110,7 +109,7 @@ def clips(tiny_bundle, lift_dataset):
 
 @pytest.fixture(scope="module")
 def batch(clips, lift_dataset):
-    return long_horizon_rollouts.Batch(clips, range(2), lift_dataset.root)
+    return long_horizon_rollouts.Batch(clips, range(2))
 
 
 def imagined(batch, **changes):
@@ -143,29 +142,12 @@ def test_drawn_tokens_follow_the_seed(batch):
 def test_controls_from_the_start_are_those_of_a_rollout(clips):
     numbers = range(2)
     whole = clips.controls(numbers, actions=clips.actions[:2])
-    first, fifth = (
-        long_horizon_rollouts.recorded_states(clips, numbers, row=start * clips.stride)
-        for start in (0, 4)
-    )
-    again = long_horizon_rollouts.controls_from(clips, numbers, first, start=0, frames=6)
+    again = long_horizon_rollouts.controls_from(clips, numbers, start=0, frames=6)
     torch.testing.assert_close(again, whole)
-    later = long_horizon_rollouts.controls_from(clips, numbers, fifth, start=4, frames=2)
+    later = long_horizon_rollouts.controls_from(clips, numbers, start=4, frames=2)
     assert later.shape == (2, 3, whole.shape[2]) and not later[:, 0].any()
     stacked = clips.stride * len(clips.bundle.controls.convention.names)
     torch.testing.assert_close(later[:, 1:, :stacked], whole[:, 5:, :stacked])
-
-
-def test_a_state_that_pictures_show_can_be_read_off_them():
-    columns = np.arange(4, 52)
-    videos = [scene(cube_at=(30, column), frames=1) for column in columns]
-    together = Videos(
-        rgb=np.concatenate([video.rgb for video in videos]),
-        depth_m=np.concatenate([video.depth_m for video in videos]),
-    )
-    pixels, states = small_pictures(together), np.stack([columns, 2.0 * columns], axis=1)
-    reader = PoseReader.fit(pixels[::2], states[::2])
-    found = reader.read(together.map(lambda frames: frames[5:-5]))
-    np.testing.assert_allclose(found, states[5:-5], atol=1.5)
 
 
 def test_from_a_dataset_and_two_checkpoints_to_a_page(
