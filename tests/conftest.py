@@ -1,5 +1,6 @@
 """What several packages' tests share: a tiny Lift-like dataset, and a tiny untrained bundle."""
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,14 @@ def write_dataset(root: Path, seeds: list[int]) -> LeRobotDataset:
         for number, seed in enumerate(seeds):
             writer.add(make_episode(seed, rises=number % 2 == 1))
     return LeRobotDataset(root)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """A shell's background jobs are born deaf to SIGINT, and Python then leaves them so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import functools
-import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,14 +33,6 @@ def assert_same(found, expected):
     np.testing.assert_array_equal(found.actions, expected.actions)
     np.testing.assert_array_equal(found.state, expected.state)
     assert (found.seed, found.task, found.success) == (expected.seed, expected.task, False)
-
-
-@pytest.fixture(autouse=True)
-def _ctrl_c_is_heard():
-    """A shell's background jobs are born deaf to SIGINT, and Python then leaves them so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_staging_is_lossless(tmp_path):

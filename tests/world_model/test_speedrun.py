@@ -119,11 +119,11 @@ def test_every_variant_is_a_valid_run_and_the_baseline_is_the_preset():
 
 
 def test_combinations_apply_every_part():
-    both = variant_named("copy_bias+batch_2")
+    both = variant_named("rms_norm+batch_2")
     assert both.run(short_lift(steps=10)).batch_size == 2
     assert len(both.surgeries) == 1
     with pytest.raises(ValueError, match="no variant nonsense"):
-        variant_named("copy_bias+nonsense")
+        variant_named("rms_norm+nonsense")
 
 
 def test_a_claim_is_exclusive_and_goes_with_its_owner(tmp_path):
