@@ -1,6 +1,6 @@
 """How well a long rollout holds: imagined frames 1 to 200 of long Lift episodes against the truth.
 
-    roboscape collect lift --output data/lift_long_test --episodes 24 --seed 950000 --horizon 808
+    roboscape collect lift --output data/lift_long_test --episodes 16 --seed 950000 --horizon 808
     python benchmarks/long_horizon.py data/lift_long_test --page docs/long-horizon.md \
         --chart docs/media/long_horizon.svg --frames docs/media/long_horizon_frames.jpg
 

@@ -12,7 +12,7 @@ from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 
 CONTROL_SIZE = 51
-"""Numbers in a control signal: robosuite Lift's at stride 4, with a state of 16 numbers."""
+"""Numbers in a control signal: robosuite Lift's commanded ones at stride 4, 16 of them a state."""
 
 
 def shape_of(preset: str, *, branches: Literal["both", "rgb"]) -> WorldModelConfig:

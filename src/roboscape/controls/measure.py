@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from roboscape.clips.split import episodes_of
 from roboscape.controls.encoder import ControlStatistics, raw_signals
-from roboscape.controls.proprioception import UNCHANGING, Proprioception
+from roboscape.controls.proprioception import Proprioception
+from roboscape.controls.signals import one_where_still
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 
@@ -54,14 +55,13 @@ def measure_controls(
         )
         rows.append(signals[:, 1:].reshape(-1, signals.shape[-1]))
     measured = np.concatenate(rows).astype(np.float64)
-    deviation = measured.std(axis=0)
     return ControlStatistics(
         convention=spec.action,
         stride=stride,
         state_size=len(spec.state_names),
         imagined_state=proprioception is not None,
         mean=tuple(measured.mean(axis=0).tolist()),
-        std=tuple(np.where(deviation < UNCHANGING, 1.0, deviation).tolist()),
+        std=tuple(one_where_still(measured.std(axis=0)).tolist()),
     )
 
 

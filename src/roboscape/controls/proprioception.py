@@ -9,12 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from roboscape.controls.signals import one_where_still
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
 
-UNCHANGING = 1e-6
-"""A number with a smaller deviation never changes."""
 SMOOTH = 0.01
 """Errors below so many deviations count squared."""
 
@@ -84,9 +83,9 @@ class Proprioception(nn.Module):
     def set_deviations(self, found: Deviations) -> None:
         """Take over what was measured; a number that never changes is only shifted."""
         for name, value in vars(found).items():
-            if name.endswith("std"):
-                value = np.where(value < UNCHANGING, 1.0, value)
-            self.get_buffer(name).copy_(torch.from_numpy(value))
+            divides = name.endswith("std")
+            known = one_where_still(value) if divides else value
+            self.get_buffer(name).copy_(torch.from_numpy(known))
 
     def forward(
         self,

@@ -6,6 +6,8 @@ from jaxtyping import Bool, Float, Float32
 
 from roboscape.dataset.records import ActionConvention
 
+UNCHANGING = 1e-6
+"""A number with a smaller deviation never changes."""
 GRIPPER_NAMES = ("gripper",)
 """Dimensions whose command is a state to reach, not a motion: integrating them means nothing."""
 
@@ -114,3 +116,8 @@ def in_physical_units(
 def gripper_dimensions(convention: ActionConvention) -> Bool[np.ndarray, " a"]:
     """True where a dimension commands a gripper."""
     return np.array([name in GRIPPER_NAMES for name in convention.names])
+
+
+def one_where_still(deviation: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
+    """Deviations to divide by: numbers that never change are only shifted."""
+    return np.where(deviation < UNCHANGING, 1.0, deviation)

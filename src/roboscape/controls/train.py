@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from roboscape.clips.split import Split, episodes_of
 from roboscape.controls.proprioception import (
-    UNCHANGING,
     Deviations,
     Proprioception,
     ProprioceptionConfig,
     proprioception_loss,
 )
+from roboscape.controls.signals import UNCHANGING
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
@@ -167,7 +167,6 @@ def run(config: ProprioceptionRun) -> Proprioception:
     dataset = LeRobotDataset(config.dataset)
     judge = dataset if config.validation is None else LeRobotDataset(config.validation)
     learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(judge, "validation")
-    open_run(config.output, config)
     torch.manual_seed(seed_for(config.seed))
     model = Proprioception(
         ProprioceptionConfig(
@@ -175,6 +174,7 @@ def run(config: ProprioceptionRun) -> Proprioception:
         )
     )
     model.check(judge)
+    open_run(config.output, config)
     model.set_deviations(learnt.deviations())
     evaluate = make_evaluation(held_out, config=config)
     trained = fit(

@@ -19,6 +19,7 @@ import tyro
 
 from roboscape.clips.split import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
 from roboscape.controls.encoder import ControlStatistics
+from roboscape.controls.signals import one_where_still
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.depth_choice import NONE
@@ -207,13 +208,12 @@ def _control_statistics(folders: list[TokenFolder], *, stride: int) -> ControlSt
         measured = folders
     every = max(1, sum(folder.num_frames for folder in measured) // ROWS_MEASURED)
     rows = np.concatenate([folder.action_rows(slice(0, None, every)) for folder in measured])
-    deviation = rows.std(axis=0, dtype=np.float64)
     return ControlStatistics(
         convention=folders[0].convention,
         stride=stride,
         state_size=0,
         mean=tuple(rows.mean(axis=0, dtype=np.float64).tolist()),
-        std=tuple(np.where(deviation < 1e-6, 1.0, deviation).tolist()),
+        std=tuple(one_where_still(rows.std(axis=0, dtype=np.float64)).tolist()),
     )
 
 
