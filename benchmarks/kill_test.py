@@ -90,7 +90,7 @@ def start(config: KillTest, root: Path, name: str) -> int:
     words = [
         *("train", "world-model", "debug", "--precision", "fp32"),
         *("--tokens", str(root / "tokens"), "--output", str(root / name)),
-        *("--model.depth", "1", "--model.width", "16", "--model.max-frames", "4"),
+        *("--model.num-layers", "1", "--model.width", "16", "--model.max-frames", "4"),
         *("--fit.steps", str(steps), "--fit.log-every", "1"),
         *("--fit.evaluate-every", str(steps), "--fit.checkpoint-every", "1"),
         *("--masking.self-predicted", "0.5", "--masking.self-predicted-after", "0"),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import tyro
+from step_cost import head_flops, step_cost
 
 from roboscape.bench.synthetic_store import make_store
 from roboscape.core.precision import Precision, compute_dtype
@@ -26,7 +27,6 @@ from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import ALONE, Spread
 from roboscape.world_model import train
 from roboscape.world_model.train import WorldModelRun
-from step_cost import head_flops, step_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class MeasureStep:
 def main(config: MeasureStep) -> None:
     """Measure and print."""
     preset = PRESETS[config.preset]()
-    shape = replace(preset.model, depth=config.blocks or preset.model.depth)
+    shape = replace(preset.model, num_layers=config.blocks or preset.model.num_layers)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_store(root, episodes=16, tokens_per_side=shape.grid[0], points=320)
@@ -76,7 +76,7 @@ def main(config: MeasureStep) -> None:
     median = statistics.median(seconds)
     tokens = config.clips * shape.modalities * shape.window * shape.tokens_per_frame
     print(
-        f"{config.preset}, {shape.depth} blocks, {config.clips} clips, {config.device}: "
+        f"{config.preset}, {shape.num_layers} blocks, {config.clips} clips, {config.device}: "
         f"{median:.3f} s a step ({min(seconds):.3f} to {max(seconds):.3f}), "
         f"{tokens / median:,.0f} tokens/s, {flops / 1e9:,.0f} model GFLOPs a step, "
         f"peak memory {peak_gib(config.device):.1f} GiB\n"

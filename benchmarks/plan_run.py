@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from step_cost import Parameters, StepCost, count_parameters, head_flops, step_cost
 
 from roboscape.bench.models import shape_of
 from roboscape.core.files import write_json
 from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.objective import CHUNK
-from step_cost import Parameters, StepCost, count_parameters, head_flops, step_cost
 
 GIB = 2**30
 FP32, BF16 = 4, 2
@@ -109,7 +109,7 @@ def memory_of(
     blocks at a time are gathered in bf16, the second ahead of its turn, with one fp32 gradient.
     """
     numbers = 3 * parameters.total + parameters.remembered
-    blocks = config.depth * config.modalities
+    blocks = config.num_layers * config.modalities
     outside = parameters.total - blocks * parameters.block
     if shards > 1:
         gathered = 2 * FP32 * outside + (2 * BF16 + FP32) * parameters.block
@@ -229,7 +229,7 @@ def shape_row(preset: str) -> list[str]:
         counted(preset, clips=1, recompute=False),
     )
     again, _ = counted(preset, clips=1, recompute=True)
-    one = (parameters.total - config.depth * square(config)) / config.modalities
+    one = (parameters.total - config.num_layers * square(config)) / config.modalities
     return [
         preset,
         f"{one / 1e6:.0f} M / {parameters.total / 1e6:.0f} M",

@@ -21,10 +21,9 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Spread
-from roboscape.world_model import attention
+from roboscape.world_model import model as attention
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.embedding import Rows
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import Rows, WorldModel
 from roboscape.world_model.train import block_names
 
 
@@ -195,13 +194,13 @@ def step_cost(config: WorldModelConfig, *, clips: int, recompute: bool) -> StepC
     first, both = more[0] - one.kept_bytes, more[1] - two.kept_bytes
     again = 0.0
     if recompute:
-        plain = step_cost(replace(config, depth=2), clips=clips, recompute=False)
+        plain = step_cost(replace(config, num_layers=2), clips=clips, recompute=False)
         again = (plain.kept_bytes_per_clip - first) / (2 * config.modalities)
     return StepCost(
         clips=clips,
-        forward=extrapolate(one.forward, two.forward, depth=config.depth),
-        backward=extrapolate(one.backward, two.backward, depth=config.depth),
-        kept_bytes_per_clip=first + (config.depth - 1) * (both - first),
+        forward=extrapolate(one.forward, two.forward, depth=config.num_layers),
+        backward=extrapolate(one.backward, two.backward, depth=config.num_layers),
+        kept_bytes_per_clip=first + (config.num_layers - 1) * (both - first),
         again_bytes_per_clip=again,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roboscape.core.files import atomic_path
 from roboscape.evaluate.results import Results
-from roboscape.presets.pipeline import score
+from roboscape.pipelines.pipeline import score
 
 ROWS = (
     ("psnr", "PSNR, dB ↑", 1, "≥ 26"),

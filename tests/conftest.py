@@ -154,7 +154,7 @@ def tiny_bundle() -> Bundle:
     )
     size = control_size(CONVENTION, stride=STRIDE, state_size=2)
     config = WorldModelConfig(
-        control_size=size, depth=1, width=16, heads=2, grid=(4, 4), max_frames=6
+        control_size=size, num_layers=1, width=16, heads=2, grid=(4, 4), max_frames=6
     )
     world_model = WorldModel(config)
     for branch in world_model.branches:

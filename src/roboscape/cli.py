@@ -28,12 +28,12 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(
-        module="roboscape.presets.demo",
+        module="roboscape.pipelines.demo",
         config="Demo",
         summary="Everything in minutes, starting from the released checkpoint.",
     ),
     "quickstart": Command(
-        module="roboscape.presets.quickstart",
+        module="roboscape.pipelines.quickstart",
         config="Quickstart",
         summary="Everything from scratch, small, in half an hour.",
     ),
@@ -53,23 +53,23 @@ COMMANDS: dict[str, Command] = {
         summary="Read recordings of another format (robomimic, RLDS, AgiBot, your own, ...).",
     ),
     "prepare": Command(
-        module="roboscape.presets.prepare",
+        module="roboscape.pipelines.prepare",
         config="Prepare",
         summary="Recordings to annotated, filtered, graded clips, at once.",
     ),
     "learn": Command(
-        module="roboscape.presets.learn",
+        module="roboscape.pipelines.learn",
         config="Learn",
         summary="A prepared dataset to a simulator of its robot, at once.",
     ),
     "inspect": Command(
-        module="roboscape.dataset.inspect",
+        module="roboscape.inspection.inspect",
         config="Inspect",
         summary="What a dataset holds, and what looks wrong in it.",
     ),
-    "mend": Command(
-        module="roboscape.dataset.mend",
-        config="MendDataset",
+    "repair": Command(
+        module="roboscape.inspection.repair",
+        config="RepairDataset",
         summary="Write a copy of a dataset without what inspect found.",
     ),
     "annotate": Command(
@@ -78,7 +78,7 @@ COMMANDS: dict[str, Command] = {
         summary="Add depth and keypoint tracks beside a dataset.",
     ),
     "perturb": Command(
-        module="roboscape.annotate.perturb",
+        module="roboscape.annotate.perturb.perturb",
         config="Perturb",
         summary="Plant known depth and track errors in a simulator's truth.",
     ),
@@ -126,7 +126,7 @@ COMMANDS: dict[str, Command] = {
         summary="Put a tokenizer and a world model together for release.",
     ),
     "rollout": Command(
-        module="roboscape.rollout.video",
+        module="roboscape.evaluate.rollout",
         config="Rollout",
         summary="Imagine an episode and write it beside the truth as a video.",
     ),

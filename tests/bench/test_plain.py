@@ -12,10 +12,10 @@ from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.plain_rollout import PlainImagination
 from roboscape.rollout.imagine import Imagination
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.masking import masked_rows, next_frame_rows, revealed_rows
+from roboscape.world_model.objective import masked_rows, next_frame_rows, revealed_rows
 
 CONFIG = WorldModelConfig(
-    control_size=5, depth=3, width=32, heads=4, code_bits=6, grid=(4, 6), max_frames=6
+    control_size=5, num_layers=3, width=32, heads=4, code_bits=6, grid=(4, 6), max_frames=6
 )
 SHAPES = {
     "both": CONFIG,

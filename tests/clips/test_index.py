@@ -220,11 +220,11 @@ def panning(tmp_path):
 
 def test_a_camera_that_pans_over_a_still_scene_is_no_motion(tmp_path):
     config = panning(tmp_path)
-    mended = pq.read_table(run(config)).to_pylist()[0]
+    repaired = pq.read_table(run(config)).to_pylist()[0]
     # Of 49 points it is judged by 5: the one that stands out, and 4 of the background's.
-    assert mended["motion_px"] == pytest.approx(16 / 5, rel=0.05)
-    assert mended["reason"] == "still: 3.2 px < 4 px"
-    assert mended["camera_px"] == pytest.approx(16, rel=0.01)
+    assert repaired["motion_px"] == pytest.approx(16 / 5, rel=0.05)
+    assert repaired["reason"] == "still: 3.2 px < 4 px"
+    assert repaired["camera_px"] == pytest.approx(16, rel=0.01)
     in_picture = pq.read_table(run(replace(config, camera_motion="keep"))).to_pylist()[0]
     assert in_picture["motion_px"] == pytest.approx(16, rel=0.01) and in_picture["keep"]
     limited = pq.read_table(run(replace(config, max_camera_px=10.0))).to_pylist()[0]

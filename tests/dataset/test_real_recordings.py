@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roboscape.dataset.findings import findings
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.survey import survey
+from roboscape.inspection.findings import findings
+from roboscape.inspection.survey import survey
 from roboscape.sources.readers.importing import ImportRecordings, run
 
 REAL = Path(__file__).parents[3] / "shared/data"

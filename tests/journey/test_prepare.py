@@ -10,7 +10,7 @@ from pyarrow import csv
 
 from roboscape.cli import main
 from roboscape.core.video import count_frames, write_video
-from roboscape.presets.prepare import Prepare
+from roboscape.pipelines.prepare import Prepare
 
 PREPARE = (
     "prepare folder recordings --output data/mine --image-size 32 --frame-hz 10 --length 6 "

@@ -10,7 +10,7 @@ import torch
 from roboscape.rollout.imagine import imagine
 from roboscape.rollout.sampling import choose, hidden_after, hide_least_confident
 from roboscape.world_model.config import RGB
-from roboscape.world_model.embedding import Rows
+from roboscape.world_model.model import Rows
 
 
 def oracle(model, tokens, controls, *, prompt, refinement_steps=1):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from roboscape.world_model.config import DEPTH, RGB
-from roboscape.world_model.masking import masked_rows, next_frame_rows
 from roboscape.world_model.model import WorldModel
+from roboscape.world_model.objective import masked_rows, next_frame_rows
 
 ROW = 2
 """The row under test; it predicts frame ROW + 1."""
@@ -126,7 +126,7 @@ def test_a_batch_of_two_is_two_batches_of_one(make_model, make_clip):
 
 def test_a_row_knows_how_long_ago_things_were_and_not_the_date(make_model, make_clip):
     """With one block a row sees its window alone: the same wherever the window lies."""
-    model = make_model(depth=1)
+    model = make_model(num_layers=1)
     tokens, controls = make_clip(model, frames=12)
     long = model(next_frame_rows(tokens, controls))
     # The last row's window of four begins with the row that predicts frame 8 from frame 7.

@@ -35,7 +35,7 @@ TOKENIZER = TokenizerConfig(
     convolution_width=8,
     convolution_blocks=1,
 )
-SHAPE = WorldModelConfig(control_size=SIZE, depth=1, width=16, heads=2, grid=(2, 2))
+SHAPE = WorldModelConfig(control_size=SIZE, num_layers=1, width=16, heads=2, grid=(2, 2))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def tokens(tmp_path_factory):
 def words(tokens, run):
     """A run of seconds, for two processes."""
     flags = ["debug", "--tokens", str(tokens), "--output", str(run), "--parallel", "ddp"]
-    flags += ["--model.depth", "1", "--model.width", "16", "--model.max-frames", "4"]
+    flags += ["--model.num-layers", "1", "--model.width", "16", "--model.max-frames", "4"]
     flags += ["--fit.steps", "60", "--fit.log-every", "1", "--fit.checkpoint-every", "5"]
     return [*flags, "--fit.evaluate-every", "60", "--precision", "fp32"]
 

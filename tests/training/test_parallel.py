@@ -3,11 +3,10 @@ import torch
 
 from roboscape.training.parallel import ALONE, Spread, join_world
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.embedding import Rows
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import Rows, WorldModel
 from roboscape.world_model.train import block_names
 
-SHAPE = WorldModelConfig(control_size=6, depth=3, width=32, heads=2, grid=(4, 4), max_frames=5)
+SHAPE = WorldModelConfig(control_size=6, num_layers=3, width=32, heads=2, grid=(4, 4), max_frames=5)
 
 
 def gradients(*, recompute):

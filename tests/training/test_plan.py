@@ -11,7 +11,7 @@ from roboscape.bench.flops import forward_flops
 from roboscape.presets.world_model import PRESETS
 from roboscape.training.optimizer import SLOTS, OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Spread
-from roboscape.world_model import attention
+from roboscape.world_model import model as attention
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.train import block_names
@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import plan_run
 import step_cost
 
-SHAPE = WorldModelConfig(control_size=6, depth=3, width=32, heads=2, grid=(4, 4), max_frames=5)
+SHAPE = WorldModelConfig(control_size=6, num_layers=3, width=32, heads=2, grid=(4, 4), max_frames=5)
 
 
 def really_kept(config, *, clips, recompute):

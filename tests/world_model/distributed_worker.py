@@ -15,7 +15,7 @@ from roboscape.training.learner import Learner, with_shares
 from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import Spread, join_world, whole
 from roboscape.world_model import train
-from roboscape.world_model.masking import MaskingConfig
+from roboscape.world_model.objective import MaskingConfig
 
 
 def tiny_run(tokens, output, *, steps=4, objective="next_frame", **changes):

@@ -7,12 +7,18 @@ import torch
 
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.head import COPY_BONUS, with_previous
-from roboscape.world_model.masking import next_frame_rows
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import COPY_BONUS, WorldModel, with_previous
+from roboscape.world_model.objective import next_frame_rows
 
 SHAPE = WorldModelConfig(
-    control_size=5, depth=1, width=16, heads=2, grid=(4, 4), patch=2, factors=3, copy_previous=True
+    control_size=5,
+    num_layers=1,
+    width=16,
+    heads=2,
+    grid=(4, 4),
+    patch=2,
+    factors=3,
+    copy_previous=True,
 )
 
 

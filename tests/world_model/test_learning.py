@@ -7,14 +7,13 @@ from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.keypoints import select_keypoints
 from roboscape.world_model.losses import LossConfig
-from roboscape.world_model.masking import next_frame_rows, revealed_rows
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import loss_terms
+from roboscape.world_model.objective import loss_terms, next_frame_rows, revealed_rows
 from roboscape.world_model.validation import validate
 
 CELLS = 6
 CONFIG = WorldModelConfig(
-    control_size=1, depth=2, width=32, heads=2, code_bits=4, grid=(1, CELLS), max_frames=5
+    control_size=1, num_layers=2, width=32, heads=2, code_bits=4, grid=(1, CELLS), max_frames=5
 )
 
 

@@ -5,7 +5,8 @@ import torch
 
 from roboscape.core.seeding import generator_for
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.masking import (
+from roboscape.world_model.model import WorldModel
+from roboscape.world_model.objective import (
     MaskingConfig,
     corrupted_rows,
     hide,
@@ -15,7 +16,6 @@ from roboscape.world_model.masking import (
     revealed_rows,
     self_predicted_rows,
 )
-from roboscape.world_model.model import WorldModel
 
 TOKENS = torch.arange(2 * 16 * 5 * 12).reshape(2, 16, 5, 12).int()
 CONTROLS = torch.randn(16, 5, 3)
@@ -62,7 +62,7 @@ def test_corruption_replaces_by_the_same_place_of_another_frame():
 def test_self_predictions_keep_the_first_frame_and_shift_by_one():
     torch.manual_seed(0)
     model = WorldModel(
-        WorldModelConfig(control_size=3, depth=1, width=8, heads=2, code_bits=4, grid=(3, 4))
+        WorldModelConfig(control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4))
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -93,7 +93,9 @@ def test_shares_outside_their_range_are_refused():
 def test_self_prediction_leaves_the_training_pass_its_gradients():
     """Autocast keeps cast weights; those of the prediction's pass carry no gradient."""
     torch.manual_seed(0)
-    shape = WorldModelConfig(control_size=3, depth=1, width=8, heads=2, code_bits=4, grid=(3, 4))
+    shape = WorldModelConfig(
+        control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4)
+    )
     model = WorldModel(shape)
     with torch.no_grad():
         for parameter in model.parameters():

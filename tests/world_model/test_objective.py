@@ -10,11 +10,11 @@ from roboscape.world_model import objective
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.keypoints import Keypoints
 from roboscape.world_model.losses import LossConfig, expected_codes
-from roboscape.world_model.masking import next_frame_rows
 from roboscape.world_model.model import WorldModel
+from roboscape.world_model.objective import next_frame_rows
 
 CONFIG = WorldModelConfig(
-    control_size=3, depth=1, width=16, heads=2, code_bits=6, grid=(2, 4), max_frames=4
+    control_size=3, num_layers=1, width=16, heads=2, code_bits=6, grid=(2, 4), max_frames=4
 )
 LOSS = LossConfig(gamma=5.0, keypoints=2)
 

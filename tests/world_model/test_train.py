@@ -12,8 +12,8 @@ from roboscape.tokens.store import TokenStore
 from roboscape.training.loop import read_metrics
 from roboscape.training.parallel import World
 from roboscape.world_model import train
-from roboscape.world_model.masking import MaskingConfig
 from roboscape.world_model.model import WorldModel
+from roboscape.world_model.objective import MaskingConfig
 from roboscape.world_model.train import run
 
 
@@ -133,7 +133,7 @@ def test_dry_run_describes_and_trains_nothing(config, caplog):
 
 def test_the_genie_baseline_trains(config):
     preset = genie()
-    shape = replace(preset.model, max_frames=6, width=16, heads=2, depth=1)
+    shape = replace(preset.model, max_frames=6, width=16, heads=2, num_layers=1)
     trained = train.train(replace(config, model=shape, loss=preset.loss))
     assert trained.config.modalities == 1
     lines = read_metrics(config.output / "metrics.jsonl")

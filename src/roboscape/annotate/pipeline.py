@@ -9,17 +9,17 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from roboscape.annotate.accuracy import AccuracyReport, TrackAccuracy, as_table
+from roboscape.annotate.accuracy.accuracy import AccuracyReport, TrackAccuracy, as_table
 from roboscape.annotate.backends import RECORDED, Backend
-from roboscape.annotate.cuts import CUT_DETECTORS
-from roboscape.annotate.depth import DEPTH_ANNOTATORS, check_recorded_depth
-from roboscape.annotate.flow import FLOW_ESTIMATORS
+from roboscape.annotate.cuts.protocol import CUT_DETECTORS
+from roboscape.annotate.depth.protocol import DEPTH_ANNOTATORS, check_recorded_depth
+from roboscape.annotate.flow.protocol import FLOW_ESTIMATORS
 from roboscape.annotate.pipeline_failures import Tally, by_reason, failures_file
 from roboscape.annotate.pipeline_local import outcomes_here
 from roboscape.annotate.pipeline_stage import Scale, Stage, With, begin, missing_items
-from roboscape.annotate.segmentation import NUMBERS_ALONE, SEGMENTERS
-from roboscape.annotate.segmentation_language import LanguageModel
-from roboscape.annotate.tracks import TRACK_ANNOTATORS
+from roboscape.annotate.segments.language import LanguageModel
+from roboscape.annotate.segments.protocol import NUMBERS_ALONE, SEGMENTERS
+from roboscape.annotate.tracks.protocol import TRACK_ANNOTATORS
 from roboscape.core.files import write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import (

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from roboscape.annotate.flow_motion import as_values as motion_values
-from roboscape.annotate.flow_motion import measure_flow
-from roboscape.annotate.segmentation import Segmenter, as_values, check_segments, recorded_motion
+from roboscape.annotate.flow.motion import as_values as motion_values
+from roboscape.annotate.flow.motion import measure_flow
+from roboscape.annotate.segments.protocol import (
+    Segmenter,
+    as_values,
+    check_segments,
+    recorded_motion,
+)
 from roboscape.dataset.annotations import (
     AnnotationKind,
     Provenance,

@@ -23,9 +23,9 @@ def forward_flops(
     attention = 4 * width * (positions + keys)
     outputs = config.factor_size + config.copy_previous
     head = 2 * width * config.slots * config.factors * outputs
-    branch = config.depth * (projections + attention) + head
+    branch = config.num_layers * (projections + attention) + head
     injected = config.inject_depth and config.modalities == 2
-    injections = config.depth * 2 * width**2 if injected else 0
+    injections = config.num_layers * 2 * width**2 if injected else 0
     per_row = positions * (config.modalities * branch + injections)
     return float(batch * rows * (per_row + config.modalities * control_flops(config)))
 

@@ -13,9 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
-from roboscape.world_model.embedding import Rows
-from roboscape.world_model.head import make_head, with_previous
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import Rows, WorldModel, make_head, with_previous
 
 
 class PlainAttention(nn.Module):
@@ -151,7 +149,7 @@ class PlainBranch(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.embedding = PlainEmbedding(config)
-        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = make_head(config)
 
@@ -166,7 +164,7 @@ class PlainWorldModel(nn.Module):
         injected = config.inject_depth and config.branches == "both"
         self.injections = nn.ModuleList(
             nn.Linear(config.width, config.width, bias=False)
-            for _ in range(config.depth if injected else 0)
+            for _ in range(config.num_layers if injected else 0)
         )
 
     @classmethod
@@ -189,7 +187,7 @@ class PlainWorldModel(nn.Module):
         if config.time_position == "rotary":
             angles = self.rotary_angles(count).to(rows.controls.device)
         streams = [self.branch(m).embedding(rows, modality=m) for m in range(config.modalities)]
-        for layer in range(config.depth):
+        for layer in range(config.num_layers):
             for m, x in enumerate(streams):
                 streams[m] = self.branch(m).blocks[layer](x, visible=visible, angles=angles)
             if len(self.injections):

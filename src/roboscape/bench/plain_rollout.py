@@ -6,8 +6,8 @@ from torch import Tensor
 
 from roboscape.bench.plain import PlainWorldModel
 from roboscape.rollout.sampling import Choice, choose, hidden_after, hide_least_confident
-from roboscape.world_model.embedding import Rows
-from roboscape.world_model.masking import next_frame_rows
+from roboscape.world_model.model import Rows
+from roboscape.world_model.objective import next_frame_rows
 
 
 class PlainImagination:

@@ -27,11 +27,10 @@ from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import Spread
 from roboscape.world_model.batches import Batch, count_targets
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.embedding import Rows
 from roboscape.world_model.keypoints import Keypoints
 from roboscape.world_model.losses import LossConfig
-from roboscape.world_model.masking import next_frame_rows, revealed_rows
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.objective import next_frame_rows, revealed_rows
 from roboscape.world_model.train import WorldModelRun, block_names, make_step
 
 Form = Literal["plain", "plain bf16", "ours", "ours recomputed"]

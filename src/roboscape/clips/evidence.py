@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from roboscape.annotate.camera_motion import estimate_camera_motion, own_motion
-from roboscape.annotate.flow_motion import FlowMotion, read_flow_motion
-from roboscape.annotate.key_frames import relevant_share
-from roboscape.annotate.segmentation import Segment, read_segments
-from roboscape.annotate.segmentation_kinematic import gripper_command, is_closed
+from roboscape.annotate.flow.motion import FlowMotion, read_flow_motion
+from roboscape.annotate.segments.key_frames import relevant_share
+from roboscape.annotate.segments.kinematic import gripper_command, is_closed
+from roboscape.annotate.segments.protocol import Segment, read_segments
+from roboscape.annotate.tracks.camera_motion import estimate_camera_motion, own_motion
 from roboscape.dataset.annotations import read_tracks, read_values
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks

@@ -74,6 +74,9 @@ class CameraSpec:
     has_depth: bool = False
     turned_deg: int = 0
     """How far the stored images are turned from upright, 0 or 180; 0 in all that is imported."""
+    supersampling: int = 1
+    """Side of the square of rendered pixels whose mean is one stored pixel; 1 where no renderer
+    says so. A real camera integrates light over its pixels; a single sample would alias."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Complete runs as functions."""
+"""Configurations of trainings by name; nothing here runs."""

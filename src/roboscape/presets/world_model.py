@@ -8,7 +8,7 @@ from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.losses import LossConfig
-from roboscape.world_model.masking import MaskingConfig
+from roboscape.world_model.objective import MaskingConfig
 from roboscape.world_model.train import WorldModelRun
 
 
@@ -19,7 +19,7 @@ def debug() -> WorldModelRun:
         output=Path("runs/world_model_debug"),
         batch_size=2,
         validation_clips=2,
-        model=WorldModelConfig(depth=2, width=32, heads=2),
+        model=WorldModelConfig(num_layers=2, width=32, heads=2),
         optimizer=OptimizerConfig(warmup_steps=2),
         fit=FitConfig(steps=20, log_every=5, evaluate_every=20, checkpoint_every=10),
     )
@@ -32,7 +32,7 @@ def lift() -> WorldModelRun:
         output=Path("runs/world_model_lift"),
         batch_size=4,
         # Four tokens are one position: the paper's token grid at an eighth of its attention.
-        model=WorldModelConfig(depth=4, width=128, heads=4, patch=2, factors=3),
+        model=WorldModelConfig(num_layers=4, width=128, heads=4, patch=2, factors=3),
         # Rollouts take one pass a frame by default, so most rows train exactly that.
         masking=MaskingConfig(fully_hidden=0.8),
         loss=LossConfig(keypoints=64),
@@ -73,7 +73,7 @@ def paper_size(*, width: int, heads: int, name: str) -> WorldModelRun:
         tokens=Path("data/tokens"),
         output=Path(f"runs/world_model_{name}"),
         device="cuda",
-        model=WorldModelConfig(depth=32, width=width, heads=heads, grid=(16, 16)),
+        model=WorldModelConfig(num_layers=32, width=width, heads=heads, grid=(16, 16)),
         curriculum=CurriculumConfig(on=True),
         fit=FitConfig(steps=100_000, evaluate_every=2_000, checkpoint_every=1_000),
     )

@@ -98,7 +98,7 @@ A [RoboScape](https://arxiv.org/abs/2506.23135) world model and its tokenizer.
 
 | | |
 |---|---|
-| World model | {shape.depth} blocks, width {shape.width}, {shape.heads} heads |
+| World model | {shape.num_layers} blocks, width {shape.width}, {shape.heads} heads |
 | Branches, objective | {shape.branches}, {shape.objective} |
 | Parameters | one branch {counts["one branch"] / 1e6:.1f}M, all {counts["total"] / 1e6:.1f}M |
 | Tokens | {shape.tokens_per_frame} a frame, {shape.code_bits} bits each |

@@ -13,12 +13,11 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from roboscape.rollout.recorded import RecordedPasses, record_cuda_graph
+from roboscape.rollout.cuda_graphs import RecordedPasses, record_cuda_graph
 from roboscape.rollout.sampling import Choice, choose, hidden_after, hide_least_confident
 from roboscape.world_model.cache import Cache, Turn
 from roboscape.world_model.config import DEPTH, RGB
-from roboscape.world_model.embedding import Rows
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import Rows, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)

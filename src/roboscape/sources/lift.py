@@ -71,6 +71,8 @@ class CollectLift:
     """robosuite's name of the camera."""
     image_size: int = 128
     """Height and width of the images in pixels."""
+    supersampling: int = 2
+    """Drawn so many times as large and averaged, so that edges do not alias; 1 draws once."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 
@@ -81,7 +83,15 @@ def lift_spec(config: CollectLift) -> DatasetSpec:
     return DatasetSpec(
         fps=CONTROL_HZ,
         robot_type="panda",
-        cameras=(CameraSpec(name=config.camera, height=size, width=size, has_depth=True),),
+        cameras=(
+            CameraSpec(
+                name=config.camera,
+                height=size,
+                width=size,
+                has_depth=True,
+                supersampling=config.supersampling,
+            ),
+        ),
         state_names=STATE_NAMES,
         action=ACTION_CONVENTION,
         depth_min_m=0.25,
@@ -98,7 +108,11 @@ class LiftSimulator:
         self._environment = make_environment()
         model = self._environment.sim.model._model
         self._renderer = SceneRenderer(
-            model, camera=config.camera, height=config.image_size, width=config.image_size
+            model,
+            camera=config.camera,
+            height=config.image_size,
+            width=config.image_size,
+            supersampling=config.supersampling,
         )
 
     def simulate(self, seed: int) -> Episode:

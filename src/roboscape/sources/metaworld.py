@@ -65,6 +65,8 @@ class CollectMetaworld:
     """Meta-World's name of the camera."""
     image_size: int = 128
     """Height and width of the images in pixels."""
+    supersampling: int = 2
+    """Drawn so many times as large and averaged, so that edges do not alias; 1 draws once."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 
@@ -80,7 +82,15 @@ def metaworld_spec(config: CollectMetaworld) -> DatasetSpec:
     return DatasetSpec(
         fps=CONTROL_HZ,
         robot_type="sawyer",
-        cameras=(CameraSpec(name=config.camera, height=size, width=size, has_depth=True),),
+        cameras=(
+            CameraSpec(
+                name=config.camera,
+                height=size,
+                width=size,
+                has_depth=True,
+                supersampling=config.supersampling,
+            ),
+        ),
         state_names=STATE_NAMES,
         action=ACTION_CONVENTION,
         depth_min_m=0.1,
@@ -110,7 +120,12 @@ class MetaworldSimulator:
         size, camera = self._config.image_size, self._config.camera
         place_camera(model, data, camera)
         renderer = SceneRenderer(
-            model, camera=camera, height=size, width=size, geom_groups=GEOM_GROUPS
+            model,
+            camera=camera,
+            height=size,
+            width=size,
+            geom_groups=GEOM_GROUPS,
+            supersampling=self._config.supersampling,
         )
         recording = Recording(
             model, renderer=renderer, camera=camera, generator=numpy_generator_for(seed, 3)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from einops import rearrange
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from roboscape.sources.graphics import mujoco, new_gl_context
 
@@ -66,7 +67,9 @@ class SceneRenderer:
     """One camera of one MuJoCo model, rendered off screen without shadows or reflections.
 
     A single pass gives RGB and depth together, where MuJoCo's own `Renderer` draws the scene twice,
-    and what lies outside the view is not drawn: most of a robot's triangles are.
+    and what lies outside the view is not drawn: most of a robot's triangles are. With
+    `supersampling` s the scene is drawn s times as large and s × s pixels are averaged, as a real
+    camera's pixels integrate light; depth and bodies are those of one of them, never a mean.
     """
 
     def __init__(
@@ -77,7 +80,10 @@ class SceneRenderer:
         height: int,
         width: int,
         geom_groups: tuple[int, ...] = (VISUAL_GEOM_GROUP,),
+        supersampling: int = 1,
     ) -> None:
+        self._height, self._width, self._samples = height, width, supersampling
+        height, width = height * supersampling, width * supersampling
         self._model = model
         self._camera_id = _camera_id(model, camera)
         model.vis.quality.offsamples = 0
@@ -107,7 +113,12 @@ class SceneRenderer:
             near_m=self._model.vis.map.znear * extent,
             far_m=self._model.vis.map.zfar * extent,
         )
-        return rgb, depth_m.astype(np.float32)
+        if self._samples > 1:
+            # cv2's area interpolation by a whole factor is the mean of the square.
+            rgb = np.asarray(
+                cv2.resize(rgb, (self._width, self._height), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        return rgb, self._one_sample(depth_m).astype(np.float32)
 
     def render_bodies(self, data: Any) -> Int[np.ndarray, "h w"]:
         """The id of the body seen in each pixel; 0 (the world) where there is none."""
@@ -118,7 +129,7 @@ class SceneRenderer:
         for geom in self._scene.geoms[: self._scene.ngeom]:
             if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
                 body_of_segment[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
-        return body_of_segment[segment]
+        return self._one_sample(body_of_segment[segment])
 
     def camera_pose(self, data: Any) -> CameraPose:
         """Where the camera is now."""
@@ -126,15 +137,20 @@ class SceneRenderer:
         return CameraPose(
             position_m=data.cam_xpos[self._camera_id].copy(),
             camera_to_world=data.cam_xmat[self._camera_id].reshape(3, 3).copy(),
-            focal_px=float(self._rectangle.height / 2 / np.tan(fov_rad / 2)),
-            height=self._rectangle.height,
-            width=self._rectangle.width,
+            focal_px=float(self._height / 2 / np.tan(fov_rad / 2)),
+            height=self._height,
+            width=self._width,
         )
 
     def close(self) -> None:
         """Free the graphics context."""
         self._context.free()
         self._gl_context.free()
+
+    def _one_sample(self, image: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, "y x"]:
+        """The sample nearest to the middle of every pixel."""
+        middle = slice(self._samples // 2, None, self._samples)
+        return image[middle, middle]
 
     def _draw(
         self, data: Any, *, body_colours: bool

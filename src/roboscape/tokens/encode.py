@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from roboscape.annotate.camera_motion import (
+from roboscape.annotate.tracks.camera_motion import (
     estimate_camera_motion,
     most_active,
     own_motion,

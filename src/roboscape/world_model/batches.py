@@ -19,9 +19,9 @@ from roboscape.core.seeding import generator_for, numpy_generator_for
 from roboscape.tokens.store import TokenClip
 from roboscape.training.learner import Piece
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.embedding import Rows
 from roboscape.world_model.keypoints import Keypoints, select_keypoints
-from roboscape.world_model.masking import (
+from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.objective import (
     MaskingConfig,
     corrupted_rows,
     masked_rows,
@@ -29,7 +29,6 @@ from roboscape.world_model.masking import (
     revealed_rows,
     self_predicted_rows,
 )
-from roboscape.world_model.model import WorldModel
 
 Record = TypeVar("Record", "Batch", "SelfPrediction", Rows, Keypoints)
 

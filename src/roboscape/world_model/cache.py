@@ -35,7 +35,7 @@ class Cache:
         shape = (2, batch, sequences, self.window + 1, config.head_size)
         self.layers = [
             [LayerCache(torch.zeros(shape, device=device, dtype=dtype), self) for _ in range(depth)]
-            for depth in [config.depth] * config.modalities
+            for depth in [config.num_layers] * config.modalities
         ]
         self.slot_index = torch.zeros(1, dtype=torch.long, device=device)
         """Where a single row's keys and values go; a tensor, so that a recorded pass can follow."""

@@ -16,7 +16,7 @@ class WorldModelConfig:
     control_size: int = 0
     """Numbers in the control signal that leads into a frame; a training run takes it, the grid and
     the code bits from its tokens."""
-    depth: int = 6
+    num_layers: int = 6
     """Spatial-temporal blocks in each branch (the paper has 32)."""
     width: int = 192
     """Channels of the residual stream; D in the paper."""

@@ -1,23 +1,301 @@
-"""The world model: two branches of spatial-temporal blocks, depth feeding RGB (section 2.3)."""
+"""The world model: two branches of spatial-temporal blocks, depth feeding RGB (section 2.3).
 
+The whole forward pass is in this file: tokens of a frame as positions, time, attention, the
+embedding of an input row (Eq. 2), blocks, the injection of depth (Eq. 3) and the heads.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roboscape.core.attention import attend
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.core.recompute import recomputed
-from roboscape.world_model.attention import SpatialAttention, TemporalAttention
+from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
-from roboscape.world_model.embedding import RowEmbedding, Rows
-from roboscape.world_model.head import make_head, with_previous
-from roboscape.world_model.patches import unfold
-from roboscape.world_model.time import Time, causal_bias, rotation_at, visibility_bias
+
+
+def fold(
+    tokens: Shaped[Tensor, "*b n"], config: WorldModelConfig
+) -> Shaped[Tensor, "*b positions slots"]:
+    """Values of a frame's tokens, row by row, as the slots of its positions."""
+    height, width = config.grid
+    side = config.patch
+    return rearrange(
+        tokens,
+        "... (h y w x) -> ... (h w) (y x)",
+        h=height // side,
+        y=side,
+        w=width // side,
+        x=side,
+    )
+
+
+def unfold(
+    slots: Shaped[Tensor, "b positions slots f s"], config: WorldModelConfig
+) -> Shaped[Tensor, "b n f s"]:
+    """Inverse of `fold`, for logits."""
+    height, side = config.grid[0], config.patch
+    return rearrange(
+        slots, "b (h w) (y x) f s -> b (h y w x) f s", h=height // side, y=side, x=side
+    )
+
+
+def position_of(
+    cells: Shaped[Tensor, "*b"], config: WorldModelConfig
+) -> tuple[Shaped[Tensor, "*b"], Shaped[Tensor, "*b"]]:
+    """Position and slot of token numbers."""
+    width, side = config.grid[1], config.patch
+    row, column = cells // width, cells % width
+    position = (row // side) * (width // side) + column // side
+    return position, (row % side) * side + column % side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time:
+    """What every temporal attention of one pass shares."""
+
+    bias: Float[Tensor, "q k"]
+    """0 where row q may look at row k, minus infinity elsewhere."""
+    rotation: Float[Tensor, "2 q d"] | None
+    """What `rotate` takes, for every row; none with a learned time table."""
+
+
+def causal_bias(rows: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:
+    """Row q looks at itself and the `window` - 1 rows before it."""
+    index = torch.arange(rows, device=device)
+    age = index[:, None] - index[None, :]
+    return visibility_bias((age >= 0) & (age < window))
+
+
+def visibility_bias(visible: Bool[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+    """Zero where visible, minus infinity where not."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -torch.inf)
+
+
+def rotation_at(
+    positions: Int[Tensor, " t"], *, head_size: int, base: float
+) -> Float[Tensor, "2 t d"]:
+    """Rotary angles (Su et al. 2021, Eq. 34) at integer positions, ready for `rotate`.
+
+    The cosines of all channels, and the sines, negative for the first half of the channels.
+    """
+    # In double precision: a rollout may be very long.
+    exponents = torch.arange(0, head_size, 2, device=positions.device).double() / head_size
+    angles = positions.double()[:, None] * base**-exponents
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))).float()
+
+
+def rotate(x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 t d"]) -> Float[Tensor, "*b t d"]:
+    """Turn every pair of channels (i, i + d / 2) by its row's angles."""
+    cos, sin = rotation.to(x.dtype)
+    # Whole vectors, not halves: on CPUs half the time (`docs/decisions.md`).
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+class SpatialAttention(nn.Module):
+    """Bidirectional attention among the N tokens of one frame (section 2.3)."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
+        """Mix tokens within every frame."""
+        # Heads before q, k, v: then all three, here and in time, are views that need no copy.
+        q, k, v = rearrange(
+            self.qkv(x), "b t n (h three d) -> three (b t) h n d", three=3, h=self.heads
+        )
+        return self.out(rearrange(attend(q, k, v), "(b t) h n d -> b t n (h d)", b=len(x)))
+
+
+class TemporalAttention(nn.Module):
+    """Causal attention among the rows of one token position (section 2.3)."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerCache | None = None
+    ) -> Float[Tensor, "b t n d"]:
+        """Mix rows within every token position; with a cache, with the rows remembered too."""
+        projected = self.qkv(x)
+        if cache is not None:
+            projected = projected.to(cache.dtype)
+        qkv = rearrange(projected, "b t n (h three d) -> three b (n h) t d", three=3, h=self.heads)
+        qk, v = qkv[:2], qkv[2]
+        q, k = qk if time.rotation is None else rotate(qk, time.rotation)
+        if cache is not None:
+            k, v = cache.exchange(k, v)
+        mixed = attend(q, k, v, bias=time.bias)
+        return self.out(rearrange(mixed, "b (n h) t d -> b t n (h d)", h=self.heads))
+
+
+INITIAL_STD = 1.0
+"""Standard deviation of every embedding at the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Input rows, one a frame to predict. Axes: m modality (RGB, depth), b, t row, n token."""
+
+    previous: Int[Tensor, "m b t n"] | None
+    """Codes of the frame before; none under the plain masked objective."""
+    current: Int[Tensor, "m b t n"]
+    """Codes of the row's own frame; read only where revealed."""
+    hidden: Bool[Tensor, "m b t n"]
+    """True where a token of the row's own frame is not known yet."""
+    controls: Float[Tensor, "b t c"]
+    """The control signal that led into the row's frame."""
+
+
+class TokenEmbedding(nn.Module):
+    """Vectors of positions: the sum of one table entry per factor of each of their tokens."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        tables = config.slots * config.factors
+        self.tables = nn.EmbeddingBag(tables * config.factor_size, config.width, mode="sum")
+        # A position's tokens together start as large as a single token of two factors.
+        nn.init.normal_(self.tables.weight, std=INITIAL_STD * (2 / tables) ** 0.5)
+
+    def forward(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p d"]:
+        """Look up every factor of every token of a position, and add."""
+        entries = rearrange(self.entries(codes), "... slots f -> ... (slots f)")
+        return self.sums(entries)
+
+    def of_tokens(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p slots d"]:
+        """The same before the sum over a position's tokens."""
+        return self.sums(self.entries(codes))
+
+    def entries(self, codes: Int[Tensor, "b t n"]) -> Int[Tensor, "b t p slots f"]:
+        """Table entries of every token's factors; every slot has tables of its own."""
+        config = self.config
+        groups = split_factors(
+            fold(codes, config), code_bits=config.code_bits, factors=config.factors
+        )
+        first = config.factor_size * torch.arange(
+            config.slots * config.factors, device=codes.device
+        )
+        return groups + rearrange(first, "(slots f) -> slots f", f=config.factors)
+
+    def sums(self, entries: Int[Tensor, "*b e"]) -> Float[Tensor, "*b d"]:
+        """One vector for every last axis of entries."""
+        vectors = self.tables(entries.reshape(-1, entries.shape[-1]))
+        return vectors.reshape(*entries.shape[:-1], -1)
+
+
+class RowEmbedding(nn.Module):
+    """One branch's input: previous + current + control + position, added (Eq. 2)."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.previous = TokenEmbedding(config) if config.objective == "next_frame" else None
+        self.current = TokenEmbedding(config)
+        # As large as what it stands for.
+        scale = INITIAL_STD * config.slots**-0.5
+        self.mask = nn.Parameter(scale * torch.randn(config.slots, config.width))
+        self.config = config
+        self.control = nn.Linear(config.control_size, config.width)
+        # All summands start equally large, else the controls would drown the tokens.
+        nn.init.normal_(self.control.weight, std=INITIAL_STD / max(1, config.control_size) ** 0.5)
+        nn.init.zeros_(self.control.bias)
+        self.position = nn.Parameter(
+            INITIAL_STD * torch.randn(config.positions_per_frame, config.width)
+        )
+        learned = config.time_position == "learned"
+        self.time = (
+            nn.Parameter(INITIAL_STD * torch.randn(config.window, config.width))
+            if learned
+            else None
+        )
+
+    def forward(
+        self,
+        *,
+        previous: Int[Tensor, "b t n"] | None,
+        current: Int[Tensor, "b t n"],
+        hidden: Bool[Tensor, "b t n"],
+        controls: Float[Tensor, "b t c"],
+        first_row: int,
+    ) -> Float[Tensor, "b t p d"]:
+        """The sum; a hidden token is its slot's learned mask vector."""
+        broadcast = rearrange(self.control(controls), "b t d -> b t 1 d") + self.position
+        if self.time is not None:
+            rows = self.time[first_row : first_row + controls.shape[1]]
+            broadcast = broadcast + rearrange(rows, "t d -> t 1 d")
+        masked = fold(hidden, self.config).unsqueeze(-1)
+        known = torch.where(masked, self.mask, self.current.of_tokens(current)).sum(dim=-2)
+        if self.previous is not None and previous is not None:
+            known = known + self.previous(previous)
+        return known + broadcast
+
+
+COPY_BONUS = 5.0
+"""What the previous frame's factors are worth at the start: seven of ten, where there are 64."""
+
+
+def make_head(config: WorldModelConfig) -> nn.Module:
+    """A branch's head; at first it prefers nothing but, where that is asked for, the last frame."""
+    head = nn.Linear(config.width, config.slots * config.factors * config.factor_size)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return CopyingHead(config, head) if config.copy_previous else head
+
+
+class CopyingHead(nn.Module):
+    """Adds a bonus, gated by the features, to every factor that the previous frame has there.
+
+    Most of a scene stands still; without this, weights have to learn to copy all of its entries.
+    The features' last channels name the factors (`with_previous`).
+    """
+
+    def __init__(self, config: WorldModelConfig, linear: nn.Linear) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = linear
+        self.gate = nn.Linear(config.width, config.slots * config.factors)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, COPY_BONUS)
+
+    def forward(self, features: Float[Tensor, "*p e"]) -> Float[Tensor, "*p l"]:
+        """Logits, flat."""
+        x, previous = features.split(
+            [self.config.width, self.config.slots * self.config.factors], dim=-1
+        )
+        entries = rearrange(previous.long() + self.config.factor_size // 2, "... f -> ... f 1")
+        logits = rearrange(self.linear(x), "... (f s) -> ... f s", s=self.config.factor_size)
+        bonus = rearrange(self.gate(x), "... f -> ... f 1").to(logits.dtype)
+        return rearrange(logits.scatter_add(-1, entries, bonus), "... f s -> ... (f s)")
+
+
+def with_previous(
+    features: Float[Tensor, "b t p d"],
+    codes: Int[Tensor, "b t n"],
+    config: WorldModelConfig,
+) -> Float[Tensor, "b t p e"]:
+    """Features, followed by the factors of the previous frame's tokens at their place.
+
+    So they travel with the features through any selection of positions. Counted from the middle of
+    a factor's table, up to 512 entries are exact in bf16 too.
+    """
+    groups = split_factors(fold(codes, config), code_bits=config.code_bits, factors=config.factors)
+    entries = rearrange(groups, "... slots f -> ... (slots f)") - config.factor_size // 2
+    return torch.cat([features, entries.to(features.dtype)], dim=-1)
 
 
 class Block(nn.Module):
@@ -52,7 +330,7 @@ class Branch(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.embedding = RowEmbedding(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = make_head(config)
 
@@ -73,7 +351,7 @@ class WorldModel(nn.Module):
         self.branches = nn.ModuleList(Branch(config) for _ in range(config.modalities))
         injected = config.inject_depth and config.branches == "both"
         self.injections = nn.ModuleList(
-            zero_linear(config.width) for _ in range(config.depth if injected else 0)
+            zero_linear(config.width) for _ in range(config.num_layers if injected else 0)
         )
 
     def forward(self, rows: Rows) -> tuple[Float[Tensor, "b t n f s"], ...]:
@@ -106,7 +384,7 @@ class WorldModel(nn.Module):
     ) -> tuple[Float[Tensor, "b t p e"], ...]:
         """`features` without its bookkeeping: it depends on tensors, and on a learned time."""
         streams = self.embed(rows, first_row=first_row)
-        for layer in range(self.config.depth):
+        for layer in range(self.config.num_layers):
             streams = self.run_layer(layer, streams, time=time, cache=cache)
         features = tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
         if not self.config.copy_previous or rows.previous is None:

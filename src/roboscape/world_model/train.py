@@ -24,9 +24,8 @@ from roboscape.training.parallel import Parallel, Spread, World, join_world
 from roboscape.world_model.batches import BatchMaker, moved, self_predict, tokens_of
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.losses import LossConfig
-from roboscape.world_model.masking import MaskingConfig
 from roboscape.world_model.model import Block, WorldModel
-from roboscape.world_model.objective import Terms, loss_terms
+from roboscape.world_model.objective import MaskingConfig, Terms, loss_terms
 from roboscape.world_model.validation import describe, validate
 
 log = logging.getLogger(__name__)

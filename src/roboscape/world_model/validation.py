@@ -5,10 +5,9 @@ from torch import Tensor
 
 from roboscape.core.seeding import generator_for
 from roboscape.tokenizer.codes import split_factors
-from roboscape.world_model.embedding import Rows
 from roboscape.world_model.losses import accuracy, token_losses
-from roboscape.world_model.masking import masked_rows, next_frame_rows
-from roboscape.world_model.model import WorldModel
+from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.objective import masked_rows, next_frame_rows
 
 NAMES = ("rgb", "depth")
 
@@ -71,4 +70,4 @@ def memory_bytes(model: WorldModel, *, batch_size: int) -> int:
     # the attention weights.
     stream = config.width * (6 * 4 + 2 * (2 * 5 + 2 * config.mlp_ratio + 3))
     weights = 2 * 2 * config.heads * (config.positions_per_frame + config.window)
-    return states + positions * config.depth * (stream + weights)
+    return states + positions * config.num_layers * (stream + weights)

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from roboscape.dataset.findings import findings
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Episode
-from roboscape.dataset.survey import survey
 from roboscape.dataset.writer import DatasetWriter
+from roboscape.inspection.findings import findings
+from roboscape.inspection.survey import survey
 from roboscape.sources.readers.importing import ImportRecordings, imported_keys, run
 from roboscape.sources.readers.protocol import READERS, RecordingReader, reader_of
 from roboscape.sources.readers.tf_example import encode_example, parse_example

@@ -121,7 +121,7 @@ def test_two_workers_keep_the_order_and_more_episodes_are_appended(robomimic, tm
     assert not list((tmp_path / "d").glob(".*"))
 
 
-def test_a_broken_recording_costs_only_itself_and_is_read_again_when_mended(
+def test_a_broken_recording_costs_only_itself_and_is_read_again_when_repaired(
     robomimic, tmp_path, caplog
 ):
     with h5py.File(robomimic, "r+") as file:

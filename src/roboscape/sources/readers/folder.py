@@ -136,7 +136,7 @@ class FolderRecordings:
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(
                 f"{path} is not a readable table ({error}); a CSV file needs a header and equally "
-                "many numbers a row: mend it, or leave it out"
+                "many numbers a row: repair it, or leave it out"
             ) from error
         if not table.num_rows:
             raise ValueError(f"{path} has no rows; leave the episode out")
@@ -212,7 +212,7 @@ def _numbers(table: pa.Table, names: list[str], path: Path) -> Float32[np.ndarra
         columns = [table[name].to_numpy().astype(np.float32) for name in names]
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{path}: expected numbers in the columns {', '.join(names)} ({error}); mend the "
+            f"{path}: expected numbers in the columns {', '.join(names)} ({error}); repair the "
             "table, or leave the episode out"
         ) from error
     return np.stack([np.zeros(table.num_rows, np.float32), *columns], axis=1)[:, 1:]

@@ -276,7 +276,7 @@ def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummar
         )
     if failures:
         log.error(
-            "%d recordings could NOT be imported and are missing; %s says why. Mend them and run "
+            "%d recordings could NOT be imported and are missing; %s says why. Repair them and run "
             "the same command again: only they are read. The first: %s: %s",
             len(failures),
             config.output / FAILURES_FILE,

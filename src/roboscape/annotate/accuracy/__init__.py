@@ -1,0 +1,1 @@
+"""Accuracy of annotators against the simulator's truth."""

@@ -1,0 +1,1 @@
+"""Camera cuts: the protocol and its backends."""

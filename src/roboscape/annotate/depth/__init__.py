@@ -1,0 +1,1 @@
+"""Depth estimation: the protocol, its backends, and their alignment with metres."""

@@ -1,0 +1,1 @@
+"""Optical flow: the protocol, its backends, and what it says about motion."""

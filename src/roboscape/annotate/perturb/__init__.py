@@ -1,0 +1,1 @@
+"""Errors of known size, planted in the simulator's depth and tracks."""

@@ -1,0 +1,1 @@
+"""Action segments: the protocol and its backends."""

@@ -1,0 +1,1 @@
+"""Keypoint tracks: the protocol, its backends, and the camera's own motion."""

@@ -1,1 +1,0 @@
-"""What can be wrong with recordings, found in the data, each with evidence and its mend."""

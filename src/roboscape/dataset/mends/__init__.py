@@ -1,1 +1,0 @@
-"""Mending recordings: pure changes of episodes and specs, by the names that `inspect` prints."""

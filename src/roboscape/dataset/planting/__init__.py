@@ -1,1 +1,0 @@
-"""Planting faults in good recordings, to see which `inspect` finds and `mend` mends."""

@@ -1,0 +1,234 @@
+"""`roboscape rollout`: imagine one episode and write it beside the truth as a video."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from roboscape.controls.signals import gripper_dimensions
+from roboscape.core.files import atomic_path
+from roboscape.core.seeding import generator_for
+from roboscape.core.video import write_video
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import ActionConvention
+from roboscape.evaluate.panels import draw_side_by_side, make_columns
+from roboscape.rollout.bundle import PROBED, Bundle, Compute
+from roboscape.rollout.videos import (
+    GREEDY,
+    Sampling,
+    Videos,
+    check_convention,
+    decode_videos,
+    encode_videos,
+    imagine_codes,
+    read_videos,
+)
+
+log = logging.getLogger(__name__)
+
+LAST_FRAME_HOLD_S = 0.8
+"""How long a video rests on its last frame before it starts again."""
+GIF_COLOURS = 255
+MOVIE_SUFFIXES = (".mp4", ".gif")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What is imagined: which episode, from where, how far, under which actions."""
+
+    episode: int = 0
+    """Number of the episode in the dataset."""
+    row: int = 0
+    """The row of the episode whose frame is given."""
+    horizon: int = 15
+    """Imagined frames; may go beyond the model's window and beyond the episode's end."""
+    actions: Path | None = None
+    """Actions to go on with after the recorded ones, at the native rate: a .npy file of shape
+    (rows, action size). Without it the arm is told to hold still: no motion (of delta actions) or
+    the last pose (of absolute ones), the gripper as last commanded."""
+    camera: str | None = None
+    """The dataset's first camera where there is none."""
+    seed: int = 0
+    """Seed of the drawn tokens, at a temperature above 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Imagine an episode: truth | imagined | depth, truth | depth, imagined | error."""
+
+    checkpoint: str = "checkpoints/lift"
+    """Folder or hub name of a bundle: tokenizer, world model, control signals."""
+    dataset: Path
+    """LeRobot dataset that the episode is of."""
+    output: Path
+    """The video to write, .mp4 or .gif."""
+    start: Annotated[Start, tyro.conf.arg(name="")] = Start()
+    """What is imagined."""
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = GREEDY
+    """How tokens are chosen."""
+    compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
+    """Where and in which format."""
+    scale: int = 2
+    """Side of the square that a pixel is drawn as."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImaginedEpisode:
+    """A rollout beside what was recorded."""
+
+    truth: Videos
+    """A batch of one; as many frames as the episode has, at most those that were imagined."""
+    imagined: Videos
+    """A batch of one; frame 0 is the given frame through the tokenizer."""
+    frame_hz: float
+    """Frames a second."""
+    after_truth: str
+    """Which actions the frames after the recording's end follow."""
+
+
+def imagine_episode(
+    bundle: Bundle, dataset: LeRobotDataset, *, start: Start, sampling: Sampling = GREEDY
+) -> ImaginedEpisode:
+    """Imagine from one frame of an episode under its recorded actions, and further where asked.
+
+    Raises:
+        ValueError: the start lies outside the episode, the given actions do not reach the horizon,
+            or the model needs depth that the dataset does not have.
+    """
+    check_convention(bundle, dataset)
+    controls, stride = bundle.controls, bundle.controls.stride
+    length = dataset.episode_info(start.episode).length
+    if not 0 <= start.row < length or start.horizon < 1:
+        raise ValueError(
+            f"expected --row 0 to {length - 1} and --horizon 1 or more, got {start.row} and "
+            f"{start.horizon}"
+        )
+    recorded = dataset.actions(start.episode)[start.row :]
+    actions = extend_actions(
+        recorded,
+        num_rows=start.horizon * stride,
+        path=start.actions,
+        convention=controls.convention,
+    )
+    state = dataset.state(start.episode)
+    signals = controls.encode(
+        actions[None],
+        state[start.row][None],
+        state_before=state[max(start.row - 1, 0)][None],
+    )
+    truth = read_videos(
+        dataset,
+        camera=start.camera or dataset.spec.cameras[0].name,
+        episodes=[start.episode],
+        rows=slice(start.row, start.row + start.horizon * stride + 1, stride),
+    )
+    codes = imagine_codes(
+        bundle,
+        prompt=encode_videos(bundle.tokenizer, truth.map(lambda frames: frames[:, :1])),
+        controls=signals,
+        sampling=sampling,
+        generator=generator_for(start.seed),
+    )
+    return ImaginedEpisode(
+        truth=truth,
+        imagined=decode_videos(bundle.tokenizer, codes),
+        frame_hz=dataset.spec.fps / stride,
+        after_truth=(
+            f"episode ended; actions from {start.actions.name}"
+            if start.actions
+            else "episode ended; arm told to hold still"
+        ),
+    )
+
+
+def extend_actions(
+    recorded: Float[np.ndarray, "n a"],
+    *,
+    num_rows: int,
+    path: Path | None,
+    convention: ActionConvention,
+) -> Float[np.ndarray, "rows a"]:
+    """`num_rows` actions: the recorded ones, then those of a file or, without, holding still."""
+    missing = num_rows - len(recorded)
+    if missing <= 0:
+        return recorded[:num_rows]
+    if path is None:
+        return np.concatenate(
+            [recorded, np.repeat(hold_still(recorded[-1], convention), missing, 0)]
+        )
+    given = np.load(path, allow_pickle=False)
+    if given.ndim != 2 or given.shape[1] != recorded.shape[1] or len(given) < missing:
+        raise ValueError(
+            f"{path} holds an array of shape {given.shape}; this rollout needs {missing} or more "
+            f"rows of {recorded.shape[1]} numbers after the {len(recorded)} recorded actions. Give "
+            "more rows, or a shorter --horizon"
+        )
+    return np.concatenate([recorded, given[:missing].astype(recorded.dtype)])
+
+
+def hold_still(
+    last: Float[np.ndarray, " a"], convention: ActionConvention
+) -> Float[np.ndarray, "1 a"]:
+    """The action that keeps the arm where it is and the gripper as it is."""
+    if convention.mode == "absolute":
+        return last[None]
+    return np.where(gripper_dimensions(convention), last, 0)[None].astype(last.dtype)
+
+
+def write_side_by_side(path: Path, found: ImaginedEpisode, *, scale: int = 2) -> None:
+    """Write the five columns with captions as an .mp4 or a .gif.
+
+    Raises:
+        ValueError: another ending.
+    """
+    if path.suffix not in MOVIE_SUFFIXES:
+        raise ValueError(f"expected an output ending in .mp4 or .gif, got {path}")
+    frames = draw_side_by_side(
+        make_columns(found.truth, found.imagined),
+        scale=scale,
+        frame_hz=found.frame_hz,
+        num_true=found.truth.rgb.shape[1],
+        after_truth=found.after_truth,
+    )
+    if path.suffix == ".gif":
+        write_gif(path, frames, fps=found.frame_hz)
+        return
+    rest = np.repeat(frames[-1:], round(LAST_FRAME_HOLD_S * found.frame_hz), axis=0)
+    with atomic_path(path) as temporary:
+        write_video(temporary, np.concatenate([frames, rest]), fps=found.frame_hz)
+
+
+def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float) -> None:
+    """A looping GIF whose frames share one palette, so that still parts do not flicker."""
+    sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 6)]))
+    palette = sample.quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)
+    pictures = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    durations_ms = [round(1000 / fps)] * len(frames)
+    durations_ms[-1] += round(1000 * LAST_FRAME_HOLD_S)
+    with atomic_path(path) as temporary:
+        pictures[0].save(
+            temporary,
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations_ms,
+            loop=0,
+            optimize=True,
+        )
+
+
+def run(config: Rollout) -> ImaginedEpisode:
+    """Imagine, write the video, say where it is."""
+    bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
+    dataset = LeRobotDataset(config.dataset)
+    found = imagine_episode(bundle, dataset, start=config.start, sampling=config.sampling)
+    write_side_by_side(config.output, found, scale=config.scale)
+    log.info("%d frames imagined from one: %s", config.start.horizon, config.output)
+    return found

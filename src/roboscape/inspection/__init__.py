@@ -1,0 +1,1 @@
+"""Faults in datasets, found with evidence and repaired in a copy."""

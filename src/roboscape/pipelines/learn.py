@@ -1,0 +1,165 @@
+"""`roboscape learn`: from a prepared dataset to a simulator of its robot."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from roboscape.clips.split import episodes_of
+from roboscape.controls.train import run as train_proprioception
+from roboscape.dataset.depth_choice import NONE, depth_source
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.evaluate.rollout import Rollout, Start
+from roboscape.evaluate.rollout import run as roll_out
+from roboscape.pipelines.pipeline import TRACKER, Stages, model_stride
+from roboscape.presets import proprioception as proprioception_presets
+from roboscape.presets import tokenizer as tokenizer_presets
+from roboscape.presets import world_model as world_model_presets
+from roboscape.rollout.bundle import Bundle
+from roboscape.tokenizer.train import TokenizerRun
+from roboscape.tokenizer.train import run as train_tokenizer
+from roboscape.tokens.build import Tokenize
+from roboscape.tokens.build import run as tokenize
+from roboscape.world_model.train import WorldModelRun
+from roboscape.world_model.train import train as train_world_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learn:
+    """Train all models of a simulator on a prepared dataset, and imagine an episode.
+
+    Every stage resumes where it stopped. Its pieces, each with all settings, are `train tokenizer`,
+    `train proprioception`, `tokenize`, `train world-model`, `bundle` and `rollout`.
+    """
+
+    dataset: tyro.conf.Positional[Path]
+    """LeRobot dataset with clips (`roboscape prepare`); seeds say what is held out."""
+    output: Path
+    """Folder for the runs, the checkpoint and a video."""
+    frame_hz: float = 5.0
+    """Frames a second that the model shall imagine, as prepared."""
+    length: int = 16
+    """Frames of a clip, as prepared."""
+    depth: str | None = None
+    """`recorded`, `none` for RGB alone, or who estimated it; where not given, what there is."""
+    tracks: str = TRACKER
+    """The annotator whose tracks are learnt from; `none`."""
+    tokenizer: Literal["debug", "lift"] = "lift"
+    """Preset of the tokenizer; its image size and depth range are the dataset's."""
+    proprioception: Literal["debug", "lift", "none"] = "lift"
+    """Preset of the model that says where commands bring the arm; `none`: control signals sum the
+    commands instead. A dataset without states goes without."""
+    world_model: Literal["debug", "lift", "genie", "small", "medium", "large"] = "lift"
+    """Preset of the world model."""
+    tokenizer_steps: int | None = None
+    """Training steps; the preset's where not given."""
+    proprioception_steps: int | None = None
+    """Training steps; the preset's where not given."""
+    world_model_steps: int | None = None
+    """Training steps; the preset's where not given."""
+
+
+def run(config: Learn) -> Path:
+    """Run every stage; returns the checkpoint."""
+    stages = Stages(total=5)
+    dataset = LeRobotDataset(config.dataset)
+    depth = config.depth or depth_source(dataset, dataset.spec.cameras[0].name)
+    stages.begin("Train a tokenizer")
+    tokenizer = train_tokenizer(tokenizer_run(config, dataset=dataset, depth=depth))
+    stages.begin("Learn where commands bring the arm")
+    proprioception = learn_proprioception(config, dataset=dataset)
+    stages.begin("Tokenize")
+    store = tokenize(
+        Tokenize(
+            datasets=(config.dataset,),
+            tokenizer=str(config.output / "tokenizer/tokenizer"),
+            output=config.output / "tokens",
+            depth=depth,
+            tracks=config.tracks,
+            stride=model_stride(dataset.spec.fps, frame_hz=config.frame_hz),
+            proprioception=proprioception,
+        )
+    )
+    stages.begin("Train a world model")
+    world_model = train_world_model(world_model_run(config, depth=depth))
+    checkpoint = config.output / "checkpoint"
+    bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
+    bundle.save_pretrained(checkpoint)
+    stages.begin("Imagine an episode that was held out")
+    video = config.output / "imagined.mp4"
+    episode = held_out_episode(dataset)
+    roll_out(
+        Rollout(
+            checkpoint=str(checkpoint),
+            dataset=config.dataset,
+            output=video,
+            start=Start(episode=episode),
+        )
+    )
+    log.info("\nCheckpoint: %s\nEpisode %d, imagined: %s", checkpoint, episode, video)
+    return checkpoint
+
+
+def tokenizer_run(config: Learn, *, dataset: LeRobotDataset, depth: str) -> TokenizerRun:
+    """The preset, for this dataset."""
+    preset = tokenizer_presets.PRESETS[config.tokenizer]()
+    spec = dataset.spec
+    return replace(
+        preset,
+        dataset=config.dataset,
+        validation=None,
+        output=config.output / "tokenizer",
+        depth=depth,
+        stride=model_stride(spec.fps, frame_hz=config.frame_hz),
+        model=replace(
+            preset.model,
+            image_size=spec.cameras[0].height,
+            depth_min_m=spec.depth_min_m,
+            depth_max_m=spec.depth_max_m,
+        ),
+        fit=replace(preset.fit, steps=config.tokenizer_steps or preset.fit.steps),
+    )
+
+
+def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | None:
+    """Train it; returns its folder, None where there is to be none."""
+    if config.proprioception == "none" or not dataset.spec.state_names:
+        why = "not wanted" if dataset.spec.state_names else "the dataset records no states"
+        log.info("%s: control signals hold the commands' sum", why)
+        return None
+    preset = proprioception_presets.PRESETS[config.proprioception]()
+    run = replace(
+        preset,
+        dataset=config.dataset,
+        validation=None,
+        output=config.output / "proprioception",
+        fit=replace(preset.fit, steps=config.proprioception_steps or preset.fit.steps),
+    )
+    train_proprioception(run)
+    return str(run.output / "proprioception")
+
+
+def world_model_run(config: Learn, *, depth: str) -> WorldModelRun:
+    """The preset, for these tokens."""
+    preset = world_model_presets.PRESETS[config.world_model]()
+    return replace(
+        preset,
+        tokens=config.output / "tokens",
+        output=config.output / "world_model",
+        model=replace(
+            preset.model,
+            max_frames=config.length,
+            branches="rgb" if depth == NONE else preset.model.branches,
+        ),
+        fit=replace(preset.fit, steps=config.world_model_steps or preset.fit.steps),
+    )
+
+
+def held_out_episode(dataset: LeRobotDataset) -> int:
+    """The first episode that was not trained on."""
+    learnt = set(episodes_of(dataset, "train"))
+    return next(episode for episode in range(dataset.num_episodes) if episode not in learnt)

@@ -1,0 +1,1 @@
+"""Simulators, learned and true, behind one protocol: reset, step, snapshot, restore."""

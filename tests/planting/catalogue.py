@@ -1,0 +1,40 @@
+"""Every planting, in the order of the page that shows what becomes of them."""
+
+from tests.planting import episodes, images, numbers, rows
+from tests.planting.planting import Planting
+
+PLANTINGS: tuple[Planting, ...] = (
+    Planting(kind="convention_unknown", plant=episodes.unsaid_convention),
+    Planting(kind="wrong_mode", plant=numbers.absolute_as_delta),
+    Planting(kind="wrong_mode", plant=numbers.delta_as_absolute),
+    Planting(kind="scale_mismatch", plant=numbers.scale_too_large),
+    Planting(kind="scale_mismatch", plant=numbers.scale_too_small),
+    Planting(kind="gripper_inverted", plant=numbers.gripper_inverted),
+    Planting(kind="action_lag", plant=rows.actions_late),
+    Planting(kind="action_lag", plant=rows.actions_early),
+    Planting(kind="wrong_rate", plant=rows.timestamps),
+    Planting(kind="wrong_rate", plant=rows.action_rate),
+    Planting(kind="constant", plant=numbers.constant),
+    Planting(kind="clipped", plant=numbers.clipped),
+    Planting(kind="spikes", plant=numbers.state_spikes),
+    Planting(kind="degrees", plant=numbers.degrees_state),
+    Planting(kind="degrees", plant=numbers.degrees_action),
+    Planting(kind="quaternion_not_unit", plant=numbers.quaternion_not_unit),
+    Planting(kind="quaternion_sign", plant=numbers.quaternion_sign),
+    Planting(kind="idle", plant=rows.idle),
+    Planting(kind="duplicated_rows", plant=rows.duplicated_rows),
+    Planting(kind="dropped_rows", plant=rows.dropped_rows),
+    Planting(kind="duplicated_frames", plant=images.slow_camera),
+    Planting(kind="duplicated_frames", plant=images.frozen_camera),
+    Planting(kind="video_lag", plant=images.video_late),
+    Planting(kind="upside_down", plant=images.upside_down),
+    Planting(kind="mirrored", plant=images.mirrored),
+    Planting(kind="mirrored", plant=images.bottom_first),
+    Planting(kind="empty_frames", plant=images.empty_frames),
+    Planting(kind="depth_clipped", plant=images.depth_cut),
+    Planting(kind="not_finite", plant=episodes.not_finite),
+    Planting(kind="unreadable", plant=episodes.damaged_file),
+    Planting(kind="short_episode", plant=episodes.one_row),
+    Planting(kind="repeated_episode", plant=episodes.twice),
+    Planting(kind="outcomes_alike", plant=episodes.only_successes),
+)
