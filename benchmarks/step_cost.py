@@ -188,7 +188,7 @@ def step_cost(config: WorldModelConfig, *, clips: int, recompute: bool) -> StepC
 
     The heads come in `head_flops`: they are computed in small chunks.
     """
-    depths = [replace(config, depth=depth) for depth in (1, 2)]
+    depths = [replace(config, num_layers=depth) for depth in (1, 2)]
     one, two = (count(shape, clips=clips, recompute=recompute) for shape in depths)
     more = [count(shape, clips=clips + 1, recompute=recompute).kept_bytes for shape in depths]
     first, both = more[0] - one.kept_bytes, more[1] - two.kept_bytes

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from roboscape.annotate import depth, tracks
+from roboscape.annotate.depth import protocol as depth
 from roboscape.annotate.flow.motion import measure_flow, read_flow_motion
 from roboscape.annotate.flow.protocol import FLOW_ESTIMATORS
 from roboscape.annotate.pipeline import Annotate, run
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.annotate.pipeline_stage import Scale
 from roboscape.annotate.segments.protocol import read_segments
+from roboscape.annotate.tracks import protocol as tracks
 from roboscape.core.files import read_json
 from roboscape.dataset.annotations import (
     annotated_episodes,

@@ -1,5 +1,4 @@
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -15,11 +14,9 @@ from roboscape.inspection.inspect import Inspect, run
 from roboscape.inspection.repair import REPAIRS, RepairDataset
 from roboscape.inspection.repair import run as repair
 from roboscape.inspection.survey import survey
+from tests.hand_recordings import SPEC, record
 from tests.planting.catalogue import PLANTINGS
 from tests.planting.planting import Planted, Planting
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hand_recordings import SPEC, record
 
 PAGE = Path(__file__).parents[2] / "docs/inspect.md"
 FOR_A_PERSON = {"convention_unknown", "depth_clipped", "outcomes_alike"}

@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,9 @@ from roboscape.dataset.writer import DatasetWriter
 from roboscape.inspection.repair import REPAIRS, RepairDataset, run
 from roboscape.inspection.repairs.repair import Unrepaired
 from roboscape.inspection.repairs.rows import fresh_rows, merge_actions
+from tests.hand_recordings import SPEC, record
 from tests.planting import numbers
 from tests.planting.planting import Plant
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hand_recordings import SPEC, record
 
 BLIND = replace(SPEC, cameras=())
 Repaired = Callable[[str, Episode], Episode]

@@ -6,7 +6,7 @@ from roboscape.world_model.model import WorldModel
 
 TINY = {
     "control_size": 3,
-    "depth": 2,
+    "num_layers": 2,
     "width": 16,
     "heads": 2,
     "code_bits": 6,

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from roboscape.annotate import depth, pretrained
+from roboscape.annotate import pretrained
 from roboscape.annotate.backends import TrackAnnotator
+from roboscape.annotate.depth import protocol as depth
 from roboscape.annotate.pretrained import HubWeights, check_hash
 from roboscape.annotate.tracks.confidence import track_confidence
 from roboscape.annotate.tracks.protocol import TRACK_ANNOTATORS

@@ -174,7 +174,7 @@ def test_from_a_dataset_and_two_checkpoints_to_a_page(
     assert (tmp_path / "frames.jpg").stat().st_size > 1000
 
     # Nothing is imagined a second time, unless other things are asked for.
-    monkeypatch.delattr("rollouts.imagine_variant")
+    monkeypatch.delattr("studies.long_horizon.rollouts.imagine_variant")
     page.write_text(PAGE)
     run.main(config)
     assert page.read_text() == text

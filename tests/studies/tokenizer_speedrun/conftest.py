@@ -1,0 +1,3 @@
+"""The fixtures of the tokenizer's tests."""
+
+from tests.tokenizer.conftest import *  # noqa: F403
