@@ -92,7 +92,7 @@ def measure(config: Clips) -> dict[str, float]:
     )
     heap = heap_mib() - heap
     maker = make_batches(store, count, batch_size=config.batch_size)
-    made_s = seconds_each(maker.pieces, seconds=config.seconds)
+    made_s = seconds_each(maker.microbatches, seconds=config.seconds)
     waiting = {
         f"waiting, {loaders} loaders (share)": waiting_share(maker, config, loaders=loaders)
         for loaders in config.loaders
@@ -119,7 +119,6 @@ def make_batches(store: TokenStore, clips: int, *, batch_size: int) -> BatchMake
     return BatchMaker(
         config=run,
         model=shape,
-        keypoints=run.loss.keypoints,
         clips=clips,
         read=lambda indices: store.batch(indices, split="train"),
     )
@@ -128,7 +127,7 @@ def make_batches(store: TokenStore, clips: int, *, batch_size: int) -> BatchMake
 def waiting_share(maker: BatchMaker, config: Clips, *, loaders: int) -> float:
     """Share of the time that a training spends waiting for batches, after the first."""
     steps = range(max(3, int(2 * config.seconds / config.step_seconds)))
-    with prefetching(maker.pieces, steps, loaders=loaders) as batches:
+    with prefetching(maker.microbatches, steps, loaders=loaders) as batches:
         next(batches)
         begun, waited = time.perf_counter(), 0.0
         for _ in steps[1:]:

@@ -21,7 +21,7 @@ from roboscape.bench.models import shape_of
 from roboscape.core.files import write_json
 from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.objective import CHUNK
+from roboscape.world_model.losses import CHUNK
 
 GIB = 2**30
 FP32, BF16 = 4, 2
@@ -115,13 +115,13 @@ def memory_of(
         gathered = 2 * FP32 * outside + (2 * BF16 + FP32) * parameters.block
     else:
         gathered = BF16 * parameters.total  # autocast's copies
-    vocabulary = config.slots * config.factors * config.factor_size
+    vocabulary = config.tokens_per_patch * config.factors * config.factor_size
     return Memory(
         states=FP32 * numbers / shards,
         gathered=gathered,
         activations=clips * (cost.kept_bytes_per_clip + cost.again_bytes_per_clip),
         # In bf16, again in fp32, and the gradient of each.
-        logits=CHUNK / config.slots * vocabulary * 2 * (FP32 + BF16),
+        logits=CHUNK / config.tokens_per_patch * vocabulary * 2 * (FP32 + BF16),
     )
 
 

@@ -23,7 +23,7 @@ from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Spread
 from roboscape.world_model import model as attention
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.model import ModelInputs, WorldModel
 from roboscape.world_model.train import block_names
 
 
@@ -240,19 +240,19 @@ def count(config: WorldModelConfig, *, clips: int, recompute: bool) -> Counted:
     )
 
 
-def empty_rows(config: WorldModelConfig, *, clips: int) -> Rows:
+def empty_rows(config: WorldModelConfig, *, clips: int) -> ModelInputs:
     """Training rows with everything hidden."""
     shape = (config.modalities, clips, config.window, config.tokens_per_frame)
-    return Rows(
+    return ModelInputs(
         previous=torch.zeros(shape, dtype=torch.long),
         current=torch.zeros(shape, dtype=torch.long),
-        hidden=torch.ones(shape, dtype=torch.bool),
+        masked=torch.ones(shape, dtype=torch.bool),
         controls=torch.zeros(clips, config.window, config.control_size),
     )
 
 
 def head_flops(config: WorldModelConfig) -> float:
     """FLOPs of all logits of a clip, forward pass: each position's factors, in every branch."""
-    logits = config.slots * config.factors * config.factor_size
-    positions = config.modalities * config.window * config.positions_per_frame
+    logits = config.tokens_per_patch * config.factors * config.factor_size
+    positions = config.modalities * config.window * config.patches_per_frame
     return 2.0 * positions * config.width * logits

@@ -29,7 +29,7 @@ from roboscape.tokenizer.codes import join_factors
 from roboscape.tokens.store import TokenStore
 from roboscape.world_model.batches import tokens_of
 from roboscape.world_model.config import RGB
-from roboscape.world_model.objective import next_frame_rows
+from roboscape.world_model.objective import next_frame_inputs
 from studies.pages import as_markdown, fill
 
 POSITION = slice(0, 3)
@@ -83,7 +83,7 @@ def predictions(config: Benchmark) -> str:
     table = store.clips("validation", **shape)
     clips = store.batch(table.first_of_episodes()[: config.clips], split="validation", **shape)
     logits = model.frame_logits(
-        model.features(next_frame_rows(tokens_of(clips, modalities=2), clips.controls))[RGB],
+        model.features(next_frame_inputs(tokens_of(clips, modalities=2), clips.controls))[RGB],
         modality=RGB,
     )
     codes = join_factors(logits.argmax(dim=-1), code_bits=model.config.code_bits)

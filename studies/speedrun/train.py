@@ -11,7 +11,7 @@ from torch import Tensor
 
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.tokens.store import TokenStore
-from roboscape.training.learner import Learner, Piece
+from roboscape.training.learner import Learner, Microbatch
 from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import ALONE, Spread
 from roboscape.world_model import train
@@ -67,10 +67,10 @@ class Trainer:
                 dtype=compute_dtype(run.precision, kind="matmul", device=run.device),
             ),
         )
-        self.batches: Callable[[int], list[Piece]] = train.make_batches(
+        self.batches: Callable[[int], list[Microbatch]] = train.make_batches(
             self.model, store, config=run, world=ALONE
         )
-        self.step: Callable[[Piece], tuple[Tensor, dict[str, float]]] = train.make_step(
+        self.step: Callable[[Microbatch], tuple[Tensor, dict[str, float]]] = train.make_step(
             self.model, config=run
         )
 

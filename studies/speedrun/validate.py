@@ -32,7 +32,7 @@ from roboscape.tokens.store import TokenClip, TokenStore
 from roboscape.tokens.weights import weights_sha256
 from roboscape.world_model.batches import tokens_of
 from roboscape.world_model.config import DEPTH, RGB
-from roboscape.world_model.losses import token_losses
+from roboscape.world_model.losses import factor_losses
 from roboscape.world_model.model import WorldModel
 
 HORIZON, BATCH = 15, 8
@@ -185,4 +185,4 @@ def frame_losses(
     """Mean loss a token of one frame of each clip."""
     logits = rearrange(model.frame_logits(features, modality=modality), "b 1 n f s -> b n f s")
     groups = split_factors(codes, code_bits=model.config.code_bits, factors=model.config.factors)
-    return token_losses(logits, groups).sum(dim=-1).mean(dim=-1)
+    return factor_losses(logits, groups).sum(dim=-1).mean(dim=-1)

@@ -12,7 +12,7 @@ from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.plain_rollout import PlainImagination
 from roboscape.rollout.imagine import Imagination
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.objective import masked_rows, next_frame_rows, revealed_rows
+from roboscape.world_model.objective import masked_inputs, next_frame_inputs, revealed_inputs
 
 CONFIG = WorldModelConfig(
     control_size=5, num_layers=3, width=32, heads=4, code_bits=6, grid=(4, 6), max_frames=6
@@ -34,9 +34,9 @@ def some_rows(config):
     tokens = torch.randint(2**config.code_bits, shape, generator=generator).int()
     controls = torch.randn(2, config.max_frames, config.control_size, generator=generator)
     if config.objective == "masked":
-        return masked_rows(tokens, controls, generator=generator)
-    rows = next_frame_rows(tokens, controls)
-    return revealed_rows(rows, fully_hidden=0.5, generator=generator)
+        return masked_inputs(tokens, controls, generator=generator)
+    rows = next_frame_inputs(tokens, controls)
+    return revealed_inputs(rows, fully_masked=0.5, generator=generator)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -10,7 +10,7 @@ import torch
 from roboscape.rollout.imagine import imagine
 from roboscape.rollout.sampling import choose, hidden_after, hide_least_confident
 from roboscape.world_model.config import RGB
-from roboscape.world_model.model import Rows
+from roboscape.world_model.model import ModelInputs
 
 
 def oracle(model, tokens, controls, *, prompt, refinement_steps=1):
@@ -55,10 +55,12 @@ def oracle_rows(history, known, hidden, controls, *, masked):
     if masked:
         controls = controls.clone()
         controls[:, 0] = 0
-        return Rows(previous=None, current=current, hidden=newest, controls=controls)
+        return ModelInputs(previous=None, current=current, masked=newest, controls=controls)
     past = torch.ones_like(newest[:, :, 1:])
     past[:, :, -1] = hidden
-    return Rows(previous=history, current=current[:, :, 1:], hidden=past, controls=controls[:, 1:])
+    return ModelInputs(
+        previous=history, current=current[:, :, 1:], masked=past, controls=controls[:, 1:]
+    )
 
 
 def cached(model, tokens, controls, *, prompt, **settings):

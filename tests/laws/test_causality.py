@@ -7,7 +7,7 @@ import torch
 
 from roboscape.world_model.config import DEPTH, RGB
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import masked_rows, next_frame_rows
+from roboscape.world_model.objective import masked_inputs, next_frame_inputs
 
 ROW = 2
 """The row under test; it predicts frame ROW + 1."""
@@ -27,10 +27,10 @@ def test_later_frames_and_controls_never_change_earlier_logits(
 ):
     model = make_model(time_position=time_position)
     tokens, controls = make_clip(model)
-    before = logits_until(model, next_frame_rows(tokens, controls))
+    before = logits_until(model, next_frame_inputs(tokens, controls))
     tokens[:, :, ROW + 1 :] = 63 - tokens[:, :, ROW + 1 :]
     controls[:, ROW + 2 :] += 1
-    after = logits_until(model, next_frame_rows(tokens, controls))
+    after = logits_until(model, next_frame_inputs(tokens, controls))
     assert differs(before, after) == [False, False]
 
 
@@ -38,7 +38,7 @@ def test_later_frames_and_controls_never_change_earlier_logits(
 def test_every_part_of_the_past_is_seen(make_model, make_clip, what):
     model = make_model()
     tokens, controls = make_clip(model)
-    before = logits_until(model, next_frame_rows(tokens, controls))
+    before = logits_until(model, next_frame_inputs(tokens, controls))
     match what:
         case "first frame":
             tokens[:, :, 0] = 63 - tokens[:, :, 0]
@@ -48,46 +48,46 @@ def test_every_part_of_the_past_is_seen(make_model, make_clip, what):
             controls[:, ROW + 1] += 1
         case "old control":
             controls[:, 1] += 1
-    after = logits_until(model, next_frame_rows(tokens, controls))
+    after = logits_until(model, next_frame_inputs(tokens, controls))
     assert differs([x[:, ROW] for x in before], [x[:, ROW] for x in after]) == [True, True]
 
 
 def test_the_first_control_is_ignored(make_model, make_clip):
     model = make_model()
     tokens, controls = make_clip(model)
-    before = model(next_frame_rows(tokens, controls))
+    before = model(next_frame_inputs(tokens, controls))
     controls[:, 0] += 1
-    assert differs(before, model(next_frame_rows(tokens, controls))) == [False, False]
+    assert differs(before, model(next_frame_inputs(tokens, controls))) == [False, False]
 
 
 def test_hidden_tokens_of_a_frame_do_not_leak(make_model, make_clip):
     model = make_model()
     tokens, controls = make_clip(model)
-    rows = next_frame_rows(tokens, controls)
-    rows = replace(rows, hidden=torch.rand(rows.hidden.shape) < 0.5)
+    rows = next_frame_inputs(tokens, controls)
+    rows = replace(rows, masked=torch.rand(rows.masked.shape) < 0.5)
     before = model(rows)
-    other = torch.where(rows.hidden, 63 - rows.current, rows.current)
+    other = torch.where(rows.masked, 63 - rows.current, rows.current)
     assert differs(before, model(replace(rows, current=other))) == [False, False]
-    seen = torch.where(rows.hidden, rows.current, 63 - rows.current)
+    seen = torch.where(rows.masked, rows.current, 63 - rows.current)
     assert differs(before, model(replace(rows, current=seen))) == [True, True]
 
 
 def test_depth_never_looks_at_rgb_and_rgb_looks_at_depth(make_model, make_clip):
     model = make_model()
     tokens, controls = make_clip(model)
-    before = model(next_frame_rows(tokens, controls))
+    before = model(next_frame_inputs(tokens, controls))
     for changed, expected in ((RGB, [True, False]), (DEPTH, [True, True])):
         other = tokens.clone()
         other[changed] = 63 - other[changed]
-        assert differs(before, model(next_frame_rows(other, controls))) == expected
+        assert differs(before, model(next_frame_inputs(other, controls))) == expected
 
 
 def test_without_injection_the_branches_are_strangers(make_model, make_clip):
     model = make_model(inject_depth=False)
     tokens, controls = make_clip(model)
-    before = model(next_frame_rows(tokens, controls))
+    before = model(next_frame_inputs(tokens, controls))
     tokens[DEPTH] = 63 - tokens[DEPTH]
-    assert differs(before, model(next_frame_rows(tokens, controls))) == [False, True]
+    assert differs(before, model(next_frame_inputs(tokens, controls))) == [False, True]
 
 
 def test_a_new_model_starts_with_rgb_independent_of_depth(make_model, make_clip):
@@ -96,16 +96,16 @@ def test_a_new_model_starts_with_rgb_independent_of_depth(make_model, make_clip)
     for injection, new in zip(model.injections, fresh.injections, strict=True):
         injection.weight.copy_(new.weight)
     tokens, controls = make_clip(model)
-    before = model(next_frame_rows(tokens, controls))
+    before = model(next_frame_inputs(tokens, controls))
     tokens[DEPTH] = 63 - tokens[DEPTH]
-    assert differs(before, model(next_frame_rows(tokens, controls))) == [False, True]
+    assert differs(before, model(next_frame_inputs(tokens, controls))) == [False, True]
 
 
 def test_plain_masked_rows_see_the_past_and_not_the_future(make_model, make_clip):
     model = make_model(objective="masked")
     tokens, controls = make_clip(model)
-    rows = masked_rows(tokens, controls, generator=torch.Generator().manual_seed(0))
-    rows = replace(rows, hidden=torch.zeros_like(rows.hidden))
+    rows = masked_inputs(tokens, controls, generator=torch.Generator().manual_seed(0))
+    rows = replace(rows, masked=torch.zeros_like(rows.masked))
     before = logits_until(model, rows)
     later, earlier = tokens.clone(), tokens.clone()
     later[:, :, ROW + 1 :] = 63 - later[:, :, ROW + 1 :]
@@ -117,9 +117,9 @@ def test_plain_masked_rows_see_the_past_and_not_the_future(make_model, make_clip
 def test_a_batch_of_two_is_two_batches_of_one(make_model, make_clip):
     model = make_model()
     tokens, controls = make_clip(model)
-    together = model(next_frame_rows(tokens, controls))
+    together = model(next_frame_inputs(tokens, controls))
     for index in range(2):
-        alone = model(next_frame_rows(tokens[:, [index]], controls[[index]]))
+        alone = model(next_frame_inputs(tokens[:, [index]], controls[[index]]))
         for one, both in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], both[index])
 
@@ -128,10 +128,10 @@ def test_a_row_knows_how_long_ago_things_were_and_not_the_date(make_model, make_
     """With one block a row sees its window alone: the same wherever the window lies."""
     model = make_model(num_layers=1)
     tokens, controls = make_clip(model, frames=12)
-    long = model(next_frame_rows(tokens, controls))
+    long = model(next_frame_inputs(tokens, controls))
     # The last row's window of four begins with the row that predicts frame 8 from frame 7.
-    short = model(next_frame_rows(tokens[:, :, 7:], controls[:, 7:]))
+    short = model(next_frame_inputs(tokens[:, :, 7:], controls[:, 7:]))
     for one, other in zip(long, short, strict=True):
         torch.testing.assert_close(one[:, -1], other[:, -1])
     swapped = tokens[:, :, [7, 9, 8, 10, 11]]
-    assert differs(short, model(next_frame_rows(swapped, controls[:, 7:]))) == [True, True]
+    assert differs(short, model(next_frame_inputs(swapped, controls[:, 7:]))) == [True, True]

@@ -3,7 +3,7 @@ import torch
 
 from roboscape.training.parallel import ALONE, Spread, join_world
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.model import ModelInputs, WorldModel
 from roboscape.world_model.train import block_names
 
 SHAPE = WorldModelConfig(control_size=6, num_layers=3, width=32, heads=2, grid=(4, 4), max_frames=5)
@@ -16,10 +16,10 @@ def gradients(*, recompute):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     codes = torch.randint(2**18, (2, 3, 4, 16))
-    rows = Rows(
+    rows = ModelInputs(
         previous=codes,
         current=codes.flip(1),
-        hidden=torch.rand(codes.shape) < 0.5,
+        masked=torch.rand(codes.shape) < 0.5,
         controls=torch.randn(3, 4, 6),
     )
     (first, *_) = block_names(model)

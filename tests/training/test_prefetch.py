@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from roboscape.core.seeding import generator_for
-from roboscape.training.learner import Piece
+from roboscape.training.learner import Microbatch
 from roboscape.training.loop import FitConfig, fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Spread
@@ -65,7 +65,7 @@ def train(run, *, loaders):
 
     def prepare(number):
         x = torch.randn(8, 4, generator=generator_for(0, number))
-        return [Piece(content=x, counts=(8.0,))]
+        return [Microbatch(content=x, counts={"all": 8.0})]
 
     def step(piece):
         noise = torch.randn(8, 4)  # from the global generator, which loading must leave alone

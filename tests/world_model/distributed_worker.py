@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from roboscape.presets.world_model import debug
 from roboscape.tokens.store import TokenStore
-from roboscape.training.learner import Learner, with_shares
+from roboscape.training.learner import Learner, with_totals
 from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import Spread, join_world, whole
 from roboscape.world_model import train
@@ -49,8 +49,8 @@ def first_gradients(config, path):
         batches = train.make_batches(model, store, config=config, world=world)
         step = train.make_step(model, config=config)
         number = next(n for n in range(9) if batches(n)[0].content.self_predicted)
-        pieces = with_shares(batches(number), world=world)
-        losses = [learner.learn_from(pieces, i, step)[0] for i in range(len(pieces))]
+        parts = with_totals(batches(number), world=world)
+        losses = [learner.learn_from(parts, i, step)[0] for i in range(len(parts))]
         found = {"loss": world.sum(torch.stack(losses).sum())}
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
@@ -85,10 +85,10 @@ def stop(config, *, number):
     def breaking(*args, **kwargs):
         step = make_step(*args, **kwargs)
 
-        def broken(piece):
-            if piece.content.number == number:
+        def broken(microbatch):
+            if microbatch.content.step == number:
                 raise Killed
-            return step(piece)
+            return step(microbatch)
 
         return broken
 

@@ -8,7 +8,7 @@ import torch
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import COPY_BONUS, WorldModel, with_previous
-from roboscape.world_model.objective import next_frame_rows
+from roboscape.world_model.objective import next_frame_inputs
 
 SHAPE = WorldModelConfig(
     control_size=5,
@@ -31,7 +31,7 @@ def clip():
 
 def test_a_fresh_model_repeats_the_previous_frame(clip):
     tokens, controls = clip
-    for modality, logits in enumerate(WorldModel(SHAPE)(next_frame_rows(tokens, controls))):
+    for modality, logits in enumerate(WorldModel(SHAPE)(next_frame_inputs(tokens, controls))):
         assert logits.unique().tolist() == [0.0, COPY_BONUS]
         groups = split_factors(tokens[modality, :, :-1], code_bits=18, factors=3)
         assert torch.equal(logits.argmax(dim=-1), groups.long())
@@ -39,7 +39,7 @@ def test_a_fresh_model_repeats_the_previous_frame(clip):
 
 def test_the_gate_decides_place_by_place(clip, randomised):
     model = randomised(WorldModel(SHAPE))
-    rows = next_frame_rows(*clip)
+    rows = next_frame_inputs(*clip)
     (features, _) = model.features(rows)
     head = model.branch(0).head
     gates = head.gate(features[..., : SHAPE.width])

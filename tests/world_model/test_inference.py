@@ -7,7 +7,7 @@ from roboscape.rollout.imagine import Imagination
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import next_frame_rows
+from roboscape.world_model.objective import next_frame_inputs
 
 CONFIG = WorldModelConfig(
     control_size=3, num_layers=2, width=16, heads=2, code_bits=6, grid=(2, 3), max_frames=4
@@ -27,7 +27,7 @@ def model():
 @pytest.fixture
 def rows():
     tokens = torch.randint(64, (2, 2, 4, 6)).int()
-    return next_frame_rows(tokens, torch.randn(2, 4, 3))
+    return next_frame_inputs(tokens, torch.randn(2, 4, 3))
 
 
 def test_fp32_is_the_model_itself(model):

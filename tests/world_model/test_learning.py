@@ -6,9 +6,9 @@ from roboscape.core.seeding import generator_for
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.keypoints import select_keypoints
-from roboscape.world_model.losses import LossConfig
+from roboscape.world_model.losses import LossConfig, Predictions, Targets, loss_terms, total_loss
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import loss_terms, next_frame_rows, revealed_rows
+from roboscape.world_model.objective import next_frame_inputs, revealed_inputs
 from roboscape.world_model.validation import validate
 
 CELLS = 6
@@ -45,15 +45,16 @@ def test_learns_a_moving_blob_from_its_actions():
     for step in range(100):
         generator = generator_for(0, step)
         tokens, controls, tracks, visible = moving_blob(16, generator=generator)
-        rows = revealed_rows(
-            next_frame_rows(tokens, controls), fully_hidden=0.5, generator=generator
+        rows = revealed_inputs(
+            next_frame_inputs(tokens, controls), fully_masked=0.5, generator=generator
         )
         keypoints = select_keypoints(tracks, visible, count=1, grid=CONFIG.grid)
-        terms = loss_terms(
-            model, rows, first=tokens[0, :, 0].long(), keypoints=keypoints, config=loss_config
-        )
+        targets = Targets(inputs=rows, first=tokens[0, :, 0].long(), keypoints=keypoints)
+        predictions = Predictions(model, rows)
+        terms = loss_terms(targets, loss_config)
+        means = {name: term.sum(predictions) / term.count for name, term in terms.items()}
         optimizer.zero_grad()
-        terms.total(loss_config).backward()
+        total_loss(means, loss_config).backward()
         optimizer.step()
     tokens, controls, *_ = moving_blob(64, generator=generator_for(1))
     figures = validate(model.eval(), tokens, controls)

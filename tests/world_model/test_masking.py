@@ -8,13 +8,13 @@ from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import (
     MaskingConfig,
-    corrupted_rows,
-    hide,
-    hiding_rates,
-    masked_rows,
-    next_frame_rows,
-    revealed_rows,
-    self_predicted_rows,
+    corrupted_inputs,
+    draw_masked,
+    masked_inputs,
+    masking_rates,
+    next_frame_inputs,
+    revealed_inputs,
+    self_predicted_inputs,
 )
 
 TOKENS = torch.arange(2 * 16 * 5 * 12).reshape(2, 16, 5, 12).int()
@@ -22,40 +22,42 @@ CONTROLS = torch.randn(16, 5, 3)
 
 
 def test_rows_pair_a_frame_with_the_one_before_and_its_control():
-    rows = next_frame_rows(TOKENS, CONTROLS)
+    rows = next_frame_inputs(TOKENS, CONTROLS)
     assert torch.equal(rows.previous, TOKENS[:, :, :-1])
     assert torch.equal(rows.current, TOKENS[:, :, 1:])
     assert torch.equal(rows.controls, CONTROLS[:, 1:])
-    assert rows.hidden.all()
+    assert rows.masked.all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_share_of_fully_hidden_rows(share):
-    rows = next_frame_rows(TOKENS.repeat(1, 20, 1, 1), CONTROLS.repeat(20, 1, 1))
-    rows = revealed_rows(rows, fully_hidden=share, generator=generator_for(0))
-    whole = rows.hidden.all(dim=-1).all(dim=0).float().mean().item()
+    rows = next_frame_inputs(TOKENS.repeat(1, 20, 1, 1), CONTROLS.repeat(20, 1, 1))
+    rows = revealed_inputs(rows, fully_masked=share, generator=generator_for(0))
+    whole = rows.masked.all(dim=-1).all(dim=0).float().mean().item()
     # A row whose rate is close to 1 may be whole by chance.
     assert share <= whole + 0.05
     assert whole <= share + 0.2
-    assert rows.hidden.any(dim=-1).all()
+    assert rows.masked.any(dim=-1).all()
 
 
 def test_hiding_rates_are_cosine_distributed():
-    rates = hiding_rates((100, 200), generator=generator_for(0))
+    rates = masking_rates((100, 200), generator=generator_for(0))
     assert rates.mean().item() == pytest.approx(2 / torch.pi, abs=0.01)
-    hidden = hide(torch.full((50, 20), 0.3), modalities=2, tokens=64, generator=generator_for(1))
+    hidden = draw_masked(
+        torch.full((50, 20), 0.3), modalities=2, tokens=64, generator=generator_for(1)
+    )
     assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.01)
 
 
 def test_corruption_replaces_by_the_same_place_of_another_frame():
-    rows = next_frame_rows(TOKENS, CONTROLS)
-    found = corrupted_rows(rows, largest_rate=0.5, generator=generator_for(0))
+    rows = next_frame_inputs(TOKENS, CONTROLS)
+    found = corrupted_inputs(rows, largest_rate=0.5, generator=generator_for(0))
     changed = found.previous != rows.previous
     assert 0.1 < changed.float().mean() < 0.4
     place, modality = 12, 16 * 5 * 12
     assert torch.equal(found.previous % place, rows.previous % place)
     assert torch.equal(found.previous // modality, rows.previous // modality)
-    none = corrupted_rows(rows, largest_rate=0.0, generator=generator_for(0))
+    none = corrupted_inputs(rows, largest_rate=0.0, generator=generator_for(0))
     assert torch.equal(none.previous, rows.previous)
 
 
@@ -67,19 +69,19 @@ def test_self_predictions_keep_the_first_frame_and_shift_by_one():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    rows = next_frame_rows(TOKENS % 16, CONTROLS)
-    found = self_predicted_rows(model, rows)
+    rows = next_frame_inputs(TOKENS % 16, CONTROLS)
+    found = self_predicted_inputs(model, rows)
     assert torch.equal(found.previous[:, :, 0], rows.previous[:, :, 0])
     low, high = model(rows)[0].argmax(dim=-1).unbind(dim=-1)
     assert torch.equal(found.previous[0, :, 1:], (low + 4 * high)[:, :-1].int())
-    shown = replace(rows, hidden=torch.zeros_like(rows.hidden))
-    assert torch.equal(self_predicted_rows(model, shown).previous, found.previous)
+    shown = replace(rows, masked=torch.zeros_like(rows.masked))
+    assert torch.equal(self_predicted_inputs(model, shown).previous, found.previous)
 
 
 def test_plain_masked_rows_are_clean_then_masked():
-    rows = masked_rows(TOKENS, CONTROLS, generator=generator_for(0))
+    rows = masked_inputs(TOKENS, CONTROLS, generator=generator_for(0))
     assert rows.previous is None
-    hidden = rows.hidden.any(dim=-1).any(dim=0)
+    hidden = rows.masked.any(dim=-1).any(dim=0)
     assert not hidden[:, 0].any()
     assert hidden[:, -1].all()
     assert (hidden[:, 1:] >= hidden[:, :-1]).all()
@@ -100,9 +102,9 @@ def test_self_prediction_leaves_the_training_pass_its_gradients():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    rows = next_frame_rows(TOKENS % 16, CONTROLS)
+    rows = next_frame_inputs(TOKENS % 16, CONTROLS)
     with torch.autocast("cpu", torch.bfloat16):
-        rows = self_predicted_rows(model, rows)
+        rows = self_predicted_inputs(model, rows)
         loss = sum(logits.float().square().mean() for logits in model(rows))
     loss.backward()
     for name, parameter in model.named_parameters():

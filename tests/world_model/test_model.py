@@ -9,7 +9,7 @@ from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.cache import Cache
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel, causal_bias, rotate, rotation_at
-from roboscape.world_model.objective import next_frame_rows
+from roboscape.world_model.objective import next_frame_inputs
 
 CONFIG = WorldModelConfig(
     control_size=3, num_layers=2, width=16, heads=2, code_bits=6, grid=(2, 3), max_frames=4
@@ -26,7 +26,7 @@ def model():
 def rows():
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(64, (2, 2, 4, 6), generator=generator).int()
-    return next_frame_rows(tokens, torch.randn(2, 4, 3, generator=generator))
+    return next_frame_inputs(tokens, torch.randn(2, 4, 3, generator=generator))
 
 
 def test_logits_have_one_table_a_factor_and_start_uniform(model, rows):

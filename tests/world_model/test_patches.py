@@ -3,7 +3,7 @@ import torch
 from einops import rearrange
 
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import fold, position_of, unfold
+from roboscape.world_model.model import fold, patch_of, unfold
 
 CONFIG = WorldModelConfig(grid=(4, 6), patch=2)
 
@@ -22,7 +22,7 @@ def test_unfold_is_the_inverse_of_fold():
 
 
 def test_every_token_is_found_at_its_position_and_slot():
-    position, slot = position_of(torch.arange(24), CONFIG)
+    position, slot = patch_of(torch.arange(24), CONFIG)
     assert torch.equal(fold(torch.arange(24), CONFIG)[position, slot], torch.arange(24))
 
 

@@ -64,10 +64,10 @@ def test_four_steps_equal_two_and_two_bit_for_bit(config, graded_store, monkeypa
     def interrupted(*args, **kwargs):
         step = make_step(*args, **kwargs)
 
-        def stop_at_two(piece):
-            if piece.content.number == 2:
+        def stop_at_two(microbatch):
+            if microbatch.content.step == 2:
                 raise KeyboardInterrupt
-            return step(piece)
+            return step(microbatch)
 
         return stop_at_two
 
@@ -127,7 +127,7 @@ def test_dry_run_describes_and_trains_nothing(config, caplog):
     assert not config.output.exists()
     text = caplog.text
     assert "in one branch" in text
-    assert "2 clips x 5 rows x 16 tokens x 2 branches = 320 tokens" in text
+    assert "2 clips x 5 frames x 16 tokens x 2 branches = 320 tokens" in text
     assert "GiB" in text
 
 

@@ -88,7 +88,7 @@ def measure(config: Bench) -> Report:
     report = new_report(config.device, settings)
     peaks = measure_peaks(
         device=config.device,
-        frame=(shape.positions_per_frame, shape.width, shape.mlp_ratio * shape.width),
+        frame=(shape.patches_per_frame, shape.width, shape.mlp_ratio * shape.width),
         seconds=config.seconds / 5,
         precision=config.precision,
     )

@@ -17,12 +17,12 @@ def forward_flops(
         batch: Clips or rollouts.
         visible_rows: Rows that temporal attention scores for each; by default all of the pass.
     """
-    width, positions = config.width, config.positions_per_frame
+    width, positions = config.width, config.patches_per_frame
     keys = rows if visible_rows is None else visible_rows
     projections = 2 * 4 * width**2 * 2 + 2 * 2 * config.mlp_ratio * width**2
     attention = 4 * width * (positions + keys)
     outputs = config.factor_size + config.copy_previous
-    head = 2 * width * config.slots * config.factors * outputs
+    head = 2 * width * config.tokens_per_patch * config.factors * outputs
     branch = config.num_layers * (projections + attention) + head
     injected = config.inject_depth and config.modalities == 2
     injections = config.num_layers * 2 * width**2 if injected else 0

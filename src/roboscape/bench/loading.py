@@ -31,7 +31,6 @@ def measure_loading(*, preset: str, peaks: Peaks, seconds: float, episodes: int)
         maker = BatchMaker(
             config=config,
             model=shape,
-            keypoints=config.loss.keypoints,
             clips=count,
             read=lambda indices: store.batch(indices, split="train", **clip),
         )
@@ -43,7 +42,7 @@ def measure_loading(*, preset: str, peaks: Peaks, seconds: float, episodes: int)
                 BATCH,
             ),
             "clips read and made into training rows": (
-                lambda: maker.pieces(next(steps)),
+                lambda: maker.microbatches(next(steps)),
                 config.batch_size,
             ),
         }

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
-from roboscape.world_model.model import Rows, WorldModel, make_head, with_previous
+from roboscape.world_model.model import ModelInputs, WorldModel, make_head, with_previous
 
 
 class PlainAttention(nn.Module):
@@ -91,7 +91,7 @@ class PlainTokenEmbedding(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.config = config
-        entries = config.slots * config.factors * config.factor_size
+        entries = config.tokens_per_patch * config.factors * config.factor_size
         self.tables = nn.Embedding(entries, config.width)
 
     def forward(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p slots d"]:
@@ -99,7 +99,7 @@ class PlainTokenEmbedding(nn.Module):
         config = self.config
         slots = in_patches(codes, config).long()
         size, total = config.factor_size, torch.zeros((), device=codes.device)
-        first = size * config.factors * torch.arange(config.slots, device=codes.device)
+        first = size * config.factors * torch.arange(config.tokens_per_patch, device=codes.device)
         for factor in range(config.factors):
             group = torch.div(slots, size**factor, rounding_mode="floor") % size
             total = total + self.tables(group + first + size * factor)
@@ -123,16 +123,16 @@ class PlainEmbedding(nn.Module):
         super().__init__()
         self.previous = PlainTokenEmbedding(config) if config.objective == "next_frame" else None
         self.current = PlainTokenEmbedding(config)
-        self.mask = nn.Parameter(torch.zeros(config.slots, config.width))
+        self.mask = nn.Parameter(torch.zeros(config.tokens_per_patch, config.width))
         self.config = config
         self.control = nn.Linear(config.control_size, config.width)
-        self.position = nn.Parameter(torch.zeros(config.positions_per_frame, config.width))
+        self.position = nn.Parameter(torch.zeros(config.patches_per_frame, config.width))
         learned = config.time_position == "learned"
         self.time = nn.Parameter(torch.zeros(config.window, config.width)) if learned else None
 
-    def forward(self, rows: Rows, *, modality: int) -> Float[Tensor, "b t p d"]:
+    def forward(self, rows: ModelInputs, *, modality: int) -> Float[Tensor, "b t p d"]:
         """The sum."""
-        hidden = in_patches(rows.hidden[modality], self.config).unsqueeze(-1)
+        hidden = in_patches(rows.masked[modality], self.config).unsqueeze(-1)
         current = self.current(rows.current[modality])
         x = torch.where(hidden, self.mask, current).sum(dim=3)
         if self.previous is not None and rows.previous is not None:
@@ -178,7 +178,7 @@ class PlainWorldModel(nn.Module):
             mine.requires_grad_(theirs.requires_grad)
         return plain
 
-    def forward(self, rows: Rows) -> tuple[Float[Tensor, "b t n f s"], ...]:
+    def forward(self, rows: ModelInputs) -> tuple[Float[Tensor, "b t n f s"], ...]:
         """Logits of every token's factors, one tensor a modality."""
         config, count = self.config, rows.controls.shape[1]
         age = torch.arange(count).unsqueeze(1) - torch.arange(count)

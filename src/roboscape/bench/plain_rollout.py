@@ -6,8 +6,8 @@ from torch import Tensor
 
 from roboscape.bench.plain import PlainWorldModel
 from roboscape.rollout.sampling import Choice, choose, hidden_after, hide_least_confident
-from roboscape.world_model.model import Rows
-from roboscape.world_model.objective import next_frame_rows
+from roboscape.world_model.model import ModelInputs
+from roboscape.world_model.objective import next_frame_inputs
 
 
 class PlainImagination:
@@ -58,11 +58,11 @@ class PlainImagination:
     def predict(self, hidden: Bool[Tensor, "m b n"]) -> list[Choice]:
         """One pass over all rows; the tokens of the frame under way."""
         row = self.frame - 1
-        rows = next_frame_rows(self.clip, self.controls)
-        masks = rows.hidden.clone()
+        rows = next_frame_inputs(self.clip, self.controls)
+        masks = rows.masked.clone()
         masks[:, :, row] = hidden
-        known = Rows(
-            previous=rows.previous, current=rows.current, hidden=masks, controls=rows.controls
+        known = ModelInputs(
+            previous=rows.previous, current=rows.current, masked=masks, controls=rows.controls
         )
         bits = self.model.config.code_bits
         return [

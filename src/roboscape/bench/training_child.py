@@ -22,15 +22,15 @@ from roboscape.core.memory import keep_freed_memory
 from roboscape.core.precision import Precision
 from roboscape.presets.world_model import PRESETS
 from roboscape.tokenizer.codes import split_factors
-from roboscape.training.learner import Piece
+from roboscape.training.learner import Microbatch
 from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import Spread
-from roboscape.world_model.batches import Batch, count_targets
+from roboscape.world_model.batches import Batch
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.keypoints import Keypoints
-from roboscape.world_model.losses import LossConfig
-from roboscape.world_model.model import Rows, WorldModel
-from roboscape.world_model.objective import next_frame_rows, revealed_rows
+from roboscape.world_model.losses import LossConfig, Targets, loss_terms
+from roboscape.world_model.model import ModelInputs, WorldModel
+from roboscape.world_model.objective import next_frame_inputs, revealed_inputs
 from roboscape.world_model.train import WorldModelRun, block_names, make_step
 
 Form = Literal["plain", "plain bf16", "ours", "ours recomputed"]
@@ -103,22 +103,22 @@ def learn(loss_of: LossFunction, kept: list[Tensor]) -> None:
 
 
 def make_plain(task: Task) -> tuple[nn.Module, LossFunction]:
-    """The plain model, and its loss over all tokens that were hidden."""
+    """The plain model, and its loss over all tokens that were masked."""
     if task.objective != "RGB":
         raise ValueError("the plain form is trained on RGB alone")
     model = PlainWorldModel.of(trainable(task))
-    rows = make_batch(model.config, task).rows
+    rows = make_batch(model.config, task).inputs
     groups = split_factors(
         rows.current[0], code_bits=model.config.code_bits, factors=model.config.factors
     )
-    hidden = rows.hidden[0]
+    masked = rows.masked[0]
     kind, in_bf16 = torch.device(task.device).type, task.form == "plain bf16"
 
     def loss_of() -> Tensor:
         with torch.autocast(kind, torch.bfloat16, enabled=in_bf16):
             (logits,) = model(rows)
         losses = F.cross_entropy(logits.float().flatten(0, 3), groups.flatten(), reduction="none")
-        return losses.reshape(groups.shape).sum(dim=-1)[hidden].mean()
+        return losses.reshape(groups.shape).sum(dim=-1)[masked].mean()
 
     return model, loss_of
 
@@ -127,7 +127,7 @@ def make_ours(task: Task) -> tuple[nn.Module, LossFunction]:
     """The world model, and the training step that `roboscape train world-model` takes."""
     model = trainable(task)
     Spread(blocks=block_names(model), recompute=task.form == "ours recomputed").apply(model)
-    batch = make_batch(model.config, task)
+    targets = make_batch(model.config, task)
     loss = PRESETS[task.preset]().loss
     if task.objective == "RGB":
         loss = LossConfig(depth=0.0, keypoint=0.0, attention=0.0)
@@ -140,8 +140,11 @@ def make_ours(task: Task) -> tuple[nn.Module, LossFunction]:
         loss=loss,
     )
     step = make_step(model, config=run_config)
-    piece = Piece(content=batch, counts=count_targets(batch))
-    return model, lambda: step(piece)[0]
+    # No step whose figures are reported: reading them waits for the device.
+    batch = Batch(step=0, targets=targets)
+    counts = {name: float(term.count) for name, term in loss_terms(targets, loss).items()}
+    microbatch = Microbatch(content=batch, counts=counts)
+    return model, lambda: step(microbatch)[0]
 
 
 def trainable(task: Task) -> WorldModel:
@@ -151,26 +154,25 @@ def trainable(task: Task) -> WorldModel:
     return model.train().requires_grad_(requires_grad=True)
 
 
-def make_batch(config: WorldModelConfig, task: Task) -> Batch:
-    """Random clips, hidden as the preset's training hides them."""
+def make_batch(config: WorldModelConfig, task: Task) -> Targets:
+    """Random clips, masked as the preset's training masks them."""
     generator = torch.Generator().manual_seed(2)
     frames, tokens = config.max_frames, config.tokens_per_frame
     shape = (config.modalities, task.clips, frames, tokens)
     codes = torch.randint(2**config.code_bits, shape, generator=generator).int()
     controls = torch.randn(task.clips, frames, config.control_size, generator=generator)
-    rows = revealed_rows(
-        next_frame_rows(codes, controls),
-        fully_hidden=PRESETS[task.preset]().masking.fully_hidden,
+    rows = revealed_inputs(
+        next_frame_inputs(codes, controls),
+        fully_masked=PRESETS[task.preset]().masking.fully_masked,
         generator=generator,
     )
     points = PRESETS[task.preset]().loss.keypoints
     cells = torch.randint(tokens, (task.clips, frames, points), generator=generator)
     keypoints = Keypoints(cells=cells, valid=torch.ones_like(cells, dtype=torch.bool))
-    rows = Rows(**{name: value.to(task.device) for name, value in vars(rows).items()})
+    rows = ModelInputs(**{name: value.to(task.device) for name, value in vars(rows).items()})
     keypoints = Keypoints(**{n: value.to(task.device) for n, value in vars(keypoints).items()})
-    # No step whose figures are reported: reading them waits for the device.
     first = codes[0, :, 0].long().to(task.device)
-    return Batch(number=0, rows=rows, first=first, keypoints=keypoints)
+    return Targets(inputs=rows, first=first, keypoints=keypoints)
 
 
 def memory_peak_mib(device: str) -> float:

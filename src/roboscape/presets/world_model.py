@@ -34,7 +34,7 @@ def lift() -> WorldModelRun:
         # Four tokens are one position: the paper's token grid at an eighth of its attention.
         model=WorldModelConfig(num_layers=4, width=128, heads=4, patch=2, factors=3),
         # Rollouts take one pass a frame by default, so most rows train exactly that.
-        masking=MaskingConfig(fully_hidden=0.8),
+        masking=MaskingConfig(fully_masked=0.8),
         loss=LossConfig(keypoints=64),
         optimizer=OptimizerConfig(learning_rate=6e-3, muon_learning_rate=0.02, warmup_steps=50),
         fit=FitConfig(steps=6000, evaluate_every=500, checkpoint_every=100, average_decay=0.998),

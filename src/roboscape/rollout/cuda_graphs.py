@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roboscape.world_model.cache import Cache, Turn
-from roboscape.world_model.model import Rows, Time, WorldModel
+from roboscape.world_model.model import ModelInputs, Time, WorldModel
 
-T = TypeVar("T", Rows, Time)
+T = TypeVar("T", ModelInputs, Time)
 Features = tuple[Float[Tensor, "b 1 p d"], ...]
 Recorder = Callable[[Callable[[], Features]], tuple[Features, Callable[[], object]]]
 """Runs a function and returns its tensors, and what fills these very tensors again."""
@@ -39,7 +39,7 @@ def record_cuda_graph(run: Callable[[], Features]) -> tuple[Features, Callable[[
 class Recording:
     """The memory that a recorded pass reads and writes."""
 
-    rows: Rows
+    rows: ModelInputs
     time: Time
     features: Features
     replay: Callable[[], object]
@@ -57,7 +57,7 @@ class RecordedPasses:
         self.model, self.cache, self.record = model, cache, record
         self.recording: Recording | None = None
 
-    def features(self, rows: Rows, *, turn: Turn) -> Features:
+    def features(self, rows: ModelInputs, *, turn: Turn) -> Features:
         """The same as the model's own; the result is overwritten by the next pass."""
         cache = self.cache
         cache.begin(turn, rows=1)
@@ -71,7 +71,7 @@ class RecordedPasses:
         cache.finish(rows=1)
         return self.recording.features
 
-    def _record(self, rows: Rows, time: Time) -> Recording:
+    def _record(self, rows: ModelInputs, time: Time) -> Recording:
         rows, time = cloned(rows), cloned(time)
         features, replay = self.record(
             lambda: self.model.run(rows, time=time, first_row=0, cache=self.cache)

@@ -17,7 +17,8 @@ from roboscape.rollout.cuda_graphs import RecordedPasses, record_cuda_graph
 from roboscape.rollout.sampling import Choice, choose, hidden_after, hide_least_confident
 from roboscape.world_model.cache import Cache, Turn
 from roboscape.world_model.config import DEPTH, RGB
-from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.model import ModelInputs, WorldModel
+from roboscape.world_model.objective import objective_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class Imagination:
         generator: torch.Generator | None = None,
     ) -> None:
         """Read the prompt in one pass; `controls` are those that led into its frames."""
-        self.model = model
+        self.model, self.objective = model, objective_of(model.config)
         self.temperature, self.refinement_steps = temperature, refinement_steps
         self.generator = generator
         prompt = stack_prompt(model, rgb=rgb, depth=depth)
@@ -110,20 +111,9 @@ class Imagination:
         self, prompt: Int[Tensor, "m b p n"], *, controls: Float[Tensor, "b p c"]
     ) -> None:
         """Fill the cache with the prompt's rows, exactly as if they had been imagined so."""
-        if self.model.config.objective == "masked":
-            first_ignored = torch.cat([torch.zeros_like(controls[:, :1]), controls[:, 1:]], dim=1)
-            known = torch.zeros_like(prompt, dtype=torch.bool)
-            rows = Rows(previous=None, current=prompt, hidden=known, controls=first_ignored)
-            self.model.features(rows, cache=self.cache)
-        elif prompt.shape[2] > 1:
-            current = prompt[:, :, 1:]
-            rows = Rows(
-                previous=prompt[:, :, :-1],
-                current=current,
-                hidden=torch.ones_like(current, dtype=torch.bool),
-                controls=controls[:, 1:],
-            )
-            self.model.features(rows, cache=self.cache)
+        inputs = self.objective.prompt_inputs(prompt, controls)
+        if inputs is not None:
+            self.model.features(inputs, cache=self.cache)
 
     @torch.no_grad()
     def step(self, control: Float[Tensor, "b c"]) -> ImaginedFrame:
@@ -166,7 +156,7 @@ class Imagination:
             for modality, x in enumerate(features)
         ]
 
-    def features(self, row: Rows, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
+    def features(self, row: ModelInputs, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
         """What the heads read of a single row."""
         if self.recorded is not None:
             return self.recorded.features(row, turn=turn)
@@ -178,20 +168,16 @@ class Imagination:
         hidden: Bool[Tensor, "m b n"],
         *,
         control: Float[Tensor, "b c"],
-    ) -> Rows:
+    ) -> ModelInputs:
         """The input row of the frame under way."""
-        next_frame = self.model.config.objective == "next_frame"
-        return Rows(
-            previous=rearrange(self.last, "m b n -> m b 1 n") if next_frame else None,
-            current=rearrange(current, "m b n -> m b 1 n"),
-            hidden=rearrange(hidden, "m b n -> m b 1 n"),
-            controls=rearrange(control, "b c -> b 1 c"),
+        return self.objective.decoding_inputs(
+            last=self.last, current=current, masked=hidden, control=control
         )
 
     def finish(self, choices: list[Choice], *, control: Float[Tensor, "b c"]) -> ImaginedFrame:
         """Take the chosen tokens as the newest frame."""
         self.last = torch.stack([choice.codes for choice in choices])
-        if self.model.config.objective == "masked":
+        if self.objective.needs_clean_pass:
             # Here a row's keys and values belong to its own tokens: write the clean ones.
             known = torch.zeros_like(self.last, dtype=torch.bool)
             clean = self.row(self.last, known, control=control)

@@ -27,27 +27,33 @@ from roboscape.training.parallel import (
 log = logging.getLogger(__name__)
 
 StepFunction = Callable[[Any], tuple[Tensor, dict[str, float]]]
-"""From a step's number, or a `Piece` where there is a `PrepareFunction`, to its loss and what to
-report. All randomness derives from the number."""
+"""From a step's number, or a `Microbatch` where there is a `PrepareFunction`, to its loss and what
+to report. All randomness derives from the number."""
 EvaluateFunction = Callable[[nn.Module], dict[str, float]]
 """From the averaged model to validation figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class Microbatch:
     """A part of a step's batch: one forward and backward pass of one process."""
 
     content: Any
-    counts: tuple[float, ...]
-    """How many things each term of the loss is a mean over."""
-    shares: tuple[float, ...] | None = None
-    """Weights of the terms that make the pieces of all processes add up to the loss of the whole
-    batch; None where this piece is the whole batch."""
+    counts: dict[str, float]
+    """How many things of it each term of the loss is a mean over, by the term's name."""
+    totals: dict[str, float] | None = None
+    """The same of the whole batch; None where this is the whole batch."""
+
+    @property
+    def divisors(self) -> dict[str, float]:
+        """What to divide the sums of the terms by, so that the losses of all microbatches add up
+        to that of the whole batch."""
+        totals = self.counts if self.totals is None else self.totals
+        return {name: max(1.0, total) for name, total in totals.items()}
 
 
-PrepareFunction = Callable[[int], Sequence[Piece]]
-"""From a step's number to this process's pieces. Runs ahead of time in a thread of its own, so it
-touches neither the model nor the other processes."""
+PrepareFunction = Callable[[int], Sequence[Microbatch]]
+"""From a step's number to this process's microbatches. Runs ahead in a thread of its own, so
+it touches neither the model nor the other processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +121,15 @@ class Learner:
         )
 
     def take_step(
-        self, pieces: Sequence[Any], step: StepFunction, *, config: FitConfig
+        self, parts: Sequence[Any], step: StepFunction, *, config: FitConfig
     ) -> tuple[float, dict[str, float]]:
         """One optimiser step; returns the loss of the whole batch and the step's own figures."""
         state, world = self.state, self.spread.world
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        pieces = with_shares(pieces, world=world)
+        parts = with_totals(parts, world=world)
         losses, reports = zip(
-            *(self.learn_from(pieces, i, step) for i in range(len(pieces))), strict=True
+            *(self.learn_from(parts, i, step) for i in range(len(parts))), strict=True
         )
         value = world.sum(torch.stack(losses).sum()).item()
         if not math.isfinite(value):
@@ -144,14 +150,14 @@ class Learner:
         return value, {**figures, "gradient_norm": norm.item(), "rate": rate}
 
     def learn_from(
-        self, pieces: Sequence[Any], index: int, step: StepFunction
+        self, parts: Sequence[Any], index: int, step: StepFunction
     ) -> tuple[Tensor, dict[str, float]]:
-        """Forward and backward of one piece; returns its loss, detached, and its figures."""
-        last = index == len(pieces) - 1
+        """Forward and backward of one microbatch; returns its loss, detached, and its figures."""
+        last = index == len(parts) - 1
         with nullcontext() if last else gradients_later(self.wrapped):
-            loss, figures = self.wrapped(step, pieces[index])
+            loss, figures = self.wrapped(step, parts[index])
             size = self.spread.world.size
-            # DDP and FSDP take the mean over processes; the shares are made to be summed.
+            # DDP and FSDP take the mean over processes; the losses are made to be summed.
             (loss if size == 1 else loss * size).backward()
         return loss.detach(), figures
 
@@ -176,19 +182,19 @@ class Learner:
         return model if self.skeleton is None else gathered(model, skeleton=self.skeleton)
 
 
-def with_shares(pieces: Sequence[Any], *, world: World) -> Sequence[Any]:
-    """Weigh every piece by how much of the whole batch it holds."""
-    if world.size == 1 and len(pieces) == 1:
-        return pieces
-    assert all(isinstance(piece, Piece) for piece in pieces), "a shared step needs `prepare`"
-    counts = torch.tensor([piece.counts for piece in pieces], dtype=torch.float64)
-    totals = world.sum(counts.sum(dim=0)).clamp(min=1)
-    shares = (counts / totals).tolist()
-    return [replace(piece, shares=tuple(s)) for piece, s in zip(pieces, shares, strict=True)]
+def with_totals(parts: Sequence[Any], *, world: World) -> Sequence[Any]:
+    """Count over all microbatches of all processes, and write the totals into each."""
+    if world.size == 1 and len(parts) == 1:
+        return parts
+    assert all(isinstance(part, Microbatch) for part in parts), "a shared step needs `prepare`"
+    names = sorted(parts[0].counts)
+    counts = torch.tensor([[part.counts[name] for name in names] for part in parts]).double()
+    totals = dict(zip(names, world.sum(counts.sum(dim=0)).tolist(), strict=True))
+    return [replace(part, totals=totals) for part in parts]
 
 
 def add_up(reports: Sequence[dict[str, float]], *, world: World) -> dict[str, float]:
-    """The figures of all pieces and processes, which report under the same names."""
+    """The figures of all microbatches and processes, which report under the same names."""
     if world.size == 1 and len(reports) == 1:
         return reports[0]
     names = sorted(reports[0])

@@ -60,8 +60,8 @@ def fit(
         prefetching(prepare or just_the_number, steps, loaders=spread.loaders) as batches,
         stop_requests() as request,
     ):
-        for pieces in batches:
-            loss, figures = learner.take_step(pieces, step, config=config)
+        for parts in batches:
+            loss, figures = learner.take_step(parts, step, config=config)
             bar.update()
             if is_due(state.step, config.log_every, config.steps):
                 now = time.perf_counter()
@@ -80,7 +80,7 @@ def fit(
 
 
 def just_the_number(number: int) -> tuple[int]:
-    """The piece of a step that makes its own batch."""
+    """All there is to prepare for a step that makes its own batch."""
     return (number,)
 
 

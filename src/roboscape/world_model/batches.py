@@ -1,13 +1,13 @@
-"""What a process learns from in one step: its own clips, with the whole batch's randomness.
+"""What a rank learns from in one step: its own clips, with the whole batch's randomness.
 
-A step's rows follow from the seed and the step alone. However the batch is split over processes
-and passes, every clip gets the same rows, and the pieces' losses add up to the whole batch's.
+A step's inputs follow from the seed and the step alone. However the batch is split over ranks and
+microbatches, every clip gets the same inputs, and the losses add up to the whole batch's.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,46 +17,45 @@ from torch import Tensor
 from roboscape.clips.curriculum import Curriculum
 from roboscape.core.seeding import generator_for, numpy_generator_for
 from roboscape.tokens.store import TokenClip
-from roboscape.training.learner import Piece
+from roboscape.training.learner import Microbatch
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.keypoints import Keypoints, select_keypoints
-from roboscape.world_model.model import Rows, WorldModel
+from roboscape.world_model.losses import LossConfig, Targets
+from roboscape.world_model.model import ModelInputs, WorldModel
 from roboscape.world_model.objective import (
     MaskingConfig,
-    corrupted_rows,
-    masked_rows,
-    next_frame_rows,
-    revealed_rows,
-    self_predicted_rows,
+    corrupted_inputs,
+    next_frame_inputs,
+    objective_of,
+    self_predicted_inputs,
 )
 
-Record = TypeVar("Record", "Batch", "SelfPrediction", Rows, Keypoints)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfPrediction:
     """Clips whose previous frames the model is to predict itself, before they are corrupted."""
 
-    rows: Rows
+    inputs: ModelInputs
     """Of all clips that share a draw: corruption takes frames from any of them."""
     coordinates: tuple[int, ...]
     """Where the draw's randomness comes from."""
     kept: slice
-    """The clips of the piece."""
+    """The clips of the draw that are in the microbatch."""
+    place: slice
+    """Where they are in the microbatch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Training rows of some clips. Axes: b clip, n token."""
+    """Some clips to learn from."""
 
-    number: int
-    """The step's."""
-    rows: Rows
-    first: Int[Tensor, "b n"]
-    """RGB codes of the clips' first frame."""
-    keypoints: Keypoints
+    step: int
+    """Number of the step."""
+    targets: Targets
     self_predicted: tuple[SelfPrediction, ...] = ()
-    """Where the rows' previous frames are still to be made."""
+    """Where previous frames are still to be predicted."""
 
 
 @runtime_checkable
@@ -70,7 +69,7 @@ class Draws(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Clips a step, of all processes together."""
+        """Clips a step, of all ranks together."""
         ...
 
     @property
@@ -80,116 +79,130 @@ class Draws(Protocol):
 
     @property
     def masking(self) -> MaskingConfig:
-        """How training rows are made."""
+        """What is masked."""
+        ...
+
+    @property
+    def loss(self) -> LossConfig:
+        """Which terms, and how many keypoints."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchMaker:
-    """Makes the pieces of one process."""
+    """Makes the microbatches of one rank."""
 
     config: Draws
     model: WorldModelConfig
-    keypoints: int
-    """K."""
     clips: int
     """To draw from."""
     read: Callable[[Int[np.ndarray, " b"]], TokenClip]
     rank: int = 0
     size: int = 1
-    """Processes."""
+    """Number of ranks."""
     accumulate: int = 1
-    """Pieces that each process's share of a step is cut into."""
+    """Microbatches that each rank's share of a step is cut into."""
     curriculum: Curriculum | None = None
     """Chooses the clips of a step; without one, all are drawn alike."""
 
     def __post_init__(self) -> None:
-        """Refuse pieces without a clip."""
+        """Refuse microbatches without a clip."""
         if self.config.batch_size < self.size * self.accumulate:
             raise ValueError(
                 f"a batch of {self.config.batch_size} clips is too few for {self.size} processes "
                 f"x {self.accumulate} passes; raise --batch-size or lower --accumulate"
             )
 
-    def pieces(self, number: int) -> list[Piece]:
-        """This process's pieces of step `number`."""
+    def microbatches(self, step: int) -> list[Microbatch]:
+        """This rank's microbatches of a step."""
         config = self.config
-        indices = self.chosen(number)
+        indices = self.chosen(step)
         bounds = np.linspace(0, config.batch_size, self.size * self.accumulate + 1).astype(int)
         mine = bounds[self.rank * self.accumulate :][: self.accumulate + 1].tolist()
-        drawn: dict[int, tuple[Batch, SelfPrediction | None]] = {}
+        drawn: dict[int, Batch] = {}
         return [
-            self.piece(number, indices, first=first, end=end, drawn=drawn)
+            self.microbatch(step, indices, first=first, end=end, drawn=drawn)
             for first, end in pairwise(mine)
         ]
 
-    def chosen(self, number: int) -> Int[np.ndarray, " b"]:
-        """The clips of step `number`, of all processes together."""
+    def chosen(self, step: int) -> Int[np.ndarray, " b"]:
+        """The clips of a step, of all ranks together."""
         size = self.config.batch_size
         if self.curriculum:
-            return self.curriculum.sample(number, size=size)
-        return numpy_generator_for(self.config.seed, number).integers(self.clips, size=size)
+            return self.curriculum.sample(step, size=size)
+        return numpy_generator_for(self.config.seed, step).integers(self.clips, size=size)
 
-    def piece(
+    def microbatch(
         self,
-        number: int,
+        step: int,
         indices: Int[np.ndarray, " b"],
         *,
         first: int,
         end: int,
-        drawn: dict[int, tuple[Batch, SelfPrediction | None]],
-    ) -> Piece:
+        drawn: dict[int, Batch],
+    ) -> Microbatch:
         """Clips `first` to `end` of the batch, out of the draws that hold them."""
         size = self.config.draw_size or self.config.batch_size
         parts, predictions = [], []
         for draw in range(first // size, (end - 1) // size + 1):
+            start = draw * size
             if draw not in drawn:
-                drawn[draw] = self.draw(number, draw, indices[draw * size : (draw + 1) * size])
-            batch, prediction = drawn[draw]
-            kept = slice(max(first - draw * size, 0), min(end - draw * size, size))
-            parts.append(select(batch, kept))
-            predictions += [replace(prediction, kept=kept)] if prediction else []
-        batch = replace(join(parts), self_predicted=tuple(predictions))
-        return Piece(content=batch, counts=count_targets(batch))
-
-    def draw(
-        self, number: int, draw: int, indices: Int[np.ndarray, " b"]
-    ) -> tuple[Batch, SelfPrediction | None]:
-        """Rows of all clips that share a draw: what is revealed, corrupted and self-predicted."""
-        masking, clip = self.config.masking, self.read(indices)
-        coordinates = (self.config.seed, number, *([draw] if self.config.draw_size else []))
-        generator = generator_for(*coordinates)
-        keypoints = select_keypoints(
-            clip.tracks, clip.visible, count=self.keypoints, grid=self.model.grid
+                drawn[draw] = self.draw(step, draw, indices[start : start + size])
+            kept = slice(max(first - start, 0), min(end - start, size))
+            place = slice(start + kept.start - first, start + kept.stop - first)
+            parts.append(select(drawn[draw].targets, kept))
+            predictions += [
+                replace(one, kept=kept, place=place) for one in drawn[draw].self_predicted
+            ]
+        targets = join(parts)
+        terms = objective_of(self.model).loss_terms(targets, self.config.loss)
+        return Microbatch(
+            content=Batch(step=step, targets=targets, self_predicted=tuple(predictions)),
+            counts={name: float(term.count) for name, term in terms.items()},
         )
+
+    def draw(self, step: int, draw: int, indices: Int[np.ndarray, " b"]) -> Batch:
+        """All clips that share a draw: what is masked, corrupted and self-predicted."""
+        masking, clip = self.config.masking, self.read(indices)
+        coordinates = (self.config.seed, step, *([draw] if self.config.draw_size else []))
+        generator = generator_for(*coordinates)
+        objective = objective_of(self.model)
         tokens = tokens_of(clip, modalities=self.model.modalities)
-        first, prediction = clip.rgb[:, 0].long(), None
-        if self.model.objective == "masked":
-            rows = masked_rows(tokens, clip.controls, generator=generator)
-            return Batch(number=number, rows=rows, first=first, keypoints=keypoints), None
-        rows = next_frame_rows(tokens, clip.controls)
-        chance = torch.rand((), generator=generator).item()
-        if chance < masking.self_predicted and number >= masking.self_predicted_after:
-            prediction = SelfPrediction(rows=rows, coordinates=coordinates, kept=slice(None))
-        rows = corrupted_rows(rows, largest_rate=masking.corruption, generator=generator)
-        rows = revealed_rows(rows, fully_hidden=masking.fully_hidden, generator=generator)
-        return Batch(number=number, rows=rows, first=first, keypoints=keypoints), prediction
+        predicts = objective.self_predicts(step, masking=masking, generator=generator)
+        whole = slice(0, len(indices))
+        prediction = SelfPrediction(
+            inputs=next_frame_inputs(tokens, clip.controls),
+            coordinates=coordinates,
+            kept=whole,
+            place=whole,
+        )
+        targets = Targets(
+            inputs=objective.training_inputs(
+                tokens, clip.controls, masking=masking, generator=generator
+            ),
+            first=clip.rgb[:, 0].long(),
+            keypoints=select_keypoints(
+                clip.tracks, clip.visible, count=self.config.loss.keypoints, grid=self.model.grid
+            ),
+        )
+        return Batch(step=step, targets=targets, self_predicted=(prediction,) if predicts else ())
 
 
-def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Rows:
-    """The batch's rows, with previous frames as the model predicts them, where asked for."""
-    if not batch.self_predicted:
-        return batch.rows
-    previous = []
-    for prediction in batch.self_predicted:
-        generator = generator_for(*prediction.coordinates)
+def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Targets:
+    """The batch's targets, with previous frames as the model predicts them where asked for."""
+    inputs = batch.targets.inputs
+    if not batch.self_predicted or inputs.previous is None:
+        return batch.targets
+    previous = inputs.previous.clone()
+    for one in batch.self_predicted:
+        generator = generator_for(*one.coordinates)
         # The draw that decided on this step comes first.
         torch.rand((), generator=generator)
-        rows = self_predicted_rows(model, prediction.rows)
-        rows = corrupted_rows(rows, largest_rate=corruption, generator=generator)
-        assert rows.previous is not None
-        previous.append(rows.previous[:, prediction.kept])
-    return replace(batch.rows, previous=torch.cat(previous, dim=1))
+        predicted = self_predicted_inputs(model, one.inputs)
+        predicted = corrupted_inputs(predicted, largest_rate=corruption, generator=generator)
+        assert predicted.previous is not None
+        previous[:, one.place] = predicted.previous[:, one.kept]
+    return replace(batch.targets, inputs=replace(inputs, previous=previous))
 
 
 def tokens_of(clip: TokenClip, *, modalities: int) -> Int[Tensor, "m b t n"]:
@@ -197,67 +210,48 @@ def tokens_of(clip: TokenClip, *, modalities: int) -> Int[Tensor, "m b t n"]:
     return torch.stack([clip.rgb, clip.depth][:modalities])
 
 
-def count_targets(batch: Batch) -> tuple[float, ...]:
-    """What the terms of Eq. 8 are means over: hidden RGB and depth tokens, and hidden keypoints."""
-    hidden, count = batch.rows.hidden, batch.rows.controls.shape[1]
-    cells, valid = (x[:, -count:] for x in (batch.keypoints.cells, batch.keypoints.valid))
-    points = (valid & hidden[0].gather(2, cells)).sum().item()
-    return float(hidden[0].sum()), float(hidden[-1].sum()), float(points)
-
-
-def select(batch: Batch, kept: slice) -> Batch:
-    """Some clips of a batch."""
-    rows, keypoints = batch.rows, batch.keypoints
-    return Batch(
-        number=batch.number,
-        rows=Rows(
-            previous=None if rows.previous is None else rows.previous[:, kept],
-            current=rows.current[:, kept],
-            hidden=rows.hidden[:, kept],
-            controls=rows.controls[kept],
+def select(targets: Targets, kept: slice) -> Targets:
+    """Some clips."""
+    inputs, keypoints = targets.inputs, targets.keypoints
+    return Targets(
+        inputs=ModelInputs(
+            previous=None if inputs.previous is None else inputs.previous[:, kept],
+            current=inputs.current[:, kept],
+            masked=inputs.masked[:, kept],
+            controls=inputs.controls[kept],
         ),
-        first=batch.first[kept],
+        first=targets.first[kept],
         keypoints=Keypoints(cells=keypoints.cells[kept], valid=keypoints.valid[kept]),
     )
 
 
-def join(batches: Sequence[Batch]) -> Batch:
-    """Batches one after the other."""
-    if len(batches) == 1:
-        return batches[0]
-    rows = [batch.rows for batch in batches]
-    previous = [r.previous for r in rows if r.previous is not None]
-    points = [batch.keypoints for batch in batches]
-    return Batch(
-        number=batches[0].number,
-        rows=Rows(
+def join(parts: Sequence[Targets]) -> Targets:
+    """Clips one after the other."""
+    inputs = [part.inputs for part in parts]
+    previous = [one.previous for one in inputs if one.previous is not None]
+    return Targets(
+        inputs=ModelInputs(
             previous=torch.cat(previous, dim=1) if previous else None,
-            current=torch.cat([r.current for r in rows], dim=1),
-            hidden=torch.cat([r.hidden for r in rows], dim=1),
-            controls=torch.cat([r.controls for r in rows]),
+            current=torch.cat([one.current for one in inputs], dim=1),
+            masked=torch.cat([one.masked for one in inputs], dim=1),
+            controls=torch.cat([one.controls for one in inputs]),
         ),
-        first=torch.cat([batch.first for batch in batches]),
+        first=torch.cat([part.first for part in parts]),
         keypoints=Keypoints(
-            cells=torch.cat([p.cells for p in points]), valid=torch.cat([p.valid for p in points])
+            cells=torch.cat([part.keypoints.cells for part in parts]),
+            valid=torch.cat([part.keypoints.valid for part in parts]),
         ),
     )
 
 
-def moved(record: Record, device: str) -> Record:
-    """A record of tensors, records and tuples of records, on a device."""
-    if device == "cpu":
-        return record
-    return replace(record, **{f.name: value_moved(record, f.name, device) for f in fields(record)})
-
-
-def value_moved(record: Any, name: str, device: str) -> Any:
-    """One entry of a record, on a device."""
-    value = getattr(record, name)
+def moved(value: Value, device: str) -> Value:
+    """A tensor, or all tensors in a record or tuple, on a device."""
+    found: Any = value
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Rows | Keypoints):
-        # pyright takes a union for neither of its members here.
-        return moved(cast(Rows, value), device)
-    if name == "self_predicted":
-        return tuple(moved(one, device) for one in value)
-    return value
+        found = value.to(device, non_blocking=True)
+    elif isinstance(value, tuple):
+        found = tuple(moved(one, device) for one in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: moved(getattr(value, f.name), device) for f in fields(value)}
+        found = replace(value, **parts)
+    return found

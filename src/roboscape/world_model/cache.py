@@ -31,7 +31,7 @@ class Cache:
     ) -> None:
         self.window = config.window
         # One slot more than the window: the last is scratch, for passes that leave no trace.
-        sequences = config.positions_per_frame * config.heads
+        sequences = config.patches_per_frame * config.heads
         shape = (2, batch, sequences, self.window + 1, config.head_size)
         self.layers = [
             [LayerCache(torch.zeros(shape, device=device, dtype=dtype), self) for _ in range(depth)]

@@ -31,7 +31,7 @@ class WorldModelConfig:
     grid: tuple[int, int] = (8, 8)
     """Rows and columns of tokens in a frame; H' and W' in the paper."""
     patch: int = 1
-    """Side, in tokens, of the square that the transformer treats as one position."""
+    """Side, in tokens, of the square of tokens (a patch) that attention treats as one."""
     max_frames: int = 16
     """Frames in a training clip; T in the paper. A longer rollout slides a window that long."""
     branches: Literal["both", "rgb"] = "both"
@@ -39,12 +39,12 @@ class WorldModelConfig:
     inject_depth: bool = True
     """Whether the depth branch's features enter the RGB branch (Eq. 3); needs `both`."""
     time_position: Literal["rotary", "learned"] = "rotary"
-    """Position in time: rotary slides beyond `max_frames`, a learned table (the paper's) cannot."""
+    """Position in time: rotary has no end, a learned table (the paper's) ends at `max_frames`."""
     rotary_base: float = 100.0
     """Longest rotary wavelength in frames, divided by 2 pi; a few windows are enough."""
     objective: Literal["next_frame", "masked"] = "next_frame"
-    """`next_frame`: a row holds the previous frame's tokens and predicts the next (Eq. 2).
-    `masked`: a row holds its own frame's tokens, some hidden (plain MaskGIT, as in Genie)."""
+    """`next_frame`: a timestep reads the frame before its own, and predicts its own (Eq. 2).
+    `masked`: it reads its own frame's tokens, some of them masked (plain MaskGIT, as in Genie)."""
     copy_previous: bool = False
     """Whether logits start from the previous frame's tokens; needs `next_frame`."""
 
@@ -62,7 +62,7 @@ class WorldModelConfig:
             )
         if self.copy_previous and (self.objective != "next_frame" or self.factor_size > 512):
             raise ValueError(
-                "copy_previous needs objective `next_frame`, whose rows hold the previous frame, "
+                "copy_previous needs objective `next_frame`, which reads the previous frame, "
                 f"and factors of 512 entries at most; got `{self.objective}` and {self.factor_size}"
             )
         if self.max_frames < 2:
@@ -84,14 +84,14 @@ class WorldModelConfig:
         return self.grid[0] * self.grid[1]
 
     @property
-    def slots(self) -> int:
-        """Tokens of one position."""
+    def tokens_per_patch(self) -> int:
+        """Tokens of one patch."""
         return self.patch**2
 
     @property
-    def positions_per_frame(self) -> int:
-        """Positions that attention runs over."""
-        return self.tokens_per_frame // self.slots
+    def patches_per_frame(self) -> int:
+        """Patches of a frame: what spatial attention runs over."""
+        return self.tokens_per_frame // self.tokens_per_patch
 
     @property
     def factor_size(self) -> int:
@@ -100,8 +100,8 @@ class WorldModelConfig:
 
     @property
     def window(self) -> int:
-        """Rows that temporal attention reaches over, its own included.
+        """Timesteps that temporal attention reaches over, its own included.
 
-        The first frame has no row of its own under `next_frame`.
+        Under `next_frame` the first frame has no timestep of its own.
         """
         return self.max_frames - 1 if self.objective == "next_frame" else self.max_frames

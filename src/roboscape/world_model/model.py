@@ -1,7 +1,10 @@
 """The world model: two branches of spatial-temporal blocks, depth feeding RGB (section 2.3).
 
-The whole forward pass is in this file: tokens of a frame as positions, time, attention, the
-embedding of an input row (Eq. 2), blocks, the injection of depth (Eq. 3) and the heads.
+The whole forward pass, in the order in which it happens: inputs, their embedding (Eq. 2), attention
+in space and time, blocks, heads, and the model that runs them and injects depth into RGB (Eq. 3).
+
+Axes: m modality, b clip, t timestep, n token of a frame, p patch of a frame, k token of a patch,
+f factor of a token, s value of a factor, d channel.
 """
 
 from dataclasses import dataclass
@@ -22,10 +25,22 @@ from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 
 
-def fold(
-    tokens: Shaped[Tensor, "*b n"], config: WorldModelConfig
-) -> Shaped[Tensor, "*b positions slots"]:
-    """Values of a frame's tokens, row by row, as the slots of its positions."""
+@dataclass(frozen=True, kw_only=True)
+class ModelInputs:
+    """What the model reads: one input a timestep, for the frame that is predicted there."""
+
+    previous: Int[Tensor, "m b t n"] | None
+    """Codes of the frame before; None under the plain masked objective."""
+    current: Int[Tensor, "m b t n"]
+    """Codes of the timestep's own frame; read only where they are not masked."""
+    masked: Bool[Tensor, "m b t n"]
+    """True where a token of the timestep's own frame is to be predicted."""
+    controls: Float[Tensor, "b t c"]
+    """The control signal that led into the timestep's frame."""
+
+
+def fold(tokens: Shaped[Tensor, "*b n"], config: WorldModelConfig) -> Shaped[Tensor, "*b p k"]:
+    """The tokens of a frame, patch by patch; a patch is a square of tokens, row by row."""
     height, width = config.grid
     side = config.patch
     return rearrange(
@@ -39,23 +54,109 @@ def fold(
 
 
 def unfold(
-    slots: Shaped[Tensor, "b positions slots f s"], config: WorldModelConfig
-) -> Shaped[Tensor, "b n f s"]:
-    """Inverse of `fold`, for logits."""
+    patches: Shaped[Tensor, "b p k *v"], config: WorldModelConfig
+) -> Shaped[Tensor, "b n *v"]:
+    """Inverse of `fold`: the tokens of a frame, row by row, with whatever belongs to each."""
     height, side = config.grid[0], config.patch
     return rearrange(
-        slots, "b (h w) (y x) f s -> b (h y w x) f s", h=height // side, y=side, x=side
+        patches, "b (h w) (y x) ... -> b (h y w x) ...", h=height // side, y=side, x=side
     )
 
 
-def position_of(
-    cells: Shaped[Tensor, "*b"], config: WorldModelConfig
+def patch_of(
+    tokens: Shaped[Tensor, "*b"], config: WorldModelConfig
 ) -> tuple[Shaped[Tensor, "*b"], Shaped[Tensor, "*b"]]:
-    """Position and slot of token numbers."""
+    """The patches in which tokens of given numbers lie, and their places there."""
     width, side = config.grid[1], config.patch
-    row, column = cells // width, cells % width
-    position = (row // side) * (width // side) + column // side
-    return position, (row % side) * side + column % side
+    y, x = tokens // width, tokens % width
+    patch = (y // side) * (width // side) + x // side
+    return patch, (y % side) * side + x % side
+
+
+INITIAL_STD = 1.0
+"""Standard deviation of every embedding at the start."""
+
+
+class TokenEmbedding(nn.Module):
+    """A vector a patch: the sum of one table entry per factor of each of its tokens."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        tables = config.tokens_per_patch * config.factors
+        self.tables = nn.EmbeddingBag(tables * config.factor_size, config.width, mode="sum")
+        # A patch's tokens together start as large as a single token of two factors.
+        nn.init.normal_(self.tables.weight, std=INITIAL_STD * (2 / tables) ** 0.5)
+
+    def forward(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p d"]:
+        """The sum over a patch's tokens."""
+        return self.sums(rearrange(self.entries(codes), "... k f -> ... (k f)"))
+
+    def of_tokens(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p k d"]:
+        """A vector a token: the same before the sum over a patch's tokens."""
+        return self.sums(self.entries(codes))
+
+    def entries(self, codes: Int[Tensor, "b t n"]) -> Int[Tensor, "b t p k f"]:
+        """Table entries of every token's factors; every place in a patch has its own tables."""
+        config = self.config
+        groups = split_factors(
+            fold(codes, config), code_bits=config.code_bits, factors=config.factors
+        )
+        first = config.factor_size * torch.arange(
+            config.tokens_per_patch * config.factors, device=codes.device
+        )
+        return groups + rearrange(first, "(k f) -> k f", f=config.factors)
+
+    def sums(self, entries: Int[Tensor, "*b e"]) -> Float[Tensor, "*b d"]:
+        """One vector for every last axis of entries."""
+        vectors = self.tables(entries.reshape(-1, entries.shape[-1]))
+        return vectors.reshape(*entries.shape[:-1], -1)
+
+
+class InputEmbedding(nn.Module):
+    """One branch's input: previous frame + current frame + control + position, added (Eq. 2)."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.previous = TokenEmbedding(config) if config.objective == "next_frame" else None
+        self.current = TokenEmbedding(config)
+        # As large as what it stands for.
+        scale = INITIAL_STD * config.tokens_per_patch**-0.5
+        self.mask = nn.Parameter(scale * torch.randn(config.tokens_per_patch, config.width))
+        self.config = config
+        self.control = nn.Linear(config.control_size, config.width)
+        # All summands start equally large, else the controls would drown the tokens.
+        nn.init.normal_(self.control.weight, std=INITIAL_STD / max(1, config.control_size) ** 0.5)
+        nn.init.zeros_(self.control.bias)
+        self.position = nn.Parameter(
+            INITIAL_STD * torch.randn(config.patches_per_frame, config.width)
+        )
+        learned = config.time_position == "learned"
+        self.time = (
+            nn.Parameter(INITIAL_STD * torch.randn(config.window, config.width))
+            if learned
+            else None
+        )
+
+    def forward(
+        self,
+        *,
+        previous: Int[Tensor, "b t n"] | None,
+        current: Int[Tensor, "b t n"],
+        masked: Bool[Tensor, "b t n"],
+        controls: Float[Tensor, "b t c"],
+        first_row: int,
+    ) -> Float[Tensor, "b t p d"]:
+        """The sum; a masked token enters as the learned mask vector of its place in the patch."""
+        broadcast = rearrange(self.control(controls), "b t d -> b t 1 d") + self.position
+        if self.time is not None:
+            rows = self.time[first_row : first_row + controls.shape[1]]
+            broadcast = broadcast + rearrange(rows, "t d -> t 1 d")
+        masked = fold(masked, self.config).unsqueeze(-1)
+        known = torch.where(masked, self.mask, self.current.of_tokens(current)).sum(dim=-2)
+        if self.previous is not None and previous is not None:
+            known = known + self.previous(previous)
+        return known + broadcast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,160 +245,6 @@ class TemporalAttention(nn.Module):
         return self.out(rearrange(mixed, "b (n h) t d -> b t n (h d)", h=self.heads))
 
 
-INITIAL_STD = 1.0
-"""Standard deviation of every embedding at the start."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Input rows, one a frame to predict. Axes: m modality (RGB, depth), b, t row, n token."""
-
-    previous: Int[Tensor, "m b t n"] | None
-    """Codes of the frame before; none under the plain masked objective."""
-    current: Int[Tensor, "m b t n"]
-    """Codes of the row's own frame; read only where revealed."""
-    hidden: Bool[Tensor, "m b t n"]
-    """True where a token of the row's own frame is not known yet."""
-    controls: Float[Tensor, "b t c"]
-    """The control signal that led into the row's frame."""
-
-
-class TokenEmbedding(nn.Module):
-    """Vectors of positions: the sum of one table entry per factor of each of their tokens."""
-
-    def __init__(self, config: WorldModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        tables = config.slots * config.factors
-        self.tables = nn.EmbeddingBag(tables * config.factor_size, config.width, mode="sum")
-        # A position's tokens together start as large as a single token of two factors.
-        nn.init.normal_(self.tables.weight, std=INITIAL_STD * (2 / tables) ** 0.5)
-
-    def forward(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p d"]:
-        """Look up every factor of every token of a position, and add."""
-        entries = rearrange(self.entries(codes), "... slots f -> ... (slots f)")
-        return self.sums(entries)
-
-    def of_tokens(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p slots d"]:
-        """The same before the sum over a position's tokens."""
-        return self.sums(self.entries(codes))
-
-    def entries(self, codes: Int[Tensor, "b t n"]) -> Int[Tensor, "b t p slots f"]:
-        """Table entries of every token's factors; every slot has tables of its own."""
-        config = self.config
-        groups = split_factors(
-            fold(codes, config), code_bits=config.code_bits, factors=config.factors
-        )
-        first = config.factor_size * torch.arange(
-            config.slots * config.factors, device=codes.device
-        )
-        return groups + rearrange(first, "(slots f) -> slots f", f=config.factors)
-
-    def sums(self, entries: Int[Tensor, "*b e"]) -> Float[Tensor, "*b d"]:
-        """One vector for every last axis of entries."""
-        vectors = self.tables(entries.reshape(-1, entries.shape[-1]))
-        return vectors.reshape(*entries.shape[:-1], -1)
-
-
-class RowEmbedding(nn.Module):
-    """One branch's input: previous + current + control + position, added (Eq. 2)."""
-
-    def __init__(self, config: WorldModelConfig) -> None:
-        super().__init__()
-        self.previous = TokenEmbedding(config) if config.objective == "next_frame" else None
-        self.current = TokenEmbedding(config)
-        # As large as what it stands for.
-        scale = INITIAL_STD * config.slots**-0.5
-        self.mask = nn.Parameter(scale * torch.randn(config.slots, config.width))
-        self.config = config
-        self.control = nn.Linear(config.control_size, config.width)
-        # All summands start equally large, else the controls would drown the tokens.
-        nn.init.normal_(self.control.weight, std=INITIAL_STD / max(1, config.control_size) ** 0.5)
-        nn.init.zeros_(self.control.bias)
-        self.position = nn.Parameter(
-            INITIAL_STD * torch.randn(config.positions_per_frame, config.width)
-        )
-        learned = config.time_position == "learned"
-        self.time = (
-            nn.Parameter(INITIAL_STD * torch.randn(config.window, config.width))
-            if learned
-            else None
-        )
-
-    def forward(
-        self,
-        *,
-        previous: Int[Tensor, "b t n"] | None,
-        current: Int[Tensor, "b t n"],
-        hidden: Bool[Tensor, "b t n"],
-        controls: Float[Tensor, "b t c"],
-        first_row: int,
-    ) -> Float[Tensor, "b t p d"]:
-        """The sum; a hidden token is its slot's learned mask vector."""
-        broadcast = rearrange(self.control(controls), "b t d -> b t 1 d") + self.position
-        if self.time is not None:
-            rows = self.time[first_row : first_row + controls.shape[1]]
-            broadcast = broadcast + rearrange(rows, "t d -> t 1 d")
-        masked = fold(hidden, self.config).unsqueeze(-1)
-        known = torch.where(masked, self.mask, self.current.of_tokens(current)).sum(dim=-2)
-        if self.previous is not None and previous is not None:
-            known = known + self.previous(previous)
-        return known + broadcast
-
-
-COPY_BONUS = 5.0
-"""What the previous frame's factors are worth at the start: seven of ten, where there are 64."""
-
-
-def make_head(config: WorldModelConfig) -> nn.Module:
-    """A branch's head; at first it prefers nothing but, where that is asked for, the last frame."""
-    head = nn.Linear(config.width, config.slots * config.factors * config.factor_size)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return CopyingHead(config, head) if config.copy_previous else head
-
-
-class CopyingHead(nn.Module):
-    """Adds a bonus, gated by the features, to every factor that the previous frame has there.
-
-    Most of a scene stands still; without this, weights have to learn to copy all of its entries.
-    The features' last channels name the factors (`with_previous`).
-    """
-
-    def __init__(self, config: WorldModelConfig, linear: nn.Linear) -> None:
-        super().__init__()
-        self.config = config
-        self.linear = linear
-        self.gate = nn.Linear(config.width, config.slots * config.factors)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, COPY_BONUS)
-
-    def forward(self, features: Float[Tensor, "*p e"]) -> Float[Tensor, "*p l"]:
-        """Logits, flat."""
-        x, previous = features.split(
-            [self.config.width, self.config.slots * self.config.factors], dim=-1
-        )
-        entries = rearrange(previous.long() + self.config.factor_size // 2, "... f -> ... f 1")
-        logits = rearrange(self.linear(x), "... (f s) -> ... f s", s=self.config.factor_size)
-        bonus = rearrange(self.gate(x), "... f -> ... f 1").to(logits.dtype)
-        return rearrange(logits.scatter_add(-1, entries, bonus), "... f s -> ... (f s)")
-
-
-def with_previous(
-    features: Float[Tensor, "b t p d"],
-    codes: Int[Tensor, "b t n"],
-    config: WorldModelConfig,
-) -> Float[Tensor, "b t p e"]:
-    """Features, followed by the factors of the previous frame's tokens at their place.
-
-    So they travel with the features through any selection of positions. Counted from the middle of
-    a factor's table, up to 512 entries are exact in bf16 too.
-    """
-    groups = split_factors(fold(codes, config), code_bits=config.code_bits, factors=config.factors)
-    entries = rearrange(groups, "... slots f -> ... (slots f)") - config.factor_size // 2
-    return torch.cat([features, entries.to(features.dtype)], dim=-1)
-
-
 class Block(nn.Module):
     """One ST-Transformer block: space, time, MLP; residual and pre-norm."""
 
@@ -324,26 +271,71 @@ class Block(nn.Module):
         return x + recomputed(lambda hidden: self.contract(F.gelu(hidden)), hidden)
 
 
+def make_head(config: WorldModelConfig) -> nn.Module:
+    """A branch's head, whose logits start at zero (or from the previous frame, where asked for)."""
+    head = nn.Linear(config.width, config.tokens_per_patch * config.factors * config.factor_size)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return CopyingHead(config, head) if config.copy_previous else head
+
+
+COPY_BONUS = 5.0
+"""Logit of the previous frame's factors at the start: seven of ten, where there are 64."""
+
+
+class CopyingHead(nn.Module):
+    """A head that adds a bonus, gated by the features, to the factors of the previous frame."""
+
+    def __init__(self, config: WorldModelConfig, linear: nn.Linear) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = linear
+        self.gate = nn.Linear(config.width, config.tokens_per_patch * config.factors)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, COPY_BONUS)
+
+    def forward(self, features: Float[Tensor, "*p e"]) -> Float[Tensor, "*p l"]:
+        """Logits, flat, of features made by `with_previous`."""
+        size = self.config.factor_size
+        x, previous = features.tensor_split([self.config.width], dim=-1)
+        entries = rearrange(previous.long() + size // 2, "... f -> ... f 1")
+        logits = rearrange(self.linear(x), "... (f s) -> ... f s", s=size)
+        bonus = rearrange(self.gate(x), "... f -> ... f 1").to(logits.dtype)
+        return rearrange(logits.scatter_add(-1, entries, bonus), "... f s -> ... (f s)")
+
+
+def with_previous(
+    features: Float[Tensor, "b t p d"], codes: Int[Tensor, "b t n"], config: WorldModelConfig
+) -> Float[Tensor, "b t p e"]:
+    """Features, followed by the factors of the previous frame's tokens at the same place.
+
+    Counted from the middle of a factor's values, up to 512 of them are exact in bf16 too.
+    """
+    groups = split_factors(fold(codes, config), code_bits=config.code_bits, factors=config.factors)
+    entries = rearrange(groups, "... k f -> ... (k f)") - config.factor_size // 2
+    return torch.cat([features, entries.to(features.dtype)], dim=-1)
+
+
 class Branch(nn.Module):
     """One modality's transformer; F_RGB or F_Depth of Eq. 2."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        self.embedding = RowEmbedding(config)
+        self.embedding = InputEmbedding(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = make_head(config)
 
 
 def zero_linear(width: int) -> nn.Linear:
-    """W_l of Eq. 3, which says nothing at first."""
+    """W_l of Eq. 3, zero at first."""
     linear = nn.Linear(width, width, bias=False)
     nn.init.zeros_(linear.weight)
     return linear
 
 
 class WorldModel(nn.Module):
-    """The dual-branch co-autoregressive transformer. It knows one device and no training."""
+    """The dual-branch co-autoregressive transformer, on one device."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -354,57 +346,57 @@ class WorldModel(nn.Module):
             zero_linear(config.width) for _ in range(config.num_layers if injected else 0)
         )
 
-    def forward(self, rows: Rows) -> tuple[Float[Tensor, "b t n f s"], ...]:
+    def forward(self, inputs: ModelInputs) -> tuple[Float[Tensor, "b t n f s"], ...]:
         """Logits of every token's factors, one tensor a modality."""
-        features = self.features(rows)
+        features = self.features(inputs)
         return tuple(self.frame_logits(x, modality=m) for m, x in enumerate(features))
 
     def features(
-        self, rows: Rows, *, cache: Cache | None = None, turn: Turn = "next"
+        self, inputs: ModelInputs, *, cache: Cache | None = None, turn: Turn = "next"
     ) -> tuple[Float[Tensor, "b t p e"], ...]:
         """What the heads read: the last block's output, normalised, one tensor a modality.
 
         With `copy_previous`, followed by what the previous frame holds there.
 
-        With a cache that holds rows, `rows` is a single one: the next, or the newest once more.
+        With a cache that holds timesteps, `inputs` has a single one: the next, or the newest again.
         """
-        count = rows.controls.shape[1]
+        count = inputs.controls.shape[1]
         if cache is not None:
             cache.begin(turn, rows=count)
         start = cache.position if cache else 0
         self.check_horizon(start + count)
-        time = self.time_of(start, count, cache=cache, device=rows.controls.device)
-        streams = self.run(rows, time=time, first_row=start, cache=cache)
+        time = self.time_of(start, count, cache=cache, device=inputs.controls.device)
+        streams = self.run(inputs, time=time, first_row=start, cache=cache)
         if cache is not None:
             cache.finish(rows=count)
         return streams
 
     def run(
-        self, rows: Rows, *, time: Time, first_row: int, cache: Cache | None
+        self, inputs: ModelInputs, *, time: Time, first_row: int, cache: Cache | None
     ) -> tuple[Float[Tensor, "b t p e"], ...]:
         """`features` without its bookkeeping: it depends on tensors, and on a learned time."""
-        streams = self.embed(rows, first_row=first_row)
+        streams = self.embed(inputs, first_row=first_row)
         for layer in range(self.config.num_layers):
             streams = self.run_layer(layer, streams, time=time, cache=cache)
         features = tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
-        if not self.config.copy_previous or rows.previous is None:
+        if not self.config.copy_previous or inputs.previous is None:
             return features
         return tuple(
             with_previous(x, codes, self.config)
-            for x, codes in zip(features, rows.previous, strict=True)
+            for x, codes in zip(features, inputs.previous, strict=True)
         )
 
-    def embed(self, rows: Rows, *, first_row: int) -> list[Float[Tensor, "b t p d"]]:
-        """Every branch's input rows (Eq. 2)."""
+    def embed(self, inputs: ModelInputs, *, first_row: int) -> list[Float[Tensor, "b t p d"]]:
+        """Every branch's embedded inputs (Eq. 2)."""
         return [
-            self.branch(modality).embedding(
-                previous=None if rows.previous is None else rows.previous[modality],
-                current=rows.current[modality],
-                hidden=rows.hidden[modality],
-                controls=rows.controls,
+            self.branch(m).embedding(
+                previous=None if inputs.previous is None else inputs.previous[m],
+                current=inputs.current[m],
+                masked=inputs.masked[m],
+                controls=inputs.controls,
                 first_row=first_row,
             )
-            for modality in range(self.config.modalities)
+            for m in range(self.config.modalities)
         ]
 
     def time_of(self, start: int, count: int, *, cache: Cache | None, device: torch.device) -> Time:
@@ -441,20 +433,19 @@ class WorldModel(nn.Module):
 
     def logits(
         self, features: Float[Tensor, "*p e"], *, modality: int
-    ) -> Float[Tensor, "*p slots f s"]:
-        """Logits of a modality's tokens, at any selection of positions."""
+    ) -> Float[Tensor, "*p k f s"]:
+        """Logits of a modality's tokens, at any selection of patches."""
         flat = self.branch(modality).head(features)
-        shape = {"slots": self.config.slots, "f": self.config.factors}
-        return rearrange(flat, "... (slots f s) -> ... slots f s", **shape)
+        shape = {"k": self.config.tokens_per_patch, "f": self.config.factors}
+        return rearrange(flat, "... (k f s) -> ... k f s", **shape)
 
     def frame_logits(
         self, features: Float[Tensor, "b t p e"], *, modality: int
     ) -> Float[Tensor, "b t n f s"]:
         """Logits of all tokens of whole frames."""
-        b = len(features)
-        frames = rearrange(features, "b t p d -> (b t) p d")
+        frames = rearrange(features, "b t p e -> (b t) p e")
         logits = unfold(self.logits(frames, modality=modality), self.config)
-        return rearrange(logits, "(b t) n f s -> b t n f s", b=b)
+        return rearrange(logits, "(b t) n f s -> b t n f s", b=len(features))
 
     def check_horizon(self, rows: int) -> None:
         """Refuse to go beyond a learned table of times."""

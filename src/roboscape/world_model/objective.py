@@ -1,33 +1,27 @@
-"""The training objective: what a row shows, what it hides, and the sum of Eq. 8."""
+"""What the model learns to predict from what: inputs of training, prompts and decoding; losses."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from roboscape.tokenizer.codes import code_to_vectors, join_factors, split_factors
-from roboscape.world_model.config import DEPTH, RGB
-from roboscape.world_model.keypoints import Keypoints, attention_map
-from roboscape.world_model.losses import (
-    LossConfig,
-    attention_loss,
-    cross_entropy_loss,
-    expected_codes,
-    keypoint_loss,
-    token_losses,
-)
-from roboscape.world_model.model import Rows, WorldModel, fold, position_of
+from roboscape.core.seeding import generator_for
+from roboscape.tokenizer.codes import join_factors
+from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.losses import LossConfig, LossTerm, Targets, loss_terms
+from roboscape.world_model.model import ModelInputs, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
-    """How training rows are made."""
+    """What training masks, and how it disturbs the frames before."""
 
-    fully_hidden: float = 0.5
-    """Share of rows that show nothing of their own frame (Eq. 2); others are refinement steps."""
+    fully_masked: float = 0.5
+    """Share of timesteps whose own frame is wholly masked (Eq. 2); others are refinement steps."""
     corruption: float = 0.1
     """Largest share of a clip's previous-frame tokens that another frame's stand in for."""
     self_predicted: float = 0.25
@@ -37,230 +31,271 @@ class MaskingConfig:
 
     def __post_init__(self) -> None:
         """Refuse shares outside [0, 1]."""
-        shares = (self.fully_hidden, self.corruption, self.self_predicted)
+        shares = (self.fully_masked, self.corruption, self.self_predicted)
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError(f"shares must lie in [0, 1], got {self}")
 
 
-def next_frame_rows(tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]) -> Rows:
-    """Eq. 2 itself: one row for every frame after the first, all of its own tokens hidden.
+class Objective(ABC):
+    """What a timestep reads and predicts, in training and in rollouts.
 
-    `controls[:, t]` led into frame t; the first is ignored.
+    `controls[:, t]` led into frame t; the first is ignored where nothing was before.
     """
+
+    needs_clean_pass: ClassVar[bool]
+    """Whether a decoded frame must be read once more, nothing masked, for later ones to see it."""
+
+    @abstractmethod
+    def training_inputs(
+        self,
+        tokens: Int[Tensor, "m b t n"],
+        controls: Float[Tensor, "b t c"],
+        *,
+        masking: MaskingConfig,
+        generator: torch.Generator,
+    ) -> ModelInputs:
+        """Inputs to learn from, at random partly masked and disturbed."""
+
+    @abstractmethod
+    def validation_inputs(
+        self, tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
+    ) -> ModelInputs:
+        """Inputs that are the same at every validation, with true frames before."""
+
+    @abstractmethod
+    def prompt_inputs(
+        self, prompt: Int[Tensor, "m b p n"], controls: Float[Tensor, "b p c"]
+    ) -> ModelInputs | None:
+        """Inputs that fill a rollout's cache with its prompt; None where there is nothing to do."""
+
+    @abstractmethod
+    def decoding_inputs(
+        self,
+        *,
+        last: Int[Tensor, "m b n"],
+        current: Int[Tensor, "m b n"],
+        masked: Bool[Tensor, "m b n"],
+        control: Float[Tensor, "b c"],
+    ) -> ModelInputs:
+        """The single timestep of a frame that is being decoded, `last` the frame before."""
+
+    def self_predicts(
+        self, step: int, *, masking: MaskingConfig, generator: torch.Generator
+    ) -> bool:
+        """Whether the model predicts the previous frames of this step itself (step forcing)."""
+        return False
+
+    def loss_terms(self, targets: Targets, config: LossConfig) -> dict[str, LossTerm]:
+        """The terms of Eq. 8 over the tokens that are masked."""
+        return loss_terms(targets, config)
+
+
+class NextFrame(Objective):
+    """Eq. 2 itself: a timestep reads the frame before its own and predicts its own.
+
+    Some timesteps see a part of their own frame too, as in MaskGIT's refinement passes.
+    """
+
+    needs_clean_pass = False
+
+    def training_inputs(
+        self,
+        tokens: Int[Tensor, "m b t n"],
+        controls: Float[Tensor, "b t c"],
+        *,
+        masking: MaskingConfig,
+        generator: torch.Generator,
+    ) -> ModelInputs:
+        """Previous frames partly replaced, own frames partly revealed."""
+        inputs = next_frame_inputs(tokens, controls)
+        inputs = corrupted_inputs(inputs, largest_rate=masking.corruption, generator=generator)
+        return revealed_inputs(inputs, fully_masked=masking.fully_masked, generator=generator)
+
+    def validation_inputs(
+        self, tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
+    ) -> ModelInputs:
+        """True previous frames, own frames masked."""
+        return next_frame_inputs(tokens, controls)
+
+    def prompt_inputs(
+        self, prompt: Int[Tensor, "m b p n"], controls: Float[Tensor, "b p c"]
+    ) -> ModelInputs | None:
+        """A timestep for every frame after the first, as if each had been decoded in one pass."""
+        return next_frame_inputs(prompt, controls) if prompt.shape[2] > 1 else None
+
+    def decoding_inputs(
+        self,
+        *,
+        last: Int[Tensor, "m b n"],
+        current: Int[Tensor, "m b n"],
+        masked: Bool[Tensor, "m b n"],
+        control: Float[Tensor, "b c"],
+    ) -> ModelInputs:
+        """The last frame, and what is decided of the new one."""
+        inputs = single_inputs(current, masked=masked, control=control)
+        return replace(inputs, previous=rearrange(last, "m b n -> m b 1 n"))
+
+    def self_predicts(
+        self, step: int, *, masking: MaskingConfig, generator: torch.Generator
+    ) -> bool:
+        """Draw it; always one draw, whatever the step."""
+        chance = torch.rand((), generator=generator).item()
+        return chance < masking.self_predicted and step >= masking.self_predicted_after
+
+
+class PlainMasked(Objective):
+    """The plain masked objective (Genie): a timestep reads its own frame, partly masked."""
+
+    needs_clean_pass = True
+
+    def training_inputs(
+        self,
+        tokens: Int[Tensor, "m b t n"],
+        controls: Float[Tensor, "b t c"],
+        *,
+        masking: MaskingConfig,
+        generator: torch.Generator,
+    ) -> ModelInputs:
+        """Some clean frames, the later ones masked; `masking` has no say."""
+        return masked_inputs(tokens, controls, generator=generator)
+
+    def validation_inputs(
+        self, tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
+    ) -> ModelInputs:
+        """One fixed masking."""
+        return masked_inputs(tokens, controls, generator=generator_for(0))
+
+    def prompt_inputs(
+        self, prompt: Int[Tensor, "m b p n"], controls: Float[Tensor, "b p c"]
+    ) -> ModelInputs | None:
+        """Every frame, nothing masked."""
+        return ModelInputs(
+            previous=None,
+            current=prompt,
+            masked=torch.zeros_like(prompt, dtype=torch.bool),
+            controls=torch.cat([torch.zeros_like(controls[:, :1]), controls[:, 1:]], dim=1),
+        )
+
+    def decoding_inputs(
+        self,
+        *,
+        last: Int[Tensor, "m b n"],
+        current: Int[Tensor, "m b n"],
+        masked: Bool[Tensor, "m b n"],
+        control: Float[Tensor, "b c"],
+    ) -> ModelInputs:
+        """What is decided of the new frame; the last one is in the cache."""
+        return single_inputs(current, masked=masked, control=control)
+
+
+def objective_of(config: WorldModelConfig) -> Objective:
+    """The objective that a model's configuration names."""
+    return {"next_frame": NextFrame, "masked": PlainMasked}[config.objective]()
+
+
+def next_frame_inputs(
+    tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
+) -> ModelInputs:
+    """A timestep for every frame after the first, all of its own tokens masked (Eq. 2)."""
     current = tokens[:, :, 1:]
-    return Rows(
+    return ModelInputs(
         previous=tokens[:, :, :-1],
         current=current,
-        hidden=torch.ones_like(current, dtype=torch.bool),
+        masked=torch.ones_like(current, dtype=torch.bool),
         controls=controls[:, 1:],
     )
 
 
-def revealed_rows(rows: Rows, *, fully_hidden: float, generator: torch.Generator) -> Rows:
-    """Reveal a random part of some rows, at a cosine-distributed rate (MaskGIT, section 3.2)."""
-    m, b, t, n = rows.hidden.shape
-    rate = hiding_rates((b, t), generator=generator)
-    whole = torch.rand(b, t, generator=generator) < fully_hidden
-    hidden = hide(torch.where(whole, 1.0, rate), modalities=m, tokens=n, generator=generator)
-    return replace(rows, hidden=hidden.to(rows.hidden.device))
+def single_inputs(
+    current: Int[Tensor, "m b n"], *, masked: Bool[Tensor, "m b n"], control: Float[Tensor, "b c"]
+) -> ModelInputs:
+    """Inputs of one timestep, without a previous frame."""
+    return ModelInputs(
+        previous=None,
+        current=rearrange(current, "m b n -> m b 1 n"),
+        masked=rearrange(masked, "m b n -> m b 1 n"),
+        controls=rearrange(control, "b c -> b 1 c"),
+    )
 
 
-def corrupted_rows(rows: Rows, *, largest_rate: float, generator: torch.Generator) -> Rows:
+def revealed_inputs(
+    inputs: ModelInputs, *, fully_masked: float, generator: torch.Generator
+) -> ModelInputs:
+    """Reveal a random part of some frames, at a cosine-distributed rate (MaskGIT, section 3.2)."""
+    m, b, t, n = inputs.masked.shape
+    rates = masking_rates((b, t), generator=generator)
+    whole = torch.rand(b, t, generator=generator) < fully_masked
+    rates = torch.where(whole, 1.0, rates)
+    masked = draw_masked(rates, modalities=m, tokens=n, generator=generator)
+    return replace(inputs, masked=masked.to(inputs.masked.device))
+
+
+def corrupted_inputs(
+    inputs: ModelInputs, *, largest_rate: float, generator: torch.Generator
+) -> ModelInputs:
     """Replace some previous-frame tokens by those at the same place in another frame of the batch.
 
     A mistake that the model could make itself, unlike a random one of 2^V codes.
     """
-    assert rows.previous is not None
-    m, b, t, n = rows.previous.shape
+    assert inputs.previous is not None
+    m, b, t, n = inputs.previous.shape
     rate = rearrange(largest_rate * torch.rand(b, generator=generator), "b -> b 1 1")
     wrong = torch.rand(m, b, t, n, generator=generator) < rate
-    order = torch.randperm(b * t, generator=generator).to(rows.previous.device)
-    frames = rearrange(rows.previous, "m b t n -> m (b t) n")
+    order = torch.randperm(b * t, generator=generator).to(inputs.previous.device)
+    frames = rearrange(inputs.previous, "m b t n -> m (b t) n")
     other = rearrange(frames[:, order], "m (b t) n -> m b t n", b=b)
-    wrong = wrong.to(rows.previous.device)
-    return replace(rows, previous=torch.where(wrong, other, rows.previous))
+    wrong = wrong.to(inputs.previous.device)
+    return replace(inputs, previous=torch.where(wrong, other, inputs.previous))
 
 
 @torch.no_grad()
-def self_predicted_rows(model: WorldModel, rows: Rows) -> Rows:
+def self_predicted_inputs(model: WorldModel, inputs: ModelInputs) -> ModelInputs:
     """Previous frames as the model itself predicts them from true ones (step forcing, RoboWorld).
 
-    One pass gives them for all rows; the first frame, a rollout's prompt, stays true.
+    One pass gives them for all timesteps; the first frame, a rollout's prompt, stays true.
     """
-    assert rows.previous is not None
-    hidden = replace(rows, hidden=torch.ones_like(rows.hidden))
+    assert inputs.previous is not None
+    masked = replace(inputs, masked=torch.ones_like(inputs.masked))
     predictions = torch.stack(
         [
             join_factors(
                 model.frame_logits(features, modality=modality).argmax(dim=-1),
                 code_bits=model.config.code_bits,
             )
-            for modality, features in enumerate(model.features(hidden))
+            for modality, features in enumerate(model.features(masked))
         ]
-    ).to(rows.previous.dtype)
-    previous = torch.cat([rows.previous[:, :, :1], predictions[:, :, :-1]], dim=2)
-    return replace(rows, previous=previous)
+    ).to(inputs.previous.dtype)
+    previous = torch.cat([inputs.previous[:, :, :1], predictions[:, :, :-1]], dim=2)
+    return replace(inputs, previous=previous)
 
 
-def masked_rows(
+def masked_inputs(
     tokens: Int[Tensor, "m b t n"],
     controls: Float[Tensor, "b t c"],
     *,
     generator: torch.Generator,
-) -> Rows:
-    """The plain masked objective (Genie): some clean frames, the later ones masked."""
+) -> ModelInputs:
+    """A timestep for every frame: the first ones clean, the later ones partly masked."""
     m, b, t, n = tokens.shape
     prompt = torch.randint(1, t, (b, 1), generator=generator)
     later: Bool[Tensor, "b t"] = torch.arange(t) >= prompt
-    rates = hiding_rates((b, t), generator=generator)
-    hidden = hide(rates, modalities=m, tokens=n, generator=generator)
-    hidden &= rearrange(later, "b t -> b t 1")
-    return Rows(previous=None, current=tokens, hidden=hidden.to(tokens.device), controls=controls)
+    rates = masking_rates((b, t), generator=generator)
+    masked = draw_masked(rates, modalities=m, tokens=n, generator=generator)
+    masked &= rearrange(later, "b t -> b t 1")
+    return ModelInputs(
+        previous=None, current=tokens, masked=masked.to(tokens.device), controls=controls
+    )
 
 
-def hiding_rates(shape: tuple[int, int], *, generator: torch.Generator) -> Float[Tensor, "b t"]:
-    """Cosine-distributed shares of hidden tokens (MaskGIT, section 3.2)."""
+def masking_rates(shape: tuple[int, int], *, generator: torch.Generator) -> Float[Tensor, "b t"]:
+    """Cosine-distributed shares of masked tokens (MaskGIT, section 3.2)."""
     return (torch.rand(shape, generator=generator) * torch.pi / 2).cos()
 
 
-def hide(
+def draw_masked(
     rates: Float[Tensor, "b t"], *, modalities: int, tokens: int, generator: torch.Generator
 ) -> Bool[Tensor, "m b t n"]:
-    """Hide every token with its row's probability, and at least one a row."""
+    """Mask every token with its frame's probability, and at least one a frame."""
     draws = torch.rand(modalities, *rates.shape, tokens, generator=generator)
     lowest = draws.amin(dim=-1, keepdim=True)
     return draws <= torch.maximum(rearrange(rates, "b t -> b t 1"), lowest)
-
-
-CHUNK = 1024
-"""Tokens whose logits exist at a time: 1024 numbers each would be the largest tensor of a step.
-
-Every chunk is full: for each new size of a matrix product oneDNN compiles and keeps a kernel, and
-memory would grow from step to step.
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """The terms of Eq. 8, unweighted; none where switched off."""
-
-    rgb: Float[Tensor, ""]
-    depth: Float[Tensor, ""] | None = None
-    keypoint: Float[Tensor, ""] | None = None
-    attention: Float[Tensor, ""] | None = None
-
-    def total(self, config: LossConfig) -> Float[Tensor, ""]:
-        """L = L_RGB + lambda_1 L_Depth + lambda_2 L_Keypoint + lambda_3 L_Attention (Eq. 8)."""
-        loss = self.rgb
-        for term, weight in (
-            (self.depth, config.depth),
-            (self.keypoint, config.keypoint),
-            (self.attention, config.attention),
-        ):
-            loss = loss if term is None else loss + weight * term
-        return loss
-
-    def figures(self) -> dict[str, float]:
-        """What to report."""
-        named = {
-            "loss_rgb": self.rgb,
-            "loss_depth": self.depth,
-            "loss_keypoint": self.keypoint,
-            "loss_attention": self.attention,
-        }
-        return {name: term.item() for name, term in named.items() if term is not None}
-
-
-def loss_terms(
-    model: WorldModel,
-    rows: Rows,
-    *,
-    first: Int[Tensor, "b n"],
-    keypoints: Keypoints,
-    config: LossConfig,
-) -> Terms:
-    """All terms of one pass, read only where a token was hidden.
-
-    Args:
-        model: Its switches decide whether depth is there at all.
-        rows: What it sees; the targets are the rows' own frames.
-        first: RGB codes of the clips' first frame.
-        keypoints: Of every frame of the clips, the first included.
-        config: Which terms, and K and gamma.
-    """
-    features = list(model.features(rows))
-    count = rows.controls.shape[1]
-    rgb = losses_where_hidden(model, features[RGB], rows, modality=RGB)
-    depth = attention = keypoint = None
-    if len(features) > 1 and config.depth:
-        depth = cross_entropy_loss(
-            losses_where_hidden(model, features[DEPTH], rows, modality=DEPTH)
-        )
-    if config.attention:
-        tokens = model.config.tokens_per_frame
-        weights = attention_map(keypoints, tokens=tokens, gamma=config.gamma)[:, -count:]
-        hidden = fold(rows.hidden[RGB], model.config)
-        attention = attention_loss(rgb, fold(weights, model.config)[hidden])
-    if config.keypoint:
-        keypoint = keypoint_term(model, features[RGB], rows, first=first, keypoints=keypoints)
-    return Terms(rgb=cross_entropy_loss(rgb), depth=depth, keypoint=keypoint, attention=attention)
-
-
-def losses_where_hidden(
-    model: WorldModel, features: Float[Tensor, "b t p d"], rows: Rows, *, modality: int
-) -> Float[Tensor, "hidden f"]:
-    """Cross-entropies of all hidden tokens of a modality, chunk by chunk, in the order of `fold`.
-
-    The backward pass computes a chunk's logits again instead of keeping them all.
-    """
-    config = model.config
-    hidden = fold(rows.hidden[modality], config)
-    # Positions of which nothing is hidden have no loss.
-    read = hidden.any(dim=-1)
-    codes = fold(rows.current[modality], config)[read]
-    groups = split_factors(codes, code_bits=config.code_bits, factors=config.factors)
-
-    def chunk_losses(x: Float[Tensor, "q d"], targets: Int[Tensor, "q slots f"]) -> Tensor:
-        return token_losses(model.logits(x, modality=modality), targets)
-
-    size = CHUNK // config.slots
-    padded = zip(
-        fill_chunks(features[read], size=size), fill_chunks(groups, size=size), strict=True
-    )
-    losses = [checkpoint(chunk_losses, x, y, use_reentrant=False) for x, y in padded]
-    joined = torch.cat([loss for loss in losses if isinstance(loss, Tensor)])[: len(groups)]
-    return joined[hidden[read]]
-
-
-def fill_chunks(
-    rows: Shaped[Tensor, "rows ..."], *, size: int = CHUNK
-) -> tuple[Shaped[Tensor, "chunk ..."], ...]:
-    """Split into chunks of one size, the last filled up with zeros."""
-    filler = rows.new_zeros(-len(rows) % size, *rows.shape[1:])
-    return torch.cat([rows, filler]).split(size)
-
-
-def keypoint_term(
-    model: WorldModel,
-    features: Float[Tensor, "b t p d"],
-    rows: Rows,
-    *,
-    first: Int[Tensor, "b n"],
-    keypoints: Keypoints,
-) -> Float[Tensor, ""]:
-    """Eq. 5 on the tokens under keypoints that the model had to predict."""
-    count = rows.controls.shape[1]
-    cells, valid = keypoints.cells[:, -count:], keypoints.valid[:, -count:]
-    hidden = rows.hidden[RGB].gather(2, cells)
-    chosen: Bool[Tensor, "b t k"] = valid & hidden
-    clip, row, _ = chosen.nonzero(as_tuple=True)
-    position, slot = position_of(cells[chosen], model.config)
-    chunks = zip(fill_chunks(features[clip, row, position]), fill_chunks(slot), strict=True)
-    predicted = torch.cat(
-        [expected_codes(model.logits(x, modality=RGB)[range(len(x)), s]) for x, s in chunks]
-    )
-    # Every keypoint's token in the first frame, repeated for the rows that it is compared with.
-    starts = first.gather(1, keypoints.cells[:, 0])
-    starts = rearrange(starts, "b k -> b 1 k").expand_as(cells)[chosen]
-    predicted = predicted[: len(starts)]
-    return keypoint_loss(predicted, code_to_vectors(starts, code_bits=model.config.code_bits))

@@ -17,15 +17,15 @@ from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import seed_for
 from roboscape.tokens.store import ClipTable, TokenClip, TokenStore
-from roboscape.training.learner import FitConfig, Piece
+from roboscape.training.learner import FitConfig, Microbatch
 from roboscape.training.loop import fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Parallel, Spread, World, join_world
 from roboscape.world_model.batches import BatchMaker, moved, self_predict, tokens_of
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.losses import LossConfig
+from roboscape.world_model.losses import LossConfig, Predictions, total_loss
 from roboscape.world_model.model import Block, WorldModel
-from roboscape.world_model.objective import MaskingConfig, Terms, loss_terms
+from roboscape.world_model.objective import MaskingConfig, objective_of
 from roboscape.world_model.validation import describe, validate
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class WorldModelRun:
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     """Shape of the transformer."""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
-    """How training rows are made."""
+    """What training masks, and how it disturbs the frames before."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     """Which clips when: easy ones first, if it is on."""
     loss: LossConfig = field(default_factory=LossConfig)
@@ -173,8 +173,8 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
 
 def make_batches(
     model: WorldModel, store: TokenStore, *, config: WorldModelRun, world: World
-) -> Callable[[int], list[Piece]]:
-    """This process's pieces of any step, by its number."""
+) -> Callable[[int], list[Microbatch]]:
+    """This rank's microbatches of any step, by its number."""
     shape = clip_shape(store, config=config)
     table = store.clips("train", **shape)
     if world.size > MOST_WHOLE_DRAWS and not config.draw_size:
@@ -188,7 +188,6 @@ def make_batches(
     maker = BatchMaker(
         config=config,
         model=model.config,
-        keypoints=config.loss.keypoints,
         clips=len(table),
         read=lambda indices: store.batch(indices, split="train", **shape),
         rank=world.rank,
@@ -196,7 +195,7 @@ def make_batches(
         accumulate=config.accumulate,
         curriculum=make_curriculum(table, config=config) if config.curriculum.on else None,
     )
-    return maker.pieces
+    return maker.microbatches
 
 
 def make_curriculum(table: ClipTable, *, config: WorldModelRun) -> Curriculum:
@@ -212,35 +211,27 @@ def make_curriculum(table: ClipTable, *, config: WorldModelRun) -> Curriculum:
 
 def make_step(
     model: WorldModel, *, config: WorldModelRun
-) -> Callable[[Piece], tuple[Tensor, dict[str, float]]]:
-    """The training step: from a piece of a batch to its part of the loss (Eq. 8)."""
+) -> Callable[[Microbatch], tuple[Tensor, dict[str, float]]]:
+    """The training step: from a microbatch to its part of the loss (Eq. 8)."""
     dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
+    objective = objective_of(model.config)
 
-    def step(piece: Piece) -> tuple[Tensor, dict[str, float]]:
-        batch = moved(piece.content, config.device)
+    def step(microbatch: Microbatch) -> tuple[Tensor, dict[str, float]]:
+        batch = moved(microbatch.content, config.device)
         with torch.autocast(config.device, dtype, enabled=dtype != torch.float32):
-            rows = self_predict(model, batch, corruption=config.masking.corruption)
-            terms = loss_terms(
-                model, rows, first=batch.first, keypoints=batch.keypoints, config=config.loss
-            )
-        terms = terms if piece.shares is None else weighted(terms, piece.shares)
+            targets = self_predict(model, batch, corruption=config.masking.corruption)
+            predictions = Predictions(model, targets.inputs)
+            means = {
+                name: term.sum(predictions) / microbatch.divisors[name]
+                for name, term in objective.loss_terms(targets, config.loss).items()
+            }
         # The loop counts finished steps: it reports step 10 after the one that is numbered 9.
-        done = batch.number + 1
+        done = batch.step + 1
         report = done % config.fit.log_every == 0 or done == config.fit.steps
-        return terms.total(config.loss), terms.figures() if report else {}
+        figures = {f"loss_{name}": mean.item() for name, mean in means.items()} if report else {}
+        return total_loss(means, config.loss), figures
 
     return step
-
-
-def weighted(terms: Terms, shares: tuple[float, ...]) -> Terms:
-    """A piece's part of the means over the whole batch: RGB, depth and keypoints have their own."""
-    rgb, depth, keypoint = shares
-    return Terms(
-        rgb=terms.rgb * rgb,
-        depth=None if terms.depth is None else terms.depth * depth,
-        keypoint=None if terms.keypoint is None else terms.keypoint * keypoint,
-        attention=None if terms.attention is None else terms.attention * rgb,
-    )
 
 
 def clip_shape(store: TokenStore, *, config: WorldModelRun) -> dict[str, int]:

@@ -3,11 +3,10 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from roboscape.core.seeding import generator_for
 from roboscape.tokenizer.codes import split_factors
-from roboscape.world_model.losses import accuracy, token_losses
-from roboscape.world_model.model import Rows, WorldModel
-from roboscape.world_model.objective import masked_rows, next_frame_rows
+from roboscape.world_model.losses import accuracy, factor_losses
+from roboscape.world_model.model import WorldModel
+from roboscape.world_model.objective import objective_of
 
 NAMES = ("rgb", "depth")
 
@@ -19,31 +18,22 @@ def validate(
 
     `copy` is the accuracy of repeating the previous frame, the floor that a model must beat.
     """
-    rows = validation_rows(model, tokens, controls)
+    inputs = objective_of(model.config).validation_inputs(tokens, controls)
     figures: dict[str, float] = {}
-    for modality, features in enumerate(model.features(rows)):
-        name, hidden = NAMES[modality], rows.hidden[modality]
-        codes = rows.current[modality][hidden]
+    for modality, features in enumerate(model.features(inputs)):
+        name, masked = NAMES[modality], inputs.masked[modality]
+        codes = inputs.current[modality][masked]
         groups = split_factors(
             codes, code_bits=model.config.code_bits, factors=model.config.factors
         )
-        logits = model.frame_logits(features, modality=modality)[hidden]
-        losses = token_losses(logits, groups).mean(dim=0)
+        logits = model.frame_logits(features, modality=modality)[masked]
+        losses = factor_losses(logits, groups).mean(dim=0)
         figures[f"{name}_loss"] = losses.sum().item()
         figures |= {f"{name}_loss_factor{f}": loss.item() for f, loss in enumerate(losses)}
         figures[f"{name}_accuracy"] = accuracy(logits, groups).item()
         copied = tokens[modality, :, :-1] == tokens[modality, :, 1:]
         figures[f"{name}_copy_accuracy"] = copied.float().mean().item()
     return figures
-
-
-def validation_rows(
-    model: WorldModel, tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
-) -> Rows:
-    """Rows that are the same at every validation: everything hidden, or a fixed masking."""
-    if model.config.objective == "masked":
-        return masked_rows(tokens, controls, generator=generator_for(0))
-    return next_frame_rows(tokens, controls)
 
 
 def describe(model: WorldModel, *, batch_size: int) -> list[str]:
@@ -54,7 +44,7 @@ def describe(model: WorldModel, *, batch_size: int) -> list[str]:
     return [
         f"world model: {counts['one branch'] / 1e6:.1f}M parameters in one branch, "
         f"{counts['total'] / 1e6:.1f}M in all",
-        f"a step: {batch_size} clips x {config.window} rows x {config.tokens_per_frame} tokens x "
+        f"a step: {batch_size} clips x {config.window} frames x {config.tokens_per_frame} tokens x "
         f"{config.modalities} branches = {tokens} tokens",
         f"memory: about {memory_bytes(model, batch_size=batch_size) / 2**30:.1f} GiB",
     ]
@@ -64,10 +54,10 @@ def memory_bytes(model: WorldModel, *, batch_size: int) -> int:
     """Estimate for training in bf16: weights, gradients, average, optimiser and activations."""
     config = model.config
     states = 5 * 4 * model.parameter_counts()["total"]
-    positions = batch_size * config.window * config.positions_per_frame * config.modalities
-    # Bytes that a block keeps for the backward pass, per position: residuals and norms in fp32,
+    patches = batch_size * config.window * config.patches_per_frame * config.modalities
+    # Bytes that a block keeps for the backward pass, per patch: residuals and norms in fp32,
     # twice q, k, v, the mixed values and the hidden layer before and after the GELU in bf16, and
     # the attention weights.
     stream = config.width * (6 * 4 + 2 * (2 * 5 + 2 * config.mlp_ratio + 3))
-    weights = 2 * 2 * config.heads * (config.positions_per_frame + config.window)
-    return states + positions * config.num_layers * (stream + weights)
+    weights = 2 * 2 * config.heads * (config.patches_per_frame + config.window)
+    return states + patches * config.num_layers * (stream + weights)

@@ -8,8 +8,8 @@ import torch
 from roboscape.presets.world_model import lift
 from roboscape.rollout.imagine import imagine
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import Rows, WorldModel
-from roboscape.world_model.objective import next_frame_rows
+from roboscape.world_model.model import ModelInputs, WorldModel
+from roboscape.world_model.objective import next_frame_inputs
 from roboscape.world_model.validation import validate
 from studies.speedrun import run, table
 from studies.speedrun.train import Data, Trainer, run_of
@@ -40,7 +40,7 @@ def test_a_changed_model_imagines_with_the_cache_what_it_predicts_without(name, 
         ]
     )
     whole = torch.cat([tokens[:, :, :1], imagined], dim=2)
-    for modality, logits in enumerate(model(next_frame_rows(whole, controls))):
+    for modality, logits in enumerate(model(next_frame_inputs(whole, controls))):
         groups = logits.argmax(dim=-1)
         assert torch.equal(groups[..., 0] + 8 * groups[..., 1], imagined[modality].long())
     assert len(whole.unique()) > 4
@@ -91,7 +91,9 @@ def masked_loss(model, tokens, clip, frame):
     hidden[:, :, frame] = True
     controls = clip.controls[:, : frame + 1].clone()
     controls[:, 0] = 0
-    rows = Rows(previous=None, current=tokens[:, :, : frame + 1], hidden=hidden, controls=controls)
+    rows = ModelInputs(
+        previous=None, current=tokens[:, :, : frame + 1], masked=hidden, controls=controls
+    )
     logits = model(rows)[0][0, frame]
     groups = torch.stack([tokens[0, 0, frame] % 512, tokens[0, 0, frame] // 512], dim=-1).long()
     chances = logits.log_softmax(dim=-1).gather(-1, groups.unsqueeze(-1))
