@@ -62,7 +62,7 @@ def position_of(
 class Time:
     """What every temporal attention of one pass shares."""
 
-    positions: Int[Tensor, "*b q"]
+    positions: Int[Tensor, "*w q"]
     """Timestep of every row; with an axis of worlds where their ages may differ."""
     bias: Float[Tensor, "*b q k"]
     """0 where row q may look at row k, minus infinity elsewhere; a world's own: b 1 q k."""
