@@ -147,7 +147,9 @@ def examples(
         actions, state = dataset.actions(episode), dataset.state(episode)
         for start in range(0, len(actions) - steps if every else 1, every or 1):
             used = actions[start : start + steps]
-            summed = commanded_motion(used, convention=dataset.spec.action)
+            still = np.zeros((1, used.shape[1]))
+            motion = commanded_motion(used[None], still, convention=dataset.spec.action, stride=1)
+            summed = motion[0, -1]
             known.append(np.concatenate([summed, used[-LAST:].ravel(), state[start], [1.0]]))
             ways.append(state[start + steps, POSITION] - state[start, POSITION])
     return np.array(known), np.array(ways)

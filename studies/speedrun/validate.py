@@ -157,7 +157,8 @@ def next_frame_losses(model: WorldModel, clip: TokenClip) -> torch.Tensor:
     config = model.config
     tokens = tokens_of(clip, modalities=config.modalities)
     depth = tokens[DEPTH, :, :1] if config.modalities > 1 else None
-    forced = Imagination(model, rgb=tokens[RGB, :, :1], depth=depth, controls=clip.controls[:, :1])
+    forced = Imagination(model, batch=tokens.shape[1])
+    forced.reset(rgb=tokens[RGB, :, :1], depth=depth, controls=clip.controls[:, :1])
     hidden = torch.ones_like(tokens[:, :, 0], dtype=torch.bool)
     losses = []
     for frame, control in zip(

@@ -11,6 +11,7 @@ from roboscape.bench.models import random_model, random_prompt
 from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.plain_rollout import PlainImagination
 from roboscape.rollout.imagine import Imagination
+from roboscape.rollout.sampling import Sampling
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.objective import masked_inputs, next_frame_inputs, revealed_inputs
 
@@ -70,13 +71,8 @@ def test_gradients_are_equal(name):
 def test_both_imagine_the_same_tokens(passes):
     model = random_model(replace(CONFIG, patch=2, factors=3), device="cpu")
     prompt, control = random_prompt(model.config, batch=2, device="cpu")
-    fast = Imagination(
-        model,
-        rgb=prompt[0],
-        depth=prompt[1],
-        controls=control.unsqueeze(1),
-        refinement_steps=passes,
-    )
+    fast = Imagination(model, batch=2, sampling=Sampling(refinement_steps=passes))
+    fast.reset(rgb=prompt[0], depth=prompt[1], controls=control.unsqueeze(1))
     slow = PlainImagination(PlainWorldModel.of(model), prompt=prompt, refinement_steps=passes)
     for _ in range(CONFIG.max_frames - 1):
         frame, plain = fast.step(control), slow.step(control)

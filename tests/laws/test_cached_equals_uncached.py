@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from roboscape.rollout.imagine import imagine
-from roboscape.rollout.sampling import choose, hidden_after, hide_least_confident
+from roboscape.rollout.sampling import Sampling, choose, hidden_after, hide_least_confident
 from roboscape.world_model.config import RGB
 from roboscape.world_model.model import ModelInputs
 
@@ -26,10 +26,7 @@ def oracle(model, tokens, controls, *, prompt, refinement_steps=1):
         for step in range(refinement_steps):
             rows = oracle_rows(history, known, hidden, controls[:, : frame + 1], masked=masked)
             logits = torch.stack(model(rows))[:, :, -1]
-            new = [
-                choose(x, code_bits=config.code_bits, temperature=0.0, generator=None)
-                for x in logits
-            ]
+            new = [choose(x, code_bits=config.code_bits, temperature=0.0) for x in logits]
             if chosen is None:
                 chosen = new
                 first_logits.append(logits)
@@ -66,7 +63,13 @@ def oracle_rows(history, known, hidden, controls, *, masked):
 def cached(model, tokens, controls, *, prompt, **settings):
     depth = tokens[1, :, :prompt] if len(tokens) > 1 else None
     return list(
-        imagine(model, rgb=tokens[RGB, :, :prompt], depth=depth, controls=controls, **settings)
+        imagine(
+            model,
+            rgb=tokens[RGB, :, :prompt],
+            depth=depth,
+            controls=controls,
+            sampling=Sampling(**settings),
+        )
     )
 
 
@@ -96,7 +99,7 @@ def test_same_distributions_in_every_shape_of_model(make_model, make_clip, setti
     expected, logits = oracle(model, tokens, controls, prompt=1)
     assert torch.equal(codes(frames), expected)
     for index, frame in enumerate(frames):
-        choice = choose(logits[RGB, :, index], code_bits=6, temperature=0.0, generator=None)
+        choice = choose(logits[RGB, :, index], code_bits=6, temperature=0.0)
         torch.testing.assert_close(frame.confidence, choice.confidence)
         torch.testing.assert_close(frame.rgb_code_vectors, choice.code_vectors)
 

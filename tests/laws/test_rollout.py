@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from roboscape.core.seeding import generator_for
 from roboscape.rollout.imagine import Imagination, imagine
+from roboscape.rollout.sampling import Sampling
+
+DRAWN = Sampling(temperature=1.0)
 
 
 @pytest.fixture
@@ -22,15 +24,40 @@ def rollout(make_model, make_clip):
 
 
 def test_seeded_rollouts_reproduce_and_seeds_differ(rollout):
-    first, again, other = (
-        rollout(temperature=1.0, generator=generator_for(seed)) for seed in (0, 0, 1)
-    )
+    first, again, other = (rollout(sampling=DRAWN, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
+def test_every_frame_and_every_world_has_draws_of_its_own(rollout):
+    """Temperature so high that the logits no longer matter: only the draws are left."""
+    frames = rollout(sampling=Sampling(temperature=1e9))
+    for index in range(1, frames.shape[1]):
+        assert not torch.equal(frames[:, index], frames[:, index - 1])
+    assert not torch.equal(frames[0], frames[1])
+
+
+def test_refinement_passes_have_draws_of_their_own(make_model, make_clip):
+    model = make_model(branches="rgb", grid=(4, 8))
+    tokens, controls = make_clip(model)
+    once, twice = (
+        next(
+            imagine(
+                model,
+                rgb=tokens[0, :, :1],
+                depth=None,
+                controls=controls,
+                sampling=Sampling(temperature=1e9, refinement_steps=steps),
+            )
+        ).rgb_codes
+        for steps in (1, 2)
+    )
+    # Two passes draw the tokens that the first left hidden again: seven of ten.
+    assert 0.1 < (once == twice).float().mean() < 0.6
+
+
 def test_greedy_needs_no_seed(rollout):
-    assert torch.equal(rollout(), rollout())
+    assert torch.equal(rollout(seed=0), rollout(seed=1))
 
 
 def test_a_batch_of_two_is_two_batches_of_one(rollout):
@@ -44,15 +71,17 @@ def test_a_batch_of_two_is_two_batches_of_one(rollout):
         assert torch.equal(alone[0], both[index])
 
 
-def test_stepping_by_hand_is_the_same(rollout):
-    imagination = Imagination(
-        rollout.model,
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_stepping_by_hand_is_the_same(rollout, temperature):
+    sampling = Sampling(temperature=temperature)
+    imagination = Imagination(rollout.model, batch=2, sampling=sampling, seed=3)
+    imagination.reset(
         rgb=rollout.tokens[0, :, :1],
         depth=rollout.tokens[1, :, :1],
         controls=rollout.controls[:, :1],
     )
     frames = [imagination.step(rollout.controls[:, t]).rgb_codes for t in range(1, 5)]
-    assert torch.equal(torch.stack(frames, dim=1), rollout())
+    assert torch.equal(torch.stack(frames, dim=1), rollout(sampling=sampling, seed=3))
 
 
 def test_frames_come_one_by_one_without_gradients(rollout):
@@ -73,8 +102,8 @@ def test_frames_come_one_by_one_without_gradients(rollout):
     ("change", "message"),
     [
         ({"depth": None}, "depth"),
-        ({"temperature": -1.0}, "temperature"),
-        ({"refinement_steps": 0}, "refinement_steps"),
+        ({"sampling": Sampling(temperature=-1.0)}, "temperature"),
+        ({"sampling": Sampling(refinement_steps=0)}, "refinement_steps"),
         ({"rgb": torch.zeros(2, 0, 6, dtype=torch.int32)}, "at least one frame"),
         ({"controls": torch.zeros(2, 5, 4)}, "control"),
         ({"controls": torch.zeros(1, 5, 3)}, "rollouts|controls"),

@@ -66,8 +66,8 @@ def test_a_rollout_in_bf16_goes_the_way_of_fp32(branches):
     controls = torch.randn(2, 6, 3)
     vectors = []
     for dtype in (torch.float32, torch.bfloat16):
-        imagination = Imagination(
-            for_imagining(model, dtype=dtype),
+        imagination = Imagination(for_imagining(model, dtype=dtype), batch=2)
+        imagination.reset(
             rgb=prompt,
             depth=prompt if branches == "both" else None,
             controls=controls[:, :1],

@@ -66,6 +66,5 @@ class PlainImagination:
         )
         bits = self.model.config.code_bits
         return [
-            choose(logits[:, row], code_bits=bits, temperature=0.0, generator=None)
-            for logits in self.model(known)
+            choose(logits[:, row], code_bits=bits, temperature=0.0) for logits in self.model(known)
         ]

@@ -23,6 +23,7 @@ from roboscape.bench.timing import Limit, Work, figure, in_turns, ratio, repeate
 from roboscape.core.precision import compute_dtype
 from roboscape.core.progress import progress
 from roboscape.rollout.imagine import Imagination, ImaginedFrame
+from roboscape.rollout.sampling import Sampling
 from roboscape.tokenizer.model import Tokenizer, TokenizerConfig
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.inference import for_imagining
@@ -157,12 +158,11 @@ def cached_frames(
     prompt, control = random_prompt(
         model.config, batch=batch, device=device_of(model), frames=prompt_frames
     )
-    rollout = Imagination(
-        model,
+    rollout = Imagination(model, batch=batch, sampling=Sampling(refinement_steps=passes))
+    rollout.reset(
         rgb=prompt[0],
         depth=prompt[-1],
         controls=repeat(control, "b c -> b t c", t=prompt_frames),
-        refinement_steps=passes,
     )
     return lambda: rollout.step(control)
 

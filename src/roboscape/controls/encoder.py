@@ -1,15 +1,21 @@
 """From recorded or chosen actions to what a world model takes."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from roboscape.controls.proprioception import Proprioception
-from roboscape.controls.signals import commanded_signals, control_size, imagined_signals
+from roboscape.controls.proprioception import ArmState, Proprioception
+from roboscape.controls.signals import (
+    commanded_motion,
+    commanded_signals,
+    control_size,
+    imagined_signals,
+)
 from roboscape.core.config import load_config, save_config
 from roboscape.core.pretrained import resolve
 from roboscape.dataset.records import ActionConvention
@@ -107,15 +113,13 @@ class ControlEncoder:
             state_before: One native row earlier, which says how fast the arm is at frame 0; without
                 it the arm is taken to be at rest.
         """
-        signals = raw_signals(
-            actions,
-            first_state,
-            state_before=state_before,
-            convention=self.convention,
-            stride=self.stride,
-            proprioception=self.proprioception,
-        )
-        return self.statistics.normalize(torch.from_numpy(signals))
+        stream = self.stream()
+        first = stream.reset(first_state, state_before=state_before)
+        return torch.cat([first.unsqueeze(1), stream.advance(actions)], dim=1)
+
+    def stream(self) -> "ControlStream":
+        """Control signals step by step; `encode` is all steps at once."""
+        return ControlStream(self)
 
     def save(self, folder: Path) -> None:
         """Write `controls.json` and, where there is one, the model's folder."""
@@ -139,18 +143,165 @@ class ControlEncoder:
         return cls(statistics, Proprioception.from_pretrained(folder, subfolder=PROPRIOCEPTION))
 
 
-def raw_signals(
-    actions: Float[np.ndarray, "b n a"],
-    first_state: Float[np.ndarray, "b s"],
-    *,
-    state_before: Float[np.ndarray, "b s"] | None = None,
+@dataclass(frozen=True, kw_only=True)
+class ControlState:
+    """What the control signals of some worlds depend on, besides the actions to come."""
+
+    state: Float32[Tensor, "b s"]
+    """With an arm model: where the arm is, stored units. Else the first state."""
+    moved: Float64[Tensor, "b a"]
+    """Commanded since the first frame, physical units; zeros where no signal holds it."""
+    hidden: Float32[Tensor, "b w"]
+    """The arm model's recurrent state; of width 0 without one."""
+    normalized: Float32[Tensor, "b n"]
+    """The arm model's own copy of the state, in deviations; of width 0 without one."""
+
+    def take(self, index: Sequence[int]) -> "ControlState":
+        """Some worlds, repeats allowed."""
+        return ControlState(**{name: value[list(index)] for name, value in vars(self).items()})
+
+    def replaced(self, worlds: Sequence[int], other: "ControlState") -> "ControlState":
+        """The same, but for some worlds the other's."""
+        changed = {name: value.clone() for name, value in vars(self).items()}
+        for name, value in changed.items():
+            value[list(worlds)] = getattr(other, name)
+        return ControlState(**changed)
+
+
+class ControlStream:
+    """Control signals of a batch of worlds, step by step, and where the arm is.
+
+    Each world has its own past; the batch is as large as the last `reset` of all, or `restore`.
+    """
+
+    def __init__(self, encoder: ControlEncoder) -> None:
+        self.encoder = encoder
+        self._memory: ControlState | None = None
+
+    @property
+    def state(self) -> Float32[np.ndarray, "b s"] | None:
+        """Imagined proprioception of every world, stored units.
+
+        None without an arm model: the sum of the commands is no state.
+        """
+        return None if self.encoder.proprioception is None else self.snapshot().state.numpy()
+
+    @torch.no_grad()
+    def reset(
+        self,
+        first_state: Float[np.ndarray, "b s"],
+        *,
+        state_before: Float[np.ndarray, "b s"] | None = None,
+        worlds: Sequence[int] | None = None,
+    ) -> Float32[Tensor, "b c"]:
+        """Begin anew: all worlds, or some while the others stay.
+
+        Returns:
+            The signals of the worlds' first frames, which no action led into.
+
+        Raises:
+            ValueError: states of another size than the statistics'.
+        """
+        size = self.encoder.statistics.state_size
+        if first_state.shape[1] != size:
+            raise ValueError(
+                f"expected a state of {size} numbers, as in training, got {first_state.shape[1]}"
+            )
+        begun = self._begin(first_state, first_state if state_before is None else state_before)
+        self._memory = begun if worlds is None else self.snapshot().replaced(worlds, begun)
+        nothing = np.zeros((len(first_state), 0, len(self.encoder.convention.names)))
+        return self._signals(begun, nothing, states=[])[:, 0]
+
+    @torch.no_grad()
+    def advance(self, actions: Float[np.ndarray, "b n a"]) -> Float32[Tensor, "b t c"]:
+        """The signals of the next n // stride frames.
+
+        Args:
+            actions: At the native rate, stored units; those that do not fill a stride are left out.
+        """
+        memory = self.snapshot()
+        frames = actions.shape[1] // self.encoder.stride
+        actions = actions[:, : frames * self.encoder.stride]
+        if not frames:
+            return torch.zeros(len(actions), 0, self.encoder.size)
+        model, states = self.encoder.proprioception, []
+        after = {"moved": self._motion(memory, actions)}
+        if model is not None:
+            arm = ArmState(hidden=memory.hidden, state=memory.normalized)
+            arm, imagined = model.advance(arm, torch.as_tensor(actions, dtype=torch.float32))
+            states = [model.stored_units(imagined)]
+            after |= {"state": states[0][:, -1], "hidden": arm.hidden, "normalized": arm.state}
+        self._memory = replace(memory, **after)
+        return self._signals(memory, actions, states=states)[:, 1:]
+
+    def step(self, actions: Float[np.ndarray, "b stride a"]) -> Float32[Tensor, "b c"]:
+        """The signal of the next frame."""
+        return self.advance(actions)[:, 0]
+
+    def snapshot(self) -> ControlState:
+        """All that the signals to come depend on; stepping leaves it alone.
+
+        Raises:
+            ValueError: before the first `reset`.
+        """
+        if self._memory is None:
+            raise ValueError("no control signals before the first state; call `reset` first")
+        return self._memory
+
+    def restore(self, state: ControlState, *, worlds: Sequence[int] | None = None) -> None:
+        """Go on from a snapshot (`ControlState.take` chooses worlds of it); some worlds, or all."""
+        self._memory = state if worlds is None else self.snapshot().replaced(worlds, state)
+
+    def _begin(self, state: Float[np.ndarray, "b s"], before: np.ndarray) -> ControlState:
+        model, batch = self.encoder.proprioception, len(state)
+        given, earlier = (torch.as_tensor(x, dtype=torch.float32) for x in (state, before))
+        empty = torch.zeros(batch, 0)
+        arm = ArmState(hidden=empty, state=empty) if model is None else model.start(given, earlier)
+        return ControlState(
+            state=given,
+            moved=torch.zeros(batch, len(self.encoder.convention.names), dtype=torch.float64),
+            hidden=arm.hidden,
+            normalized=arm.state,
+        )
+
+    def _motion(self, memory: ControlState, actions: np.ndarray) -> Float64[Tensor, "b a"]:
+        """What was commanded up to the last frame, where signals hold it."""
+        encoder = self.encoder
+        if encoder.proprioception is not None or encoder.convention.mode == "absolute":
+            return memory.moved
+        known = {"convention": encoder.convention, "stride": encoder.stride}
+        return torch.from_numpy(commanded_motion(actions, memory.moved.numpy(), **known)[:, -1])
+
+    def _signals(
+        self, memory: ControlState, actions: np.ndarray, *, states: list[Tensor]
+    ) -> Float32[Tensor, "b t c"]:
+        """Normalised signals of a frame and of those after it."""
+        encoder, first = self.encoder, memory.state.numpy()
+        known = {"convention": encoder.convention, "stride": encoder.stride}
+        if encoder.proprioception is None:
+            raw = commanded_signals(actions, first, moved=memory.moved.numpy(), **known)
+        else:
+            later = [state.numpy() for state in states]
+            raw = imagined_signals(actions, np.concatenate([first[:, None], *later], 1), **known)
+        return encoder.statistics.normalize(torch.from_numpy(raw))
+
+
+def unscaled(
     convention: ActionConvention,
+    *,
     stride: int,
+    state_size: int,
     proprioception: Proprioception | None,
-) -> Float32[np.ndarray, "b t c"]:
-    """Control signals in physical units, of either kind."""
-    known = {"convention": convention, "stride": stride}
-    if proprioception is None:
-        return commanded_signals(actions, first_state, **known)
-    states = proprioception.imagine(actions, first_state, state_before=state_before)
-    return imagined_signals(actions, states, **known)
+) -> ControlEncoder:
+    """An encoder of signals in physical units, from which statistics are measured."""
+    imagined = proprioception is not None
+    size = control_size(convention, stride=stride, state_size=state_size, imagined_state=imagined)
+    statistics = ControlStatistics(
+        convention=convention,
+        stride=stride,
+        state_size=state_size,
+        imagined_state=imagined,
+        mean=(0.0,) * size,
+        std=(1.0,) * size,
+    )
+    return ControlEncoder(statistics, proprioception)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from roboscape.clips.split import episodes_of
-from roboscape.controls.encoder import ControlStatistics, raw_signals
+from roboscape.controls.encoder import ControlStatistics, unscaled
 from roboscape.controls.proprioception import Proprioception
 from roboscape.controls.signals import one_where_still
 from roboscape.core.seeding import numpy_generator_for
@@ -40,20 +40,23 @@ def measure_controls(
     Without a training episode (a store of test episodes alone) all episodes count, with a warning.
     """
     spec = datasets[0].spec
+    encoder = unscaled(
+        spec.action,
+        stride=stride,
+        state_size=len(spec.state_names),
+        proprioception=proprioception,
+    )
     pieces = random_pieces(datasets, rows=(length - 1) * stride, clips=clips)
     rows = []
     # Clips of episodes that are too short for a whole one have a length of their own.
     for _, alike in groupby(sorted(pieces, key=num_actions), key=num_actions):
         chosen = list(alike)
-        signals = raw_signals(
+        signals = encoder.encode(
             np.stack([piece.actions for piece in chosen]),
             np.stack([piece.first_state for piece in chosen]),
             state_before=np.stack([piece.state_before for piece in chosen]),
-            convention=spec.action,
-            stride=stride,
-            proprioception=proprioception,
         )
-        rows.append(signals[:, 1:].reshape(-1, signals.shape[-1]))
+        rows.append(signals[:, 1:].reshape(-1, signals.shape[-1]).numpy())
     measured = np.concatenate(rows).astype(np.float64)
     return ControlStatistics(
         convention=spec.action,

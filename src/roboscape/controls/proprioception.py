@@ -50,6 +50,16 @@ class Deviations:
     action_std: Float[np.ndarray, " a"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArmState:
+    """What an arm's future depends on, besides commands."""
+
+    hidden: Float[Tensor, "b w"]
+    """Recurrent state."""
+    state: Float[Tensor, "b s"]
+    """Proprioception, in deviations from the mean."""
+
+
 class Proprioception(nn.Module):
     """A forward model of the arm alone, for open-loop use: x(t+1) = x(t) + f(h(t), x(t), a(t)).
 
@@ -100,22 +110,38 @@ class Proprioception(nn.Module):
             first_state: Where the arm is when the first one is given.
             state_before: One row earlier; the same as `first_state` for an arm at rest.
         """
-        actions = (actions - self.get_buffer("action_mean")) / self.get_buffer("action_std")
+        return self.advance(self.start(first_state, state_before), actions)[1]
+
+    def start(
+        self, first_state: Float[Tensor, "b s"], state_before: Float[Tensor, "b s"]
+    ) -> ArmState:
+        """The arm before its first action; arguments as in `forward`."""
         state = self.normalize(first_state)
         speed = (first_state - state_before) / self.get_buffer("change_std")
-        hidden = self.begin(torch.cat([state, speed], dim=-1))
+        return ArmState(hidden=self.begin(torch.cat([state, speed], dim=-1)), state=state)
+
+    def advance(
+        self, arm: ArmState, actions: Float[Tensor, "b n a"]
+    ) -> tuple[ArmState, Float[Tensor, "b n s"]]:
+        """The arm after one action or more, and the states after each, in deviations."""
+        actions = (actions - self.get_buffer("action_mean")) / self.get_buffer("action_std")
         step = self.get_buffer("change_std") / self.get_buffer("state_std")
+        hidden, state = arm.hidden, arm.state
         states = []
         for action in actions.unbind(dim=1):
             known = torch.cat([action, state], dim=-1)
             hidden = self.cell(known, hidden)
             state = state + step * self.change(torch.cat([hidden, known], dim=-1))
             states.append(state)
-        return torch.stack(states, dim=1)
+        return ArmState(hidden=hidden, state=state), torch.stack(states, dim=1)
 
     def normalize(self, states: Float[Tensor, "*b s"]) -> Float[Tensor, "*b s"]:
         """States in deviations from the mean."""
         return (states - self.get_buffer("state_mean")) / self.get_buffer("state_std")
+
+    def stored_units(self, states: Float[Tensor, "*b s"]) -> Float[Tensor, "*b s"]:
+        """Inverse of `normalize`."""
+        return states * self.get_buffer("state_std") + self.get_buffer("state_mean")
 
     @torch.no_grad()
     def imagine(
@@ -137,8 +163,7 @@ class Proprioception(nn.Module):
         if not actions.shape[1]:
             return given[:, None]
         tensors = (torch.as_tensor(x, dtype=torch.float32) for x in (actions, first_state, before))
-        states = self(*tensors) * self.get_buffer("state_std") + self.get_buffer("state_mean")
-        return np.concatenate([given[:, None], states.numpy()], axis=1)
+        return np.concatenate([given[:, None], self.stored_units(self(*tensors)).numpy()], axis=1)
 
     def check(self, dataset: LeRobotDataset) -> None:
         """Refuse recordings of another robot.

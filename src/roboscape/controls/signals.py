@@ -2,7 +2,7 @@
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Float64
 
 from roboscape.dataset.records import ActionConvention
 
@@ -29,6 +29,7 @@ def commanded_signals(
     *,
     convention: ActionConvention,
     stride: int,
+    moved: Float[np.ndarray, "b a"] | None = None,
 ) -> Float32[np.ndarray, "b t c"]:
     """The signal that led into every frame of clips of any length, from commands alone.
 
@@ -45,14 +46,15 @@ def commanded_signals(
         first_state: Proprioception at the first row; empty where the dataset has none.
         convention: What the actions mean.
         stride: Native rows between two frames.
+        moved: What earlier actions commanded since the first row (`commanded_motion`), where these
+            are not the first.
     """
     frames = actions.shape[1] // stride
     parts = [told(actions, convention=convention, stride=stride)]
     if convention.mode == "delta":
-        scaled = in_physical_units(actions[:, : frames * stride], convention)
-        per_frame = rearrange(scaled, "b (t k) a -> b t k a", k=stride)
-        way = np.cumsum(per_frame.sum(axis=2), axis=1)
-        parts.append(np.where(gripper_dimensions(convention), per_frame[:, :, -1], way))
+        before = np.zeros((len(actions), actions.shape[2])) if moved is None else moved
+        way = commanded_motion(actions, before, convention=convention, stride=stride)
+        parts.append(way[:, 1:])
     state = np.asarray(first_state, np.float64)[:, None]
     parts.append(np.broadcast_to(state, (len(actions), frames, state.shape[-1])))
     rows = np.concatenate(parts, axis=-1).astype(np.float32)
@@ -97,13 +99,24 @@ def told(
 
 
 def commanded_motion(
-    actions: Float[np.ndarray, "n a"], *, convention: ActionConvention
-) -> Float[np.ndarray, " a"]:
-    """The motion that all of these delta actions command together, in physical units."""
-    if not len(actions):
-        return np.zeros(len(convention.names))
-    scaled = in_physical_units(actions, convention)
-    return np.where(gripper_dimensions(convention), scaled[-1], scaled.sum(axis=0))
+    actions: Float[np.ndarray, "b n a"],
+    moved: Float[np.ndarray, "b a"],
+    *,
+    convention: ActionConvention,
+    stride: int,
+) -> Float64[np.ndarray, "b t a"]:
+    """The motion that delta actions command up to every frame, in physical units.
+
+    Of a gripper the last command. Frame 0 holds `moved`: what was commanded before these actions.
+    """
+    frames = actions.shape[1] // stride
+    scaled = in_physical_units(actions[:, : frames * stride], convention)
+    per_frame = rearrange(scaled, "b (t k) a -> b t k a", k=stride)
+    before = np.asarray(moved, np.float64)[:, None]
+    # One sum after the other, so that going on from `moved` rounds as the whole sum does.
+    way = np.cumsum(np.concatenate([before, per_frame.sum(axis=2)], axis=1), axis=1)
+    last = np.concatenate([before, per_frame[:, :, -1]], axis=1)
+    return np.where(gripper_dimensions(convention), last, way)
 
 
 def in_physical_units(

@@ -19,9 +19,9 @@ def attend(
     k: Float[Tensor, "b h k d"],
     v: Float[Tensor, "b h k d"],
     *,
-    bias: Float[Tensor, "q k"] | None = None,
+    bias: Float[Tensor, "q k"] | Float[Tensor, "b 1 q k"] | None = None,
 ) -> Float[Tensor, "b h q d"]:
-    """Scaled dot-product attention; `bias` is added to the scores.
+    """Scaled dot-product attention; `bias` is added to the scores, one for all or one each.
 
     Sequences here are short (tens of tokens) and many (thousands). On CPUs the fused kernel's
     backward pass is 5 to 9 times slower in bf16 than the plain products (`docs/decisions.md`).
@@ -29,15 +29,15 @@ def attend(
     if q.device.type != "cpu":
         mask = None if bias is None else bias.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    weighted = partial(weighted_values, bias=bias)
     heads, queries, keys = q.shape[1], q.shape[2], k.shape[2]
     size = max(1, WEIGHTS_BYTES // (heads * queries * keys * q.element_size()))
-    pieces = zip(q.split(size), k.split(size), v.split(size), strict=True)
+    pieces = list(zip(q.split(size), k.split(size), v.split(size), strict=True))
+    biases = [bias] * len(pieces) if bias is None or bias.ndim == 2 else bias.split(size)
     # Weights are kept for the backward pass only where they are smaller than what made them.
-    mixed = [
-        recomputed(weighted, *piece) if keys > 3 * k.shape[3] else weighted(*piece)
-        for piece in pieces
-    ]
+    mixed = []
+    for piece, own in zip(pieces, biases, strict=True):
+        weighted = partial(weighted_values, bias=own)
+        mixed.append(recomputed(weighted, *piece) if keys > 3 * k.shape[3] else weighted(*piece))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
@@ -46,7 +46,7 @@ def weighted_values(
     k: Float[Tensor, "b h k d"],
     v: Float[Tensor, "b h k d"],
     *,
-    bias: Float[Tensor, "q k"] | None,
+    bias: Float[Tensor, "q k"] | Float[Tensor, "b 1 q k"] | None,
 ) -> Float[Tensor, "b h q d"]:
     """The plain products."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)

@@ -1,7 +1,7 @@
-"""A pass over one row, recorded once and replayed: one launch on a GPU instead of thousands.
+"""A pass over one row, captured once as a CUDA graph and replayed: one launch instead of thousands.
 
 A CUDA graph repeats fixed operations on fixed memory, so the row, its place in time and its slot in
-the cache are written into tensors that the recording reads.
+the cache are written into tensors that the graph reads.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from roboscape.world_model.model import ModelInputs, Time, WorldModel
 
 T = TypeVar("T", ModelInputs, Time)
 Features = tuple[Float[Tensor, "b 1 p d"], ...]
-Recorder = Callable[[Callable[[], Features]], tuple[Features, Callable[[], object]]]
+Capture = Callable[[Callable[[], Features]], tuple[Features, Callable[[], object]]]
 """Runs a function and returns its tensors, and what fills these very tensors again."""
 
 
-def record_cuda_graph(run: Callable[[], Features]) -> tuple[Features, Callable[[], object]]:
+def capture_cuda_graph(run: Callable[[], Features]) -> tuple[Features, Callable[[], object]]:
     """Warm up on a side stream, as capturing asks for, then capture."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -36,8 +36,8 @@ def record_cuda_graph(run: Callable[[], Features]) -> tuple[Features, Callable[[
 
 
 @dataclass
-class Recording:
-    """The memory that a recorded pass reads and writes."""
+class CapturedPass:
+    """The memory that a captured pass reads and writes."""
 
     rows: ModelInputs
     time: Time
@@ -45,38 +45,36 @@ class Recording:
     replay: Callable[[], object]
 
 
-class RecordedPasses:
-    """`WorldModel.features` for single rows after a prompt, recorded at the first of them."""
+class CudaGraphPasses:
+    """`WorldModel.features` for single rows, captured at the first of them."""
 
-    def __init__(self, model: WorldModel, cache: Cache, *, record: Recorder) -> None:
-        if model.config.time_position == "learned":
+    def __init__(self, model: WorldModel, cache: Cache, *, capture: Capture) -> None:
+        if not cache.by_index:
             raise ValueError(
-                "a model with a learned time table cannot be recorded: its table is read at a "
-                "place that changes; use time_position `rotary`"
+                "a CUDA graph finds a world's slot by tensors alone; make the cache with "
+                "by_index=True"
             )
-        self.model, self.cache, self.record = model, cache, record
-        self.recording: Recording | None = None
+        self.model, self.cache, self.capture = model, cache, capture
+        self.captured: CapturedPass | None = None
 
     def features(self, rows: ModelInputs, *, turn: Turn) -> Features:
         """The same as the model's own; the result is overwritten by the next pass."""
         cache = self.cache
         cache.begin(turn, rows=1)
-        time = self.model.time_of(cache.position, 1, cache=cache, device=rows.controls.device)
-        if self.recording is None:
-            self.recording = self._record(rows, time)
+        time = self.model.time_of(1, cache=cache, device=rows.controls.device)
+        if self.captured is None:
+            self.captured = self._capture(rows, time)
         else:
-            fill(self.recording.rows, rows)
-            fill(self.recording.time, time)
-        self.recording.replay()
+            fill(self.captured.rows, rows)
+            fill(self.captured.time, time)
+        self.captured.replay()
         cache.finish(rows=1)
-        return self.recording.features
+        return self.captured.features
 
-    def _record(self, rows: ModelInputs, time: Time) -> Recording:
+    def _capture(self, rows: ModelInputs, time: Time) -> CapturedPass:
         rows, time = cloned(rows), cloned(time)
-        features, replay = self.record(
-            lambda: self.model.run(rows, time=time, first_row=0, cache=self.cache)
-        )
-        return Recording(rows=rows, time=time, features=features, replay=replay)
+        features, replay = self.capture(lambda: self.model.run(rows, time=time, cache=self.cache))
+        return CapturedPass(rows=rows, time=time, features=features, replay=replay)
 
 
 def cloned(tensors: T) -> T:
@@ -86,7 +84,18 @@ def cloned(tensors: T) -> T:
 
 
 def fill(target: object, source: object) -> None:
-    """Copy a dataclass of tensors into another's memory."""
+    """Copy a dataclass of tensors into another's memory; shapes must be equal.
+
+    Raises:
+        ValueError: a tensor of another shape than the captured one; copying would broadcast it.
+    """
     for name, value in vars(source).items():
-        if value is not None:
-            getattr(target, name).copy_(value)
+        if value is None:
+            continue
+        memory = getattr(target, name)
+        if memory.shape != value.shape:
+            raise ValueError(
+                f"a captured pass was made for `{name}` of shape {tuple(memory.shape)}, got "
+                f"{tuple(value.shape)}; capture another for another batch"
+            )
+        memory.copy_(value)

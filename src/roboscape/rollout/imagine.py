@@ -5,16 +5,24 @@ rows live in the cache. The pass that predicts a frame with everything hidden (E
 written its row's keys and values; refinement passes read them and leave no trace.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from roboscape.rollout.cuda_graphs import RecordedPasses, record_cuda_graph
-from roboscape.rollout.sampling import Choice, choose, hidden_after, hide_least_confident
+from roboscape.core.seeding import generator_for, seed_for
+from roboscape.rollout.cuda_graphs import Capture, CudaGraphPasses, capture_cuda_graph
+from roboscape.rollout.sampling import (
+    GREEDY,
+    Choice,
+    Sampling,
+    choose,
+    hidden_after,
+    hide_least_confident,
+)
 from roboscape.world_model.cache import Cache, Turn
 from roboscape.world_model.config import DEPTH, RGB
 from roboscape.world_model.model import ModelInputs, WorldModel
@@ -41,9 +49,8 @@ def imagine(
     rgb: Int[Tensor, "b p n"],
     depth: Int[Tensor, "b p n"] | None,
     controls: Float[Tensor, "b t c"],
-    temperature: float = 0.0,
-    refinement_steps: int = 1,
-    generator: torch.Generator | None = None,
+    sampling: Sampling = GREEDY,
+    seed: int = 0,
 ) -> Iterator[ImaginedFrame]:
     """Yield frames p, p + 1, ... t - 1 after a prompt of p true frames (Eq. 1).
 
@@ -52,76 +59,156 @@ def imagine(
         rgb: Codes of the prompt.
         depth: Codes of its depth; not read by a model without depth branch.
         controls: Normalised control signals; row t led into frame t, row 0 is ignored.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        refinement_steps: Passes a frame; more than one reveals the most confident tokens first.
-        generator: Where a temperature's randomness comes from.
+        sampling: How tokens are chosen.
+        seed: Seed of the drawn tokens, at a temperature above 0.
 
     Raises:
         ValueError: shapes that do not fit the model, at the call.
     """
-    imagination = Imagination(
-        model,
-        rgb=rgb,
-        depth=depth,
-        controls=controls[:, : rgb.shape[1]],
-        temperature=temperature,
-        refinement_steps=refinement_steps,
-        generator=generator,
-    )
+    imagination = Imagination(model, batch=len(rgb), sampling=sampling, seed=seed)
+    imagination.reset(rgb=rgb, depth=depth, controls=controls[:, : rgb.shape[1]])
     return (imagination.step(control) for control in controls[:, rgb.shape[1] :].unbind(dim=1))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorldRandomness:
+    """Where a world's draws come from: a generator a frame, derived from these numbers alone."""
+
+    seed: int
+    """Of the world since its last reset."""
+    draws: int = 0
+    """Frames drawn since then."""
+    resets: int = 0
+    """Times that the world began anew, which seeds the next time."""
+
+    def generator(self, device: str) -> torch.Generator:
+        """Of the next frame; draws on a GPU differ from those on a CPU."""
+        return generator_for(self.seed, self.draws, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImaginationState:
+    """All that the futures of some worlds depend on."""
+
+    cache: Cache
+    last: Int[Tensor, "m b n"]
+    """The newest frame's tokens."""
+    random: tuple[WorldRandomness, ...]
+    begun: tuple[bool, ...]
+    """Whether each world was ever reset."""
+
+
 class Imagination:
-    """A rollout under way: give it a control, get the next frame."""
+    """A batch of imagined worlds: give them a prompt, then control after control.
+
+    Each world has its own age, memory and randomness; what is done to one never touches another.
+    """
 
     def __init__(
         self,
         model: WorldModel,
         *,
+        batch: int,
+        sampling: Sampling = GREEDY,
+        seed: int = 0,
+        capture: Capture | None = None,
+    ) -> None:
+        """Make room for worlds; `reset` begins them.
+
+        Args:
+            model: In evaluation mode, on any device.
+            batch: Number of worlds.
+            sampling: How tokens are chosen.
+            seed: Of all that is drawn; a world's draws depend on it, on the world's number and on
+                how often the world was reset.
+            capture: How passes over one row are captured; a CUDA graph on a GPU, and not at all on
+                a CPU, where not given.
+        """
+        if batch < 1 or sampling.temperature < 0 or sampling.refinement_steps < 1:
+            raise ValueError(
+                f"expected at least one world, temperature >= 0 and refinement_steps >= 1, got "
+                f"{batch} worlds and {sampling}"
+            )
+        self.model, self.sampling, self.seed = model, sampling, seed
+        self.objective = objective_of(model.config)
+        self.device = next(model.parameters()).device
+        self.capture = capture or (capture_cuda_graph if self.device.type == "cuda" else None)
+        self.random = [WorldRandomness(seed=seed)] * batch
+        self.begun = [False] * batch
+        shape = (model.config.modalities, batch, model.config.tokens_per_frame)
+        self.last: Int[Tensor, "m b n"] = torch.zeros(shape, dtype=torch.int32, device=self.device)
+        """The newest frame's tokens: the prompt's last, then the chosen ones."""
+        self._use(self._new_cache(batch))
+
+    @property
+    def batch(self) -> int:
+        """Number of worlds."""
+        return len(self.begun)
+
+    @torch.no_grad()
+    def reset(
+        self,
+        *,
         rgb: Int[Tensor, "b p n"],
         depth: Int[Tensor, "b p n"] | None,
         controls: Float[Tensor, "b p c"],
-        temperature: float = 0.0,
-        refinement_steps: int = 1,
-        generator: torch.Generator | None = None,
+        worlds: Sequence[int] | None = None,
     ) -> None:
-        """Read the prompt in one pass; `controls` are those that led into its frames."""
-        self.model, self.objective = model, objective_of(model.config)
-        self.temperature, self.refinement_steps = temperature, refinement_steps
-        self.generator = generator
-        prompt = stack_prompt(model, rgb=rgb, depth=depth)
-        check_prompt(model, prompt, controls=controls)
-        if temperature < 0 or refinement_steps < 1:
-            raise ValueError(
-                f"expected temperature >= 0 and refinement_steps >= 1, got {temperature} and "
-                f"{refinement_steps}"
-            )
-        self.cache = Cache(
-            model.config, batch=len(rgb), device=rgb.device, dtype=cache_dtype(model, rgb.device)
-        )
-        recordable = rgb.is_cuda and model.config.time_position == "rotary"
-        self.recorded = (
-            RecordedPasses(model, self.cache, record=record_cuda_graph) if recordable else None
-        )
-        self.last: Int[Tensor, "m b n"] = prompt[:, :, -1]
-        self.read_prompt(prompt, controls=controls)
+        """Begin anew after a prompt, which is read in one pass.
 
-    @torch.no_grad()
-    def read_prompt(
-        self, prompt: Int[Tensor, "m b p n"], *, controls: Float[Tensor, "b p c"]
-    ) -> None:
-        """Fill the cache with the prompt's rows, exactly as if they had been imagined so."""
-        inputs = self.objective.prompt_inputs(prompt, controls)
-        if inputs is not None:
-            self.model.features(inputs, cache=self.cache)
+        Args:
+            rgb: Codes of the prompts' frames.
+            depth: Codes of their depth; not read by a model without depth branch.
+            controls: Normalised control signals that led into them; the first is ignored.
+            worlds: Numbers of those that begin anew, in the prompts' order, while the others stay
+                as they are; all where not given.
+
+        Raises:
+            ValueError: shapes that do not fit the model, or another number of prompts.
+        """
+        chosen = range(self.batch) if worlds is None else worlds
+        prompt = stack_prompt(self.model, rgb=rgb, depth=depth)
+        check_prompt(self.model, prompt, controls=controls)
+        if len(rgb) != len(chosen):
+            raise ValueError(f"got prompts of {len(rgb)} rollouts for {len(chosen)} worlds")
+        # The other worlds' rows stay: a prompt for some is read in a cache of their own.
+        cache = self.cache if worlds is None else self._new_cache(len(chosen))
+        cache.clear()
+        self._read_prompt(prompt, controls=controls, cache=cache)
+        if worlds is None:
+            self.last = prompt[:, :, -1].clone()
+        else:
+            self.cache.put(chosen, cache, range(len(chosen)))
+            self.last = replaced(self.last, chosen, prompt[:, :, -1])
+        for world in chosen:
+            resets = self.random[world].resets
+            self.random[world] = WorldRandomness(
+                seed=seed_for(self.seed, world, resets), resets=resets + 1
+            )
+            self.begun[world] = True
 
     @torch.no_grad()
     def step(self, control: Float[Tensor, "b c"]) -> ImaginedFrame:
-        """Imagine the frame that `control` leads into."""
+        """Imagine the frame that `control` leads into.
+
+        Raises:
+            ValueError: controls of another shape, or a world that was never reset.
+        """
+        expected = (self.batch, self.model.config.control_size)
+        if control.shape != expected or not all(self.begun):
+            raise ValueError(
+                f"expected controls of shape {expected} for worlds that were all reset, got "
+                f"{tuple(control.shape)}; never reset: "
+                f"{[world for world, begun in enumerate(self.begun) if not begun]}"
+            )
+        drawn = self.sampling.temperature > 0
+        generators = [one.generator(str(self.device)) for one in self.random] if drawn else []
+        steps = self.sampling.refinement_steps
         hidden = torch.ones_like(self.last, dtype=torch.bool)
-        choices = self.predict(torch.zeros_like(self.last), hidden, control=control, turn="next")
-        for number in range(1, self.refinement_steps):
-            count = hidden_after(number - 1, steps=self.refinement_steps, tokens=hidden.shape[-1])
+        row = self.row(torch.zeros_like(self.last), hidden, control=control)
+        choices = self._choose(self.features(row, turn="next"), generators)
+        for number in range(1, steps):
+            count = hidden_after(number - 1, steps=steps, tokens=hidden.shape[-1])
             hidden = torch.stack(
                 [
                     hide_least_confident(choice.confidence, hidden=mask, count=count)
@@ -129,37 +216,108 @@ class Imagination:
                 ]
             )
             known = torch.stack([choice.codes for choice in choices])
-            refined = self.predict(known, hidden, control=control, turn="again")
+            row = self.row(known, hidden, control=control)
+            refined = self._choose(self.features(row, turn="again"), generators)
             choices = [
                 new.where(mask, old)
                 for new, mask, old in zip(refined, hidden, choices, strict=True)
             ]
-        return self.finish(choices, control=control)
+        if drawn:
+            self.random = [replace(one, draws=one.draws + 1) for one in self.random]
+        return self._finish(choices, control=control)
 
-    def predict(
+    def snapshot(self) -> ImaginationState:
+        """A copy of all that the worlds' futures depend on."""
+        return ImaginationState(
+            cache=self.cache.take(range(self.batch)),
+            last=self.last,
+            random=tuple(self.random),
+            begun=tuple(self.begun),
+        )
+
+    def restore(
         self,
-        current: Int[Tensor, "m b n"],
-        hidden: Bool[Tensor, "m b n"],
+        state: ImaginationState,
         *,
-        control: Float[Tensor, "b c"],
-        turn: Turn,
+        worlds: Sequence[int] | None = None,
+        index: Sequence[int] | None = None,
+    ) -> None:
+        """Go on from a snapshot of this model, draws included: equal controls, equal futures.
+
+        Args:
+            state: What `snapshot` gave.
+            worlds: Numbers of those that are replaced while the others go on. Without it all are,
+                and the batch becomes as large as `index`.
+            index: Worlds of the snapshot to take, in this order, repeats allowed; all where not
+                given.
+        """
+        taken = range(len(state.begun)) if index is None else index
+        if worlds is None:
+            if len(taken) == self.batch:
+                # In place, so that captured passes stay valid.
+                self.cache.put(range(self.batch), state.cache, taken)
+            else:
+                self._use(state.cache.take(taken))
+            self.last = state.last[:, list(taken)]
+            self.random = [state.random[world] for world in taken]
+            self.begun = [state.begun[world] for world in taken]
+            return
+        if len(worlds) != len(taken):
+            raise ValueError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
+        self.cache.put(worlds, state.cache, taken)
+        self.last = replaced(self.last, worlds, state.last[:, list(taken)])
+        for world, source in zip(worlds, taken, strict=True):
+            self.random[world], self.begun[world] = state.random[source], state.begun[source]
+
+    def reseed(self, seed: int, *, worlds: Sequence[int] | None = None) -> None:
+        """Give worlds new draws from here on, each its own: equal forks part."""
+        for world in range(self.batch) if worlds is None else worlds:
+            self.random[world] = replace(
+                self.random[world], seed=seed_for(seed, world, self.random[world].draws)
+            )
+
+    def _new_cache(self, batch: int) -> Cache:
+        return Cache(
+            self.model.config,
+            batch=batch,
+            device=self.device,
+            dtype=cache_dtype(self.model, self.device),
+            by_index=self.capture is not None,
+        )
+
+    def _use(self, cache: Cache) -> None:
+        """Go on with another cache; passes that were captured for the last one end."""
+        self.cache = cache
+        self.passes = (
+            CudaGraphPasses(self.model, cache, capture=self.capture) if self.capture else None
+        )
+
+    def _read_prompt(
+        self, prompt: Int[Tensor, "m b p n"], *, controls: Float[Tensor, "b p c"], cache: Cache
+    ) -> None:
+        """Fill a cache with the prompt's rows, exactly as if they had been imagined so."""
+        inputs = self.objective.prompt_inputs(prompt, controls)
+        if inputs is not None:
+            self.model.features(inputs, cache=cache)
+
+    def _choose(
+        self, features: tuple[Float[Tensor, "b 1 p d"], ...], generators: list[torch.Generator]
     ) -> list[Choice]:
-        """One pass over one row: choose all its tokens, given those not hidden."""
-        features = self.features(self.row(current, hidden, control=control), turn=turn)
+        """All tokens of a row, modality by modality."""
         return [
             choose(
                 rearrange(self.model.frame_logits(x, modality=modality), "b 1 n f s -> b n f s"),
                 code_bits=self.model.config.code_bits,
-                temperature=self.temperature,
-                generator=self.generator,
+                temperature=self.sampling.temperature,
+                generators=generators,
             )
             for modality, x in enumerate(features)
         ]
 
     def features(self, row: ModelInputs, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
         """What the heads read of a single row."""
-        if self.recorded is not None:
-            return self.recorded.features(row, turn=turn)
+        if self.passes is not None:
+            return self.passes.features(row, turn=turn)
         return self.model.features(row, cache=self.cache, turn=turn)
 
     def row(
@@ -174,7 +332,7 @@ class Imagination:
             last=self.last, current=current, masked=hidden, control=control
         )
 
-    def finish(self, choices: list[Choice], *, control: Float[Tensor, "b c"]) -> ImaginedFrame:
+    def _finish(self, choices: list[Choice], *, control: Float[Tensor, "b c"]) -> ImaginedFrame:
         """Take the chosen tokens as the newest frame."""
         self.last = torch.stack([choice.codes for choice in choices])
         if self.objective.needs_clean_pass:
@@ -190,6 +348,15 @@ class Imagination:
             depth_codes=depth.codes if depth else None,
             depth_code_vectors=depth.code_vectors if depth else None,
         )
+
+
+def replaced(
+    frames: Int[Tensor, "m b n"], worlds: Sequence[int], new: Int[Tensor, "m w n"]
+) -> Int[Tensor, "m b n"]:
+    """Tokens of all worlds, those of some replaced; snapshots keep the old ones."""
+    changed = frames.clone()
+    changed[:, list(worlds)] = new.to(frames.dtype)
+    return changed
 
 
 def cache_dtype(model: WorldModel, device: torch.device) -> torch.dtype:

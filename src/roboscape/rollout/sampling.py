@@ -1,6 +1,7 @@
 """Choosing tokens: temperature, confidence, and MaskGIT's schedule."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,20 @@ from torch import Tensor
 
 from roboscape.tokenizer.codes import join_factors
 from roboscape.world_model.losses import expected_codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen while imagining."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token; above, tokens are drawn."""
+    refinement_steps: int = 1
+    """MaskGIT passes a frame; 1 predicts all tokens at once (Eq. 2)."""
+
+
+GREEDY = Sampling()
+"""The likeliest tokens, one pass a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +50,23 @@ def choose(
     *,
     code_bits: int,
     temperature: float,
-    generator: torch.Generator | None,
+    generators: Sequence[torch.Generator] = (),
 ) -> Choice:
-    """Draw every token from softmax(logits / temperature); the likeliest at temperature 0."""
+    """Draw every token from softmax(logits / temperature); the likeliest at temperature 0.
+
+    Args:
+        logits: Of a frame of every world.
+        code_bits: Bits of a token's code.
+        temperature: Divides the logits.
+        generators: Randomness of every world, on the logits' device; not read at temperature 0.
+    """
     logits = logits.float()
     scores = logits
     if temperature > 0:
         # The largest of Gumbel-perturbed logits is a draw from their softmax.
-        waits = torch.empty_like(logits).exponential_(generator=generator)
+        waits = torch.empty_like(logits)
+        for world, generator in zip(waits, generators, strict=True):
+            world.exponential_(generator=generator)
         scores = logits / temperature - waits.log()
     groups = scores.argmax(dim=-1)
     probabilities = logits.softmax(dim=-1).gather(-1, groups.unsqueeze(-1)).squeeze(-1)

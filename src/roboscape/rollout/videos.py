@@ -14,6 +14,7 @@ from roboscape.dataset.depth_choice import NONE, depth_from, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import imagine
+from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.tokenizer.model import Tokenizer
 
 FRAMES_AT_ONCE = 64
@@ -57,20 +58,6 @@ class VideoCodes:
         """The same change of the first two axes made to RGB and depth."""
         depth = None if self.depth is None else change(self.depth)
         return VideoCodes(rgb=change(self.rgb), depth=depth)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How tokens are chosen while imagining."""
-
-    temperature: float = 0.0
-    """0 takes the likeliest token; above, tokens are drawn."""
-    refinement_steps: int = 1
-    """MaskGIT passes a frame; 1 predicts all tokens at once (Eq. 2)."""
-
-
-GREEDY = Sampling()
-"""The likeliest tokens, one pass a frame."""
 
 
 def read_videos(
@@ -125,7 +112,7 @@ def imagine_codes(
     *,
     prompt: VideoCodes,
     controls: Float[Tensor, "b t c"],
-    sampling: Sampling,
+    sampling: Sampling = GREEDY,
     generator: torch.Generator | None = None,
 ) -> VideoCodes:
     """The prompt's frames followed by imagined ones, up to the length of `controls`.
@@ -135,8 +122,12 @@ def imagine_codes(
         prompt: the given frames, at least one.
         controls: normalised control signal that led into each frame; that of frame 0 is ignored.
         sampling: how tokens are chosen.
-        generator: source of randomness where the temperature is above 0.
+        generator: gives the seed of what is drawn where the temperature is above 0; the same
+            generator gives another at the next call.
     """
+    seed = 0
+    if generator is not None:
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     device = next(bundle.world_model.parameters()).device
     frames = list(
         imagine(
@@ -144,9 +135,8 @@ def imagine_codes(
             rgb=prompt.rgb.to(device),
             depth=None if prompt.depth is None else prompt.depth.to(device),
             controls=controls.to(device),
-            temperature=sampling.temperature,
-            refinement_steps=sampling.refinement_steps,
-            generator=generator,
+            sampling=sampling,
+            seed=seed,
         )
     )
     rgb = torch.stack([frame.rgb_codes for frame in frames], dim=1).cpu()

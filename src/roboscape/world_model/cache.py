@@ -1,10 +1,12 @@
-"""Keys and values of past rows: a preallocated ring buffer.
+"""Keys and values of past rows: a preallocated ring buffer for every world of a batch.
 
 Temporal attention is causal and spatial attention stays inside a frame, so what a past row offered
 to later ones never changes. Slots are reused in turn; rotary keys carry their own position, so the
-order of the slots does not matter.
+order of the slots does not matter. Worlds may have different ages: each has its own position,
+slot and visible rows.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -19,7 +21,7 @@ trace (refinement inside a frame), `replace` puts another version of the newest 
 
 
 class Cache:
-    """The rows that every temporal attention of a model remembers, for one batch of rollouts."""
+    """The rows that every temporal attention of a model remembers, for a batch of worlds."""
 
     def __init__(
         self,
@@ -28,7 +30,19 @@ class Cache:
         batch: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        by_index: bool | None = None,
     ) -> None:
+        """Allocate empty buffers.
+
+        Args:
+            config: The model's shape.
+            batch: Number of worlds.
+            device: Where keys and values are kept.
+            dtype: Their format.
+            by_index: Whether single rows always find their slots by tensors, which a CUDA graph can
+                follow. Otherwise worlds of one age share a slot number, which is three times as
+                fast on CPUs. Where not given: everywhere but on CPUs.
+        """
         self.window = config.window
         # One slot more than the window: the last is scratch, for passes that leave no trace.
         sequences = config.patches_per_frame * config.heads
@@ -37,57 +51,93 @@ class Cache:
             [LayerCache(torch.zeros(shape, device=device, dtype=dtype), self) for _ in range(depth)]
             for depth in [config.num_layers] * config.modalities
         ]
-        self.slot_index = torch.zeros(1, dtype=torch.long, device=device)
-        """Where a single row's keys and values go; a tensor, so that a recorded pass can follow."""
-        self.by_index = torch.device(device).type != "cpu"
-        """Whether passes find the slot by that tensor; by number is three times as fast on CPUs."""
-        self.rows = 0
-        """Rows taken so far, those that have left the window included."""
+        self.by_index = torch.device(device).type != "cpu" if by_index is None else by_index
+        self.worlds = torch.arange(batch, device=device)
+        """Numbers of the worlds."""
+        self.slot_index = torch.zeros(batch, dtype=torch.long, device=device)
+        """Where each world's single row goes, if `slot` does not say so; always this tensor."""
+        self.slot: int | None = None
+        """Where all worlds' single row goes; None where each has a slot of its own."""
+        self.ages = [0] * batch
+        """Rows that each world has taken, those that have left the window included."""
+        self.positions = [0] * batch
+        """Row that the pass under way starts at, for each world; a single entry with `slot`."""
         self.turn: Turn = "next"
         """What the pass under way does."""
-
-    @property
-    def position(self) -> int:
-        """Row that the pass under way starts at."""
-        return self.rows if self.turn == "next" else self.rows - 1
-
-    @property
-    def slot(self) -> int:
-        """Slot of the row that the pass under way is about."""
-        return self.window if self.turn == "again" else self.position % self.window
+        self.is_prompt = False
+        """Whether the pass under way has several rows, which see only each other."""
 
     def begin(self, turn: Turn, *, rows: int) -> None:
-        """Announce a pass over so many rows.
+        """Announce a pass over so many rows of every world.
 
         Raises:
-            ValueError: more than one row after the first pass, or nothing to look at again.
+            ValueError: several rows for a world that has rows already, or nothing to look at again.
         """
-        alone = rows == 1
-        if (self.rows and not alone) or (turn != "next" and not (self.rows and alone)):
+        several = rows > 1
+        possible = not any(self.ages) if several else turn == "next" or all(self.ages)
+        if not possible or (several and turn != "next"):
             raise ValueError(
-                f"a cache with {self.rows} rows cannot take turn `{turn}` with {rows} rows: "
-                "several rows start an empty cache, later ones come one by one"
+                f"a cache whose worlds have {self.ages} rows cannot take turn `{turn}` with {rows} "
+                "rows: several rows start an empty cache, later ones come one by one"
             )
-        self.turn = turn
-        if not self.is_prompt:
-            self.slot_index.fill_(self.slot)
+        self.turn, self.is_prompt = turn, several
+        back = 0 if turn == "next" else 1
+        alike = not self.by_index and len(set(self.ages)) == 1
+        self.positions = [age - back for age in (self.ages[:1] if alike else self.ages)]
+        slots = [self.window if turn == "again" else p % self.window for p in self.positions]
+        self.slot = slots[0] if alike else None
+        if not (alike or several):
+            self.slot_index.copy_(torch.tensor(slots))
 
     def finish(self, *, rows: int) -> None:
         """Count the rows of a pass that is over."""
-        self.rows = self.position + rows
+        if self.turn == "next":
+            self.ages = [age + rows for age in self.ages]
 
-    @property
-    def is_prompt(self) -> bool:
-        """Whether the pass under way is the first, whose rows see only each other."""
-        return self.position == 0 and self.turn == "next"
+    def visible(self) -> Bool[Tensor, "b slots"]:
+        """Slots that each world's single row looks at: the rows in its window, and itself.
 
-    def visible(self) -> Bool[Tensor, "1 slots"]:
-        """The slots that a single row looks at: the rows in its window, and itself."""
+        One row of the answer serves all worlds where they share a `slot`.
+        """
+        positions = torch.tensor(self.positions).unsqueeze(1)
         slots = torch.arange(self.window + 1)
-        seen = slots < min(self.position, self.window)
-        seen[self.position % self.window] = False
-        seen[self.slot] = True
-        return seen.unsqueeze(0)
+        own = torch.full_like(positions, self.window)
+        if self.turn != "again":
+            own = positions % self.window
+        seen = (slots < positions.clamp(max=self.window)) & (slots != positions % self.window)
+        return seen | (slots == own)
+
+    def take(self, index: Sequence[int]) -> "Cache":
+        """A copy of some worlds, repeats allowed."""
+        taken = object.__new__(Cache)
+        taken.window, taken.by_index = self.window, self.by_index
+        taken.worlds = torch.arange(len(index), device=self.worlds.device)
+        taken.slot_index = torch.zeros_like(taken.worlds)
+        taken.slot, taken.turn, taken.is_prompt = None, "next", False
+        taken.ages = [self.ages[world] for world in index]
+        taken.positions = list(taken.ages)
+        chosen = torch.tensor(index, dtype=torch.long, device=self.worlds.device)
+        taken.layers = [
+            [LayerCache(layer.buffer[:, chosen], taken) for layer in branch]
+            for branch in self.layers
+        ]
+        return taken
+
+    def put(self, worlds: Sequence[int], source: "Cache", index: Sequence[int]) -> None:
+        """Overwrite some worlds by worlds `index` of another cache, in place."""
+        to, of = (
+            torch.tensor(numbers, dtype=torch.long, device=self.worlds.device)
+            for numbers in (worlds, index)
+        )
+        for branch, others in zip(self.layers, source.layers, strict=True):
+            for layer, other in zip(branch, others, strict=True):
+                layer.buffer[:, to] = other.buffer[:, of]
+        for world, other_world in zip(worlds, index, strict=True):
+            self.ages[world] = source.ages[other_world]
+
+    def clear(self) -> None:
+        """Forget all rows; their memory is written again before it is looked at."""
+        self.ages = [0] * len(self.ages)
 
 
 class LayerCache:
@@ -110,15 +160,16 @@ class LayerCache:
         All are of the buffer's format.
         """
         keys, values = self.buffer
-        if self.cache.is_prompt:
-            rows, window = k.shape[2], self.cache.window
+        cache = self.cache
+        if cache.is_prompt:
+            rows, window = k.shape[2], cache.window
             kept = torch.arange(max(0, rows - window), rows, device=k.device)
             keys.index_copy_(2, kept % window, k[:, :, kept])
             values.index_copy_(2, kept % window, v[:, :, kept])
             return k, v
-        if self.cache.by_index:
-            keys.index_copy_(2, self.cache.slot_index, k)
-            values.index_copy_(2, self.cache.slot_index, v)
+        if cache.slot is None:
+            keys[cache.worlds, :, cache.slot_index] = k[:, :, 0]
+            values[cache.worlds, :, cache.slot_index] = v[:, :, 0]
         else:
-            keys[:, :, self.cache.slot], values[:, :, self.cache.slot] = k[:, :, 0], v[:, :, 0]
+            keys[:, :, cache.slot], values[:, :, cache.slot] = k[:, :, 0], v[:, :, 0]
         return keys, values

@@ -145,13 +145,12 @@ class InputEmbedding(nn.Module):
         current: Int[Tensor, "b t n"],
         masked: Bool[Tensor, "b t n"],
         controls: Float[Tensor, "b t c"],
-        first_row: int,
+        positions: Int[Tensor, "*b t"],
     ) -> Float[Tensor, "b t p d"]:
         """The sum; a masked token enters as the learned mask vector of its place in the patch."""
         broadcast = rearrange(self.control(controls), "b t d -> b t 1 d") + self.position
         if self.time is not None:
-            rows = self.time[first_row : first_row + controls.shape[1]]
-            broadcast = broadcast + rearrange(rows, "t d -> t 1 d")
+            broadcast = broadcast + rearrange(self.time[positions], "... t d -> ... t 1 d")
         masked = fold(masked, self.config).unsqueeze(-1)
         known = torch.where(masked, self.mask, self.current.of_tokens(current)).sum(dim=-2)
         if self.previous is not None and previous is not None:
@@ -163,10 +162,12 @@ class InputEmbedding(nn.Module):
 class Time:
     """What every temporal attention of one pass shares."""
 
-    bias: Float[Tensor, "q k"]
-    """0 where row q may look at row k, minus infinity elsewhere."""
-    rotation: Float[Tensor, "2 q d"] | None
-    """What `rotate` takes, for every row; none with a learned time table."""
+    positions: Int[Tensor, "*w q"]
+    """Timestep of every row; with an axis of worlds where their ages may differ."""
+    bias: Float[Tensor, "*b q k"]
+    """0 where row q may look at row k, minus infinity elsewhere; a world's own: b 1 q k."""
+    rotation: Float[Tensor, "2 *b q d"] | None
+    """What `rotate` takes; a world's own: 2 b 1 q d. None with a learned time table."""
 
 
 def causal_bias(rows: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:
@@ -176,26 +177,28 @@ def causal_bias(rows: int, *, window: int, device: torch.device) -> Float[Tensor
     return visibility_bias((age >= 0) & (age < window))
 
 
-def visibility_bias(visible: Bool[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+def visibility_bias(visible: Bool[Tensor, "*b q k"]) -> Float[Tensor, "*b q k"]:
     """Zero where visible, minus infinity where not."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -torch.inf)
 
 
 def rotation_at(
-    positions: Int[Tensor, " t"], *, head_size: int, base: float
-) -> Float[Tensor, "2 t d"]:
+    positions: Int[Tensor, "*b t"], *, head_size: int, base: float
+) -> Float[Tensor, "2 *b t d"]:
     """Rotary angles (Su et al. 2021, Eq. 34) at integer positions, ready for `rotate`.
 
     The cosines of all channels, and the sines, negative for the first half of the channels.
     """
     # In double precision: a rollout may be very long.
     exponents = torch.arange(0, head_size, 2, device=positions.device).double() / head_size
-    angles = positions.double()[:, None] * base**-exponents
+    angles = positions.double().unsqueeze(-1) * base**-exponents
     cos, sin = angles.cos(), angles.sin()
     return torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))).float()
 
 
-def rotate(x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 t d"]) -> Float[Tensor, "*b t d"]:
+def rotate(
+    x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 *c t d"]
+) -> Float[Tensor, "*b t d"]:
     """Turn every pair of channels (i, i + d / 2) by its row's angles."""
     cos, sin = rotation.to(x.dtype)
     # Whole vectors, not halves: on CPUs half the time (`docs/decisions.md`).
@@ -363,19 +366,17 @@ class WorldModel(nn.Module):
         count = inputs.controls.shape[1]
         if cache is not None:
             cache.begin(turn, rows=count)
-        start = cache.position if cache else 0
-        self.check_horizon(start + count)
-        time = self.time_of(start, count, cache=cache, device=inputs.controls.device)
-        streams = self.run(inputs, time=time, first_row=start, cache=cache)
+        time = self.time_of(count, cache=cache, device=inputs.controls.device)
+        streams = self.run(inputs, time=time, cache=cache)
         if cache is not None:
             cache.finish(rows=count)
         return streams
 
     def run(
-        self, inputs: ModelInputs, *, time: Time, first_row: int, cache: Cache | None
+        self, inputs: ModelInputs, *, time: Time, cache: Cache | None
     ) -> tuple[Float[Tensor, "b t p e"], ...]:
-        """`features` without its bookkeeping: it depends on tensors, and on a learned time."""
-        streams = self.embed(inputs, first_row=first_row)
+        """`features` without its bookkeeping: what it computes depends on tensors alone."""
+        streams = self.embed(inputs, positions=time.positions)
         for layer in range(self.config.num_layers):
             streams = self.run_layer(layer, streams, time=time, cache=cache)
         features = tuple(self.branch(m).norm(x) for m, x in enumerate(streams))
@@ -386,7 +387,9 @@ class WorldModel(nn.Module):
             for x, codes in zip(features, inputs.previous, strict=True)
         )
 
-    def embed(self, inputs: ModelInputs, *, first_row: int) -> list[Float[Tensor, "b t p d"]]:
+    def embed(
+        self, inputs: ModelInputs, *, positions: Int[Tensor, "*b t"]
+    ) -> list[Float[Tensor, "b t p d"]]:
         """Every branch's embedded inputs (Eq. 2)."""
         return [
             self.branch(m).embedding(
@@ -394,23 +397,32 @@ class WorldModel(nn.Module):
                 current=inputs.current[m],
                 masked=inputs.masked[m],
                 controls=inputs.controls,
-                first_row=first_row,
+                positions=positions,
             )
             for m in range(self.config.modalities)
         ]
 
-    def time_of(self, start: int, count: int, *, cache: Cache | None, device: torch.device) -> Time:
-        """Positions and visibility of a pass over `count` rows from `start` on."""
+    def time_of(self, count: int, *, cache: Cache | None, device: torch.device) -> Time:
+        """Positions and visibility of the pass under way, over `count` rows of every world."""
         config = self.config
         if cache is None or cache.is_prompt:
+            first = 0
+            positions = torch.arange(count, device=device)
             bias = causal_bias(count, window=config.window, device=device)
         else:
+            first = max(cache.positions)
+            positions = torch.tensor(cache.positions).to(device)
             bias = visibility_bias(cache.visible().to(device))
+            if cache.slot is None:
+                positions = positions.unsqueeze(1)
+                bias = rearrange(bias, "b k -> b 1 1 k")
+        self.check_horizon(first + count)
         if config.time_position == "learned":
-            return Time(bias=bias, rotation=None)
-        positions = torch.arange(start, start + count, device=device)
+            return Time(positions=positions, bias=bias, rotation=None)
         rotation = rotation_at(positions, head_size=config.head_size, base=config.rotary_base)
-        return Time(bias=bias, rotation=rotation)
+        if positions.ndim > 1:
+            rotation = rearrange(rotation, "two b t d -> two b 1 t d")
+        return Time(positions=positions, bias=bias, rotation=rotation)
 
     def run_layer(
         self,
