@@ -46,7 +46,7 @@ class TokenClip:
     """
 
     rgb: Int32[Tensor, "b t n"]
-    depth: Int32[Tensor, "b t n"]
+    depth: Int32[Tensor, "b t n"] | None
     """The RGB codes again for a store without depth."""
     controls: Float32[Tensor, "b t c"]
     """Normalised; row t led into frame t, before row 0 there were no actions."""
