@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from roboscape.training.learner import Learner
 from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import ALONE, Spread
 from roboscape.world_model import train
-from roboscape.world_model.batches import self_predict
+from roboscape.world_model.batches import moved, self_predict, tokens_of
 from roboscape.world_model.objective import MaskingConfig
 
 
@@ -86,3 +87,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, token_store,
     assert found[0].keys() == found[1].keys()
     for name in found[0]:
         torch.testing.assert_close(found[1][name], found[0][name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_rgb_alone_reads_clips_without_depth_and_no_other_does(token_store):
+    clip = token_store.batch(np.arange(2), split="train", length=4, stride=4)
+    both = tokens_of(clip, modalities=2)
+    assert torch.equal(both[1], clip.depth)
+    object.__setattr__(clip, "depth", None)
+    assert torch.equal(tokens_of(clip, modalities=1), both[:1])
+    with pytest.raises(ValueError, match="clips with depth, and these have none"):
+        tokens_of(clip, modalities=2)
+    assert moved(clip, "cpu").depth is None

@@ -1,8 +1,10 @@
+import pytest
 import torch
 
 from roboscape.world_model.keypoints import (
     attention_map,
     cells_of,
+    own_steps,
     path_lengths,
     select_keypoints,
 )
@@ -87,3 +89,64 @@ def test_attention_map_is_gamma_on_the_tracks_and_one_elsewhere():
         [1, 5, 5, 1, 1, 1],
         [1, 1, 5, 1, 1, 1],
     ]
+
+
+def panning_clip(*, pan, turn=0.0, zoom=1.0, objects=16, background=200, frames=6, seed=0):
+    """A camera that pans, turns and zooms over a background with a few points that move on it.
+
+    Returns tracks `1 t k 2` on a 16 x 16 grid, and which points are the object's.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.rand(background, 2, generator=generator) * 16
+    thing = 7 + 2 * torch.rand(objects, 2, generator=generator)
+    frames_of = []
+    for t in range(frames):
+        # Against the pan: in the image the object moves less than the background does.
+        moved = torch.cat([thing - 0.6 * t * torch.tensor(pan), places])
+        seen = torch.view_as_complex((moved - 8).contiguous())
+        seen = seen * torch.polar(torch.tensor(zoom**t), torch.tensor(turn * t))
+        noise = 0.02 * torch.randn(len(moved), 2, generator=generator)
+        frames_of.append(torch.view_as_real(seen) + 8 + t * torch.tensor(pan) + noise)
+    return torch.stack(frames_of).unsqueeze(0), torch.arange(objects + background) < objects
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [{"pan": (0.7, 0.0)}, {"pan": (0.5, -0.3), "turn": 0.04}, {"pan": (0.4, 0.2), "zoom": 1.04}],
+    ids=["pans", "turns", "zooms"],
+)
+def test_under_a_moving_camera_the_keypoints_lie_on_what_moves_by_itself(camera):
+    tracks, on_object = panning_clip(**camera)
+    raw = (tracks[0, 1:] - tracks[0, :-1]).norm(dim=-1).sum(dim=0)
+    assert on_object[raw.argsort(descending=True)[:16]].float().mean() < 0.2
+    visible = all_visible(tracks)
+    inside = cells_of(tracks, grid=(16, 16))[1]
+    found = path_lengths(tracks, visible & inside).masked_fill(~inside[:, 0], -1.0)
+    assert on_object[found[0].argsort(descending=True)[:16]].float().mean() > 0.8
+    keypoints = select_keypoints(tracks, visible, count=16, grid=(16, 16))
+    y, x = keypoints.cells[0, 0] // 16, keypoints.cells[0, 0] % 16
+    assert ((x - 7.5).abs() + (y - 7.5).abs() <= 2).float().mean() > 0.8
+
+
+def test_every_clip_of_a_batch_has_its_own_camera():
+    moving, _ = panning_clip(pan=(0.7, 0.0))
+    resting, _ = panning_clip(pan=(0.0, 0.0), seed=1)
+    together = torch.cat([moving, resting])
+    alone = [path_lengths(clip, all_visible(clip)) for clip in (moving, resting)]
+    torch.testing.assert_close(path_lengths(together, all_visible(together)), torch.cat(alone))
+
+
+def test_points_that_are_not_seen_say_nothing_of_the_camera():
+    tracks, _ = panning_clip(pan=(0.7, 0.0))
+    seen = torch.rand(tracks.shape[:-1], generator=torch.Generator().manual_seed(3)) < 0.7
+    wrong = torch.where(seen.unsqueeze(-1), tracks, 100.0)
+    a, b = (own_steps(x[:, :-1], x[:, 1:], seen[:, 1:] & seen[:, :-1]) for x in (tracks, wrong))
+    both = seen[:, 1:] & seen[:, :-1]
+    torch.testing.assert_close(a[both], b[both])
+
+
+def test_a_resting_camera_leaves_the_steps_as_they_are():
+    tracks, _ = panning_clip(pan=(0.0, 0.0))
+    tracks[:, :, :16] += 0.3 * torch.arange(6).reshape(1, 6, 1, 1)
+    steps = own_steps(tracks[:, :-1], tracks[:, 1:], all_visible(tracks)[:, 1:])
+    assert torch.equal(steps, (tracks[:, 1:] - tracks[:, :-1]).norm(dim=-1))

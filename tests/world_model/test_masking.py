@@ -13,6 +13,7 @@ from roboscape.world_model.objective import (
     masked_inputs,
     masking_rates,
     next_frame_inputs,
+    replacement_frames,
     revealed_inputs,
     self_predicted_inputs,
 )
@@ -59,6 +60,34 @@ def test_corruption_replaces_by_the_same_place_of_another_frame():
     assert torch.equal(found.previous // modality, rows.previous // modality)
     none = corrupted_inputs(rows, largest_rate=0.0, generator=generator_for(0))
     assert torch.equal(none.previous, rows.previous)
+
+
+@pytest.mark.parametrize("clips", [1, 2, 16])
+def test_replacements_never_come_from_a_clips_own_future(clips):
+    seen = set()
+    for seed in range(50):
+        source = replacement_frames(clips, 4, generator=generator_for(seed)).reshape(clips, 4)
+        for clip in range(clips):
+            for frame in range(4):
+                where, when = divmod(source[clip, frame].item(), 4)
+                first_alone = clips == 1 and frame == 0
+                assert where != clip or when < frame or first_alone
+                seen.add((where - clip, when))
+    assert {when for other, when in seen if other} == (set(range(4)) if clips > 1 else set())
+    assert {0, 1, 2} == {when for other, when in seen if not other}
+
+
+def test_corruption_shows_nothing_of_a_clips_own_future():
+    tokens = TOKENS[:, :1].repeat(1, 2, 1, 1)
+    tokens[:, 1] = -1  # another clip, without anything of the first
+    found = corrupted_inputs(
+        next_frame_inputs(tokens, CONTROLS[:2]), largest_rate=1.0, generator=generator_for(0)
+    ).previous[:, 0]
+    frame = found % (5 * 12) // 12
+    now = torch.arange(4).reshape(1, 4, 1)
+    assert ((found < 0) | (frame <= now)).all()
+    assert (found < 0).any()
+    assert ((found >= 0) & (frame < now)).any(), "its own past is allowed"
 
 
 def test_self_predictions_keep_the_first_frame_and_shift_by_one():

@@ -62,7 +62,7 @@ class ClipRow:
     camera_px: float
     """How far the background travels with the camera."""
     hidden: float
-    """Share of the points that cannot be seen, on average."""
+    """Share of the points seen in its first row that cannot be seen later, on average."""
     gripper_events: int
     """How often the gripper is told to close or to open."""
     key_frame: int
@@ -77,7 +77,10 @@ class ClipRow:
 def judge(blank: ClipRow, found: Evidence, *, seen: range, limits: Limits) -> ClipRow:
     """Fill in what was measured of one clip, and whether to keep it."""
     rows = slice(seen.start, seen.stop, seen.step)
-    motion = measure_motion(found.tracks.xy_px[rows], found.tracks.visible[rows])
+    visible = found.tracks.visible[rows]
+    # Of tracks that begin all along an episode a clip has its own.
+    seen_at_all, at_first = visible.any(axis=0), visible[0]
+    motion = measure_motion(found.tracks.xy_px[rows][:, seen_at_all], visible[:, seen_at_all])
     action = found.action(seen)
     between = slice(seen[0] + 1, seen[-1] + 1)
     measured = replace(
@@ -90,7 +93,7 @@ def judge(blank: ClipRow, found: Evidence, *, seen: range, limits: Limits) -> Cl
         unexplained=float(found.flow.disorder[between].mean()) if found.flow else 0.0,
         turning=float(found.flow.turning[between].mean()) if found.flow else 0.0,
         camera_px=float(found.camera_step_px[between].sum()),
-        hidden=float(1 - found.tracks.visible[rows].mean()),
+        hidden=float(1 - visible[:, at_first].mean()) if at_first.any() else 1.0,
         gripper_events=found.gripper_events(seen),
         key_frame=action.key_frame if action else motion.key_frame,
         relevance=action.relevance if action else 1.0,

@@ -55,7 +55,7 @@ class Tokenize:
     tracks: str = SIMULATOR
     """The annotator whose tracks are taken, or `none`."""
     points: int = 320
-    """Tracks kept an episode: those that travel farthest."""
+    """Tracks kept at a time: those that travel farthest."""
     stride: int = 4
     """Native rows between two frames of a clip; the control statistics are measured for it."""
     proprioception: str | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from roboscape.annotate.tracks.camera_motion import (
     estimate_camera_motion,
@@ -76,21 +76,58 @@ def encoded_episodes(
 def track_columns(
     tracks: Tracks | None, length: int, *, points: int, cell_px: int
 ) -> dict[str, np.ndarray]:
-    """Tracks in cells of the token grid, exactly `points` of them; missing ones are invisible."""
+    """Tracks in cells of the token grid, at most `points` at a time.
+
+    A place in the columns holds one track after another. `visible` is 0 where there is nothing to
+    see, and else a number by which a clip tells its tracks from those that came before or after.
+    """
     xy = np.zeros((length, points, 2), np.float16)
-    visible = np.zeros((length, points), bool)
+    visible = np.zeros((length, points), np.uint8)
     if tracks is not None:
-        kept = farthest_travelled(tracks, count=points)
         # Pixel centres are integers, so the image begins half a pixel before the first one.
-        xy[:, : len(kept)] = np.nan_to_num(tracks.xy_px[:, kept] + 0.5) / cell_px
-        visible[:, : len(kept)] = tracks.visible[:, kept]
+        cells = np.nan_to_num(tracks.xy_px + 0.5) / cell_px
+        for track, place, number in places(tracks, count=points):
+            rows = slice(*lifetime(tracks.visible[:, track]))
+            xy[rows, place] = cells[rows, track]
+            visible[rows, place] = tracks.visible[rows, track] * number
     return {"tracks": xy, "visible": visible}
 
 
+def lifetime(visible: Bool[np.ndarray, " t"]) -> tuple[int, int]:
+    """First row in which a track is visible, and the row after the last."""
+    rows = np.flatnonzero(visible)
+    return int(rows[0]), int(rows[-1]) + 1
+
+
+def places(tracks: Tracks, *, count: int) -> list[tuple[int, int, int]]:
+    """Which track goes to which of `count` places, and its number there, from 1 to 255.
+
+    Tracks that begin together share the places with those of other beginnings by how many they are;
+    of each, the farthest travelled are kept.
+    """
+    lifetimes = {k: lifetime(tracks.visible[:, k]) for k in np.flatnonzero(tracks.visible.any(0))}
+    groups: dict[int, list[int]] = {}
+    for track in farthest_travelled(tracks, count=tracks.visible.shape[1]).tolist():
+        if track in lifetimes:
+            groups.setdefault(lifetimes[track][0], []).append(track)
+    crowd = np.zeros(len(tracks.visible))
+    extents = {first: max(lifetimes[k][1] for k in group) for first, group in groups.items()}
+    for first, group in groups.items():
+        crowd[first : extents[first]] += len(group)
+    free_from, number, found = np.zeros(count, int), np.zeros(count, int), []
+    for first, group in sorted(groups.items()):
+        share = count * len(group) / crowd[first : extents[first]].max()
+        free = np.flatnonzero(free_from <= first)
+        for track, place in zip(sorted(group[: max(1, int(share))]), free, strict=False):
+            number[place] = number[place] % 255 + 1
+            free_from[place] = lifetimes[track][1]
+            found.append((track, int(place), int(number[place])))
+    return found
+
+
 def farthest_travelled(tracks: Tracks, *, count: int) -> Int[np.ndarray, " k"]:
-    """Indices of the `count` tracks with the longest paths, in their own order.
+    """Indices of the `count` tracks with the longest paths, the longest first.
 
     Under a moving camera everything moves; then paths against the background count.
     """
-    own = own_motion(tracks, estimate_camera_motion(tracks))
-    return np.sort(most_active(own, count=count))
+    return most_active(own_motion(tracks, estimate_camera_motion(tracks)), count=count)

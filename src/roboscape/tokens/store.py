@@ -46,7 +46,7 @@ class TokenClip:
     """
 
     rgb: Int32[Tensor, "b t n"]
-    depth: Int32[Tensor, "b t n"]
+    depth: Int32[Tensor, "b t n"] | None
     """The RGB codes again for a store without depth."""
     controls: Float32[Tensor, "b t c"]
     """Normalised; row t led into frame t, before row 0 there were no actions."""
@@ -232,6 +232,7 @@ class TokenStore:
         shard = self._shard(int(self.episodes.shard[episode]))
         first = int(self.episodes.first_row[episode]) + start
         rows = slice(first, first + (length - 1) * stride + 1, stride)
+        visible = shard["visible"][rows]
         return {
             "rgb": shard["rgb"][rows],
             "depth": shard["depth" if self.config.has_depth else "rgb"][rows],
@@ -239,7 +240,8 @@ class TokenStore:
             "first_state": shard["state"][first],
             "state_before": shard["state"][first - 1 if start else first],
             "tracks": shard["tracks"][rows].astype(np.float32),
-            "visible": shard["visible"][rows],
+            # Another number: the place holds another track (`roboscape.tokens.encode`).
+            "visible": (visible != 0) & (visible == visible[0]),
         }
 
     def _open_shard(self, shard: int) -> dict[str, np.ndarray]:

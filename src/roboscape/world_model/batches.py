@@ -206,8 +206,19 @@ def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Targe
 
 
 def tokens_of(clip: TokenClip, *, modalities: int) -> Int[Tensor, "m b t n"]:
-    """RGB and, for two modalities, depth codes, stacked."""
-    return torch.stack([clip.rgb, clip.depth][:modalities])
+    """RGB and, for two modalities, depth codes, stacked.
+
+    Raises:
+        ValueError: two modalities are asked for, and the clip has no depth.
+    """
+    if modalities == 1:
+        return clip.rgb.unsqueeze(0)
+    if clip.depth is None:
+        raise ValueError(
+            "a model with a depth branch needs clips with depth, and these have none; tokenize "
+            "with depth, or use a model with branches `rgb`"
+        )
+    return torch.stack([clip.rgb, clip.depth])
 
 
 def select(targets: Targets, kept: slice) -> Targets:

@@ -1,4 +1,7 @@
-"""Adaptively sampled keypoints: the tracks that move most, and where they pass (section 2.3)."""
+"""Adaptively sampled keypoints: the tracks that move most in a clip, and where they pass.
+
+RoboScape, section 2.3. Motion is what is left when the camera's own is taken out.
+"""
 
 from dataclasses import dataclass
 
@@ -7,13 +10,22 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+FEWEST_POINTS = 12
+"""With fewer visible points no camera motion is estimated; the camera counts as still."""
+AGREES = 0.1
+"""A point agrees with the camera when its step is predicted this well, in tokens."""
+RESTS_SHARE = 0.6
+"""Where so many points rest, the camera does."""
+REFINEMENTS = 5
+"""Weighted fits of the camera's motion, each forgiving less than the one before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Keypoints:
     """The K most active tracks of every clip, on the token grid; T_sample in the paper."""
 
     cells: Int[Tensor, "b t k"]
-    """Token that the point lies in, row by row; 0 where it is not valid."""
+    """Number of the token that the point lies in; 0 where it is not valid."""
     valid: Bool[Tensor, "b t k"]
     """The point is visible, inside the image, and was so in the first frame."""
 
@@ -25,7 +37,7 @@ def select_keypoints(
     count: int,
     grid: tuple[int, int],
 ) -> Keypoints:
-    """The `count` most active of the N0 tracks; fewer where a clip has fewer that start visible."""
+    """The `count` most active of a clip's N0 tracks; fewer where fewer are visible at its start."""
     tracks = torch.where(visible.unsqueeze(-1), tracks.float(), -1.0)
     cells, inside = cells_of(tracks, grid=grid)
     valid = inside & inside[:, :1]
@@ -39,9 +51,50 @@ def select_keypoints(
 def path_lengths(
     tracks: Float[Tensor, "b t k 2"], visible: Bool[Tensor, "b t k"]
 ) -> Float[Tensor, "b k"]:
-    """Motion magnitude M_i: the sum of a track's steps between visible ends (section 2.3)."""
-    steps = (tracks[:, 1:] - tracks[:, :-1]).norm(dim=-1)
-    return (steps * (visible[:, 1:] & visible[:, :-1])).sum(dim=1)
+    """Motion magnitude M_i (section 2.3): the sum of a track's own steps between visible ends."""
+    seen = visible[:, 1:] & visible[:, :-1]
+    return (own_steps(tracks[:, :-1], tracks[:, 1:], seen) * seen).sum(dim=1)
+
+
+def own_steps(
+    before: Float[Tensor, "*b k 2"], after: Float[Tensor, "*b k 2"], seen: Bool[Tensor, "*b k"]
+) -> Float[Tensor, "*b k"]:
+    """How far points move beyond what the camera's motion explains, in tokens."""
+    steps = (after - before).norm(dim=-1)
+    points, resting = seen.sum(dim=-1), (seen & (steps <= AGREES)).sum(dim=-1)
+    moves = (points >= FEWEST_POINTS) & (resting < RESTS_SHARE * points)
+    if moves.any():
+        steps[moves] = camera_residuals(before[moves], after[moves], seen[moves])
+    return steps
+
+
+def camera_residuals(
+    before: Float[Tensor, "b k 2"], after: Float[Tensor, "b k 2"], seen: Bool[Tensor, "b k"]
+) -> Float[Tensor, "b k"]:
+    """Distances of points from where the shift, turn and zoom that most of them share takes them.
+
+    A least-squares fit whose weights forget what does not fit (Geman-McClure), from the median
+    step on. Points are complex numbers here, and the motion is `z -> turn * z + shift`.
+    """
+    start, end = (torch.view_as_complex(x.contiguous()) for x in (before, after))
+    hidden = ~seen
+    step = torch.view_as_real(end - start).masked_fill(hidden.unsqueeze(-1), torch.nan)
+    turn = torch.ones(len(start), 1, dtype=start.dtype, device=start.device)
+    shift = torch.view_as_complex(step.nanmedian(dim=1, keepdim=True).values)
+    for _ in range(REFINEMENTS):
+        residuals = (turn * start + shift - end).abs()
+        spread = residuals.masked_fill(hidden, torch.nan).nanmedian(dim=-1, keepdim=True).values
+        scale = (2 * spread).clamp(min=AGREES)
+        weights = (seen / (1 + (residuals / scale).square()).square()).to(start.dtype)
+        total = weights.sum(dim=-1, keepdim=True)
+        middle, target = ((weights * x).sum(dim=-1, keepdim=True) / total for x in (start, end))
+        spokes = start - middle
+        size = (weights * spokes.abs().square()).sum(dim=-1, keepdim=True)
+        product = (weights * spokes.conj() * (end - target)).sum(dim=-1, keepdim=True)
+        # Points that all lie in one place say nothing of a turn.
+        turn = torch.where(size.abs() > 1e-9, product / size, torch.ones_like(turn))
+        shift = target - turn * middle
+    return (turn * start + shift - end).abs()
 
 
 def cells_of(

@@ -235,17 +235,34 @@ def corrupted_inputs(
 ) -> ModelInputs:
     """Replace some previous-frame tokens by those at the same place in another frame of the batch.
 
-    A mistake that the model could make itself, unlike a random one of 2^V codes.
+    A mistake that the model could make itself, unlike a random one of 2^V codes. The other frame
+    is one of another clip, or an earlier one of the same: nothing of a clip's future is shown.
     """
     assert inputs.previous is not None
     m, b, t, n = inputs.previous.shape
     rate = rearrange(largest_rate * torch.rand(b, generator=generator), "b -> b 1 1")
     wrong = torch.rand(m, b, t, n, generator=generator) < rate
-    order = torch.randperm(b * t, generator=generator).to(inputs.previous.device)
+    source = replacement_frames(b, t, generator=generator).to(inputs.previous.device)
     frames = rearrange(inputs.previous, "m b t n -> m (b t) n")
-    other = rearrange(frames[:, order], "m (b t) n -> m b t n", b=b)
+    other = rearrange(frames[:, source], "m (b t) n -> m b t n", b=b)
     wrong = wrong.to(inputs.previous.device)
     return replace(inputs, previous=torch.where(wrong, other, inputs.previous))
+
+
+def replacement_frames(
+    clips: int, frames: int, *, generator: torch.Generator
+) -> Int[Tensor, " bt"]:
+    """For every frame of every clip, one of other clips or of its own past, by number.
+
+    The first frame of a single clip has none, and stands for itself.
+    """
+    clip, frame = torch.arange(clips).unsqueeze(1), torch.arange(frames)
+    others = (clips - 1) * frames
+    drawn = (torch.rand(clips, frames, generator=generator) * (others + frame)).long()
+    # The frames of all clips but one, as if that one's were not there.
+    elsewhere = drawn + frames * (drawn >= clip * frames)
+    own_past = clip * frames + drawn - others
+    return torch.where(drawn < others, elsewhere, own_past).flatten()
 
 
 @torch.no_grad()

@@ -243,9 +243,9 @@ def batch_of(
     store: TokenStore, indices: Int[np.ndarray, " b"], *, split: Split, config: WorldModelRun
 ) -> TokenClip:
     """Clips of a split, on the run's device."""
-    clip = store.batch(indices, split=split, **clip_shape(store, config=config))
-    tensors = {name: value.to(config.device) for name, value in vars(clip).items()}
-    return TokenClip(**tensors)
+    return moved(
+        store.batch(indices, split=split, **clip_shape(store, config=config)), config.device
+    )
 
 
 def make_evaluation(

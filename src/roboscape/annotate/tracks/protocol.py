@@ -25,7 +25,11 @@ class LucasKanade:
     """
 
     points_per_side: int = 24
-    """Points are sampled on a grid in the first frame."""
+    """Points are sampled on a grid."""
+    sample_every: int = 30
+    """Rows after which the whole grid is sampled anew: a lost point does not come back."""
+    follow_rows: int = 90
+    """Rows that a point is followed for: `sample_every`, and a clip of 61 rows."""
     window_px: int = 15
     """Side of the square that is compared."""
     pyramid_levels: int = 2
@@ -51,9 +55,19 @@ class LucasKanade:
         return asdict(self)
 
     def annotate(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Tracks:
-        """Follow a grid of points of the first frame."""
-        _, height, width, _ = frames.shape
-        return self.follow(frames, points_px=grid_points(height, width, side=self.points_per_side))
+        """Follow a grid of points of the first frame, and of every `sample_every`th after it.
+
+        A point is invisible before it is sampled, and when it is followed no more.
+        """
+        rows, height, width, _ = frames.shape
+        grid = grid_points(height, width, side=self.points_per_side)
+        xy_px, visible = [], []
+        for first in range(0, rows, self.sample_every):
+            part = self.follow(frames[first : first + self.follow_rows], points_px=grid)
+            around = (first, rows - first - len(part.visible))
+            xy_px.append(np.pad(part.xy_px, (around, (0, 0), (0, 0)), mode="edge"))
+            visible.append(np.pad(part.visible, (around, (0, 0))))
+        return Tracks(xy_px=np.concatenate(xy_px, axis=1), visible=np.concatenate(visible, axis=1))
 
     def follow(self, frames: UInt8[np.ndarray, "t h w 3"], *, points_px: Points) -> Tracks:
         """Follow given points of the first frame, pixels (x, y)."""
