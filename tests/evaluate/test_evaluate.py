@@ -180,7 +180,11 @@ def test_train_episodes_carry_a_warning_and_are_never_called_test(
     page = write_report(seen.results, seen.examples, tmp_path).read_text()
     assert "Do not quote the numbers as test results" in page
     with pytest.raises(ValueError, match="--split test: this dataset has 2 train episodes"):
-        evaluate(tiny_bundle, lift_train_dataset, settings=replace(SETTINGS, split="test"))
+        evaluate(
+            BundlePredictor(tiny_bundle),
+            lift_train_dataset,
+            settings=replace(SETTINGS, split="test"),
+        )
 
 
 def test_auto_takes_the_most_held_out_split():

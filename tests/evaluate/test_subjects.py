@@ -42,11 +42,14 @@ def paint(levels: np.ndarray, *, side: int = SIDE) -> Videos:
     return Videos(rgb=rgb, depth_m=grey.astype(np.float32) / 100)
 
 
+PAINTER = PredictorSpec(name="painter", stride=STRIDE, predicts_depth=True)
+
+
 @dataclass(frozen=True)
 class Painter:
     """Knows the painted scene's law: every action adds its first number to the grey level."""
 
-    spec: PredictorSpec = PredictorSpec(name="painter", stride=STRIDE, predicts_depth=True)
+    spec: PredictorSpec = PAINTER
 
     def predict(self, prompt, states, actions, *, seed=0):
         steps = np.cumsum(actions[..., 0], axis=1)[:, STRIDE - 1 :: STRIDE]
@@ -76,7 +79,8 @@ def painted_dataset(root: Path, *, source: str = "painted", first_seed: int = 90
     with DatasetWriter(root, spec) as writer:
         for number in range(CLIPS):
             random = np.random.default_rng(number)
-            actions = random.choice([-9.0, -5.0, 5.0, 9.0], (ROWS + 2, 2)).astype(np.float32)
+            sign = 1 if number % 2 else -1
+            actions = sign * random.choice([3.0, 5.0, 9.0], (ROWS + 2, 2)).astype(np.float32)
             level = 128 + np.concatenate([[0], np.cumsum(actions[:-1, 0])])
             video = paint(level[None])
             writer.add(
@@ -125,10 +129,10 @@ def hand_states(dataset: LeRobotDataset) -> np.ndarray:
 
 
 def test_a_model_that_draws_what_the_actions_say_is_nearly_perfect(found):
-    # Only the recorded video's own loss is left; one action more or less costs 25 dB.
-    assert found.results.row("psnr").model.estimate.low > 40
-    assert found.results.row("abs_rel@metric").model.estimate.high < 0.01
-    assert found.results.row("psnr").static.estimate.mean < 25
+    # Only rounding is left; one action more or less costs 20 dB.
+    assert found.results.row("psnr").model.estimate.low > 50
+    assert found.results.row("abs_rel@metric").model.estimate.high < 0.02
+    assert found.results.row("psnr").static.estimate.mean < 30
 
 
 def test_delta_psnr_is_the_loss_under_the_actions_of_the_partner_and_under_random_ones(
@@ -200,7 +204,7 @@ def test_examples_are_the_clips_that_they_are_labelled_as(found, painted):
 def test_a_copied_given_frame_is_not_scored_where_the_protocol_counts_it(found):
     row = found.results.row("psnr@ivideogpt, best of 1")
     assert row.static is None
-    assert row.model is not None  # the painter draws the frame anew: the recording is lossy
+    assert row.model is None and "copies" in row.name.missing
 
 
 @dataclass(frozen=True)
@@ -422,7 +426,7 @@ def test_the_report_says_what_the_model_was_given(found, tmp_path):
     assert found.results.setting.commands == ""
     page = write_report(found.results, found.examples, tmp_path).read_text()
     assert "the first frame (RGB and depth)" in page
-    assert "recorded state at that moment (1 numbers)" in page
+    assert "state in that frame, as recorded (1 number)" in page
     assert "where the robot will be" not in page
 
 

@@ -250,7 +250,7 @@ def run(config: Evaluate) -> EvaluationResult:
     """Measure, write results.json and report.html, say where they are."""
     bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
     result = evaluate(
-        BundlePredictor(bundle, config.sampling),
+        BundlePredictor(bundle, config.sampling, name=Path(config.checkpoint).name),
         LeRobotDataset(config.dataset),
         settings=config.settings,
         checkpoint=config.checkpoint,

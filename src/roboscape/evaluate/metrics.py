@@ -87,7 +87,10 @@ def all_metrics(
 
 
 IMAGINED_ACTIONS = {
-    "shuffled": "the actions of another episode of the set (start state its own); mean over frames",
+    "shuffled": (
+        "the actions of another episode of the set (from the clip's own first frame and state); "
+        "mean over frames"
+    ),
     "genie_random": (
         "random actions: for every model frame one action of the set, held until the next frame; "
         "at the 4th predicted frame (Genie's t = 4)"

@@ -84,13 +84,20 @@ def lede(results: Results) -> str:
     size = f" ({setting.parameters / 1e6:.1f} million parameters)" if setting.parameters else ""
     given = ["the first frame (RGB and depth)" if setting.given_depth else "the first frame (RGB)"]
     if setting.state_size:
-        given.append(f"the robot's recorded state at that moment ({setting.state_size} numbers)")
+        given.append(
+            f"the robot's state in that frame, as recorded ({numbers(setting.state_size)})"
+        )
     return (
         f"{setting.num_clips} {setting.split} episodes, {setting.horizon} predicted frames each at "
         f"{setting.frame_hz:g} Hz. The model `{setting.subject}`{size} is given "
         f"{', '.join(given)} and the robot's actions up to the last frame. It is given nothing "
         "else of the recording."
     )
+
+
+def numbers(count: int) -> str:
+    """So many numbers, in words."""
+    return f"{count} number{'s' if count != 1 else ''}"
 
 
 def warning(setting: Setting) -> str:
@@ -274,7 +281,7 @@ def facts(setting: Setting) -> str:
     """Everything needed to do it again."""
     given = [f"1 frame{' with depth' if setting.given_depth else ''}"]
     if setting.state_size:
-        given.append(f"{setting.state_size} numbers of state")
+        given.append(f"{numbers(setting.state_size)} of state")
     pairs = (
         ("Model", setting.subject),
         ("From", setting.checkpoint),

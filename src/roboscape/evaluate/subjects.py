@@ -42,7 +42,7 @@ class BundlePredictor:
 
     bundle: Bundle
     sampling: Sampling = GREEDY
-    name: str = "model"
+    name: str = "RoboScape"
 
     @property
     def spec(self) -> PredictorSpec:
