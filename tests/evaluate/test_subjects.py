@@ -16,6 +16,7 @@ from roboscape.evaluate.appearance import IDENTICAL_DB
 from roboscape.evaluate.clips import choose_clips
 from roboscape.evaluate.control import partners, random_actions
 from roboscape.evaluate.evaluate import EvaluationResult, EvaluationSettings, evaluate, headline
+from roboscape.evaluate.headline import HEADLINES, headline_rows, text_table
 from roboscape.evaluate.protocol import Predictor, PredictorSpec, TokenPredictor, TokenVideos
 from roboscape.evaluate.report import write_report
 from roboscape.evaluate.results import ClipOutcome, Results
@@ -28,6 +29,7 @@ from roboscape.rollout.videos import (
     encode_videos,
     imagine_codes,
 )
+from scripts.results_table import table
 
 SIDE, STRIDE, HORIZON, CLIPS = 32, 2, 5, 4
 ROWS = HORIZON * STRIDE + 1
@@ -157,6 +159,10 @@ def test_the_floor_repeats_the_given_frame(found, painted):
     truth = recorded(painted)
     expected = decibels(truth, np.repeat(truth[:, :1], HORIZON + 1, axis=1))[:, 1:]
     assert found.results.row("psnr").static.curve == pytest.approx(tuple(expected.mean(axis=0)))
+    depth = np.stack([painted.depth_m(e, "front", slice(0, ROWS, STRIDE)) for e in range(CLIPS)])
+    relative = np.abs(depth[:, :1] / depth - 1).mean(axis=(2, 3))[:, 1:]
+    floor = found.results.row("abs_rel@metric").static
+    assert floor.curve == pytest.approx(tuple(relative.mean(axis=0)), rel=1e-3)
 
 
 def test_what_a_model_is_given_is_the_first_frame_its_state_and_the_actions_to_the_last_frame(
@@ -442,3 +448,22 @@ def test_results_of_another_layout_are_refused_with_what_to_do(found, tmp_path):
         ValueError, match="no task metric `lift_cube` was measured; there are: none"
     ):
         found.results.task("lift_cube")
+
+
+def test_one_list_of_headline_figures_serves_the_readme_the_terminal_and_the_report(
+    tiny_bundle, lift_dataset, tmp_path
+):
+    settings = EvaluationSettings(horizon=HORIZON, batch_size=3, examples=1)
+    ours = evaluate(BundlePredictor(tiny_bundle), lift_dataset, settings=settings)
+    still = evaluate(StillPicture(STRIDE), lift_dataset, settings=settings)
+    rows = headline_rows(ours.results)
+    assert [row.title for row in rows][-1] == "cube rises when, and only when, it does in truth ↑"
+    readme, terminal = table(ours.results), text_table({"still": still.results, "x": ours.results})
+    page = write_report(ours.results, ours.examples, tmp_path).read_text()
+    for row in rows:
+        assert f"| {row.title} | {row.cells['static']} | **{row.cells['model']}** |" in readme
+        line = next(line for line in terminal.splitlines() if line.startswith(row.title))
+        cells = line.removeprefix(row.title).split()
+        assert cells[2:] == [row.cells["model"], row.cells["ceiling"]]
+    assert all(one.tile in page for one in HEADLINES)
+    assert "seeds 900000 to 900002" in readme

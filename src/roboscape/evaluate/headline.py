@@ -51,6 +51,7 @@ HEADLINES = (
         unit="dB",
     ),
 )
+NOTHING = "–"
 ENDS: tuple[Subject, ...] = ("static", "model", "ceiling")
 """Floor, model, ceiling: the columns of every short table."""
 
@@ -94,26 +95,28 @@ def headline_rows(results: Results) -> list[HeadlineRow]:
 def cell(row: Row, subject: Subject, *, digits: int) -> str:
     """A mean, or a dash."""
     found = row.of(subject)
-    return f"{found.estimate.mean:.{digits}f}" if found else "–"
+    return f"{found.estimate.mean:.{digits}f}" if found else NOTHING
 
 
 def percent(counts: TaskCounts | None) -> str:
     """An agreement, or a dash."""
-    return f"{counts.agreement:.0%}" if counts else "–"
+    return f"{counts.agreement:.0%}" if counts else NOTHING
 
 
 def text_table(columns: dict[str, Results]) -> str:
     """A table for the terminal: still picture, one column for every evaluation, ceiling.
 
     Args:
-        columns: Evaluations of the same clips by the model's name.
+        columns: Evaluations of the same clips by the model's name. The ceiling is that of the
+            first model with tokens.
     """
-    first, *_ = columns.values()
-    tables = {name: headline_rows(results) for name, results in columns.items()}
+    tables = [headline_rows(results) for results in columns.values()]
     lines = [["", "still picture", *columns, "tokenizer ceiling"]]
-    for number, row in enumerate(headline_rows(first)):
-        models = [table[number].cells["model"] for table in tables.values()]
-        lines.append([row.title, row.cells["static"], *models, row.cells["ceiling"]])
+    for rows in zip(*tables, strict=True):
+        ceilings = [row.cells["ceiling"] for row in rows if row.cells["ceiling"] != NOTHING]
+        models = [row.cells["model"] for row in rows]
+        end = ceilings[0] if ceilings else NOTHING
+        lines.append([rows[0].title, rows[0].cells["static"], *models, end])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

@@ -89,7 +89,7 @@ def run(config: Demo) -> Path:
 def amount(config: Demo) -> Amount:
     """Seeds apart from those that the released checkpoint was trained, chosen or reported on.
 
-    Its figures are of seeds 980000 to 980059; those from 900000 on served to choose its tokenizer.
+    Its tokenizer was once chosen on seeds 900000 to 900059; figures are of seeds from 980000 on.
     """
     return Amount(
         train=config.episodes,
