@@ -8,44 +8,30 @@ import sys
 from pathlib import Path
 
 from roboscape.core.files import atomic_path
+from roboscape.evaluate.headline import ENDS, headline_rows
 from roboscape.evaluate.results import Results
-from roboscape.pipelines.pipeline import score
 
-ROWS = (
-    ("psnr", "PSNR, dB ↑", 1, "≥ 26"),
-    ("ssim", "SSIM ↑", 3, ""),
-    ("abs_rel@metric", "depth AbsRel (metric) ↓", 3, "≤ 0.05"),
-    ("delta1@metric", "depth δ₁ ↑", 3, ""),
-    ("delta2@metric", "depth δ₂ ↑", 3, ""),
-    ("delta_psnr@shuffled", "ΔPSNR (another episode's actions), dB ↑", 1, "≥ 6"),
-    ("delta_psnr@genie_random", "ΔPSNR (Genie's protocol: random actions), dB ↑", 1, ""),
-)
 MARKERS = re.compile(r"<!-- results -->.*<!-- /results -->", flags=re.DOTALL)
 
 
 def table(results: Results) -> str:
     """Caption and table in Markdown."""
     setting = results.setting
+    about = ", ".join(f"{name.lower()} {fact}" for name, fact in setting.facts.items())
+    notes = f" {setting.commands}" if setting.commands else ""
     lines = [
         f"`roboscape evaluate --checkpoint {setting.checkpoint} --dataset {setting.dataset}`: "
         f"{setting.num_clips} {setting.split} episodes (seeds {setting.first_seed} to "
-        f"{setting.last_seed}, never trained on), {setting.horizon} frames imagined from one, "
-        f"greedy, one pass a frame; {setting.machine}, {setting.number_format}. The still frame "
-        "repeats the given frame; the ceiling is the truth through the tokenizer.",
+        f"{setting.last_seed}), {setting.horizon} frames predicted from one; {about}; "
+        f"{setting.machine}.{notes} The still picture repeats the given frame; the ceiling is the "
+        "true video through the tokenizer.",
         "",
-        "| metric | still frame | **model** | tokenizer ceiling | aim |",
+        "| metric | still picture | **model** | tokenizer ceiling | aim |",
         "|---|---|---|---|---|",
     ]
-    for key, title, digits, aim in ROWS:
-        floor, model, ceiling = (
-            score(results, key, subject, digits) for subject in ("static", "model", "ceiling")
-        )
-        lines.append(f"| {title} | {floor} | **{model}** | {ceiling} | {aim} |")
-    if results.cube:
-        lines.append(
-            "| cube rises when and only when it does in truth ↑ | – | "
-            f"**{results.cube.agreement:.0%}** | – | ≥ 90 % |"
-        )
+    for row in headline_rows(results):
+        floor, model, ceiling = (row.cells[end] for end in ENDS)
+        lines.append(f"| {row.title} | {floor} | **{model}** | {ceiling} | {row.aim} |")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roboscape.cli import command_in, parse
+from roboscape.cli import command_in, main, parse
 
 ROOT = Path(__file__).parents[1]
 ROWS = re.findall(
@@ -46,6 +46,30 @@ def documented_commands() -> list[str]:
         lines += re.findall(r"\$roboscape .+?(?=;|\n)", script)
     spelled = [line.strip().removeprefix("$") for line in lines]
     return [line.split("  #")[0] for line in spelled if line.startswith("roboscape ")]
+
+
+@pytest.mark.slow
+def test_measuring_a_model_of_ones_own_takes_30_lines_that_run(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "evaluate-your-model.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len([line for line in block.splitlines() if line.strip()]) <= 30
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    line = "collect lift --output data/lift_validation --episodes 4 --seed 800000 --workers 2"
+    main(shlex.split(line))
+    capsys.readouterr()
+    exec(compile(block, "docs/evaluate-your-model.md", "exec"), {"__name__": "page"})
+    (shown,) = re.findall(r"```\n( +still picture.*?)\n```", page, re.DOTALL)
+    printed = capsys.readouterr().out
+    words = [
+        [re.split(r"\s{2,}", line)[0] for line in t.strip().splitlines()] for t in (printed, shown)
+    ]
+    assert words[0] == words[1]
+    psnr = printed.splitlines()[1].split()
+    still, fade, ours, ceiling = (float(value) for value in psnr[-4:])
+    assert fade < still + 1 < ours < ceiling
+    delta = next(line for line in printed.splitlines() if "another episode" in line).split()
+    assert delta[-3] == "0.00" and float(delta[-2]) > 3
 
 
 @pytest.mark.parametrize("line", documented_commands())

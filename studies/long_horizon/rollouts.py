@@ -10,6 +10,7 @@ from torch import Tensor
 
 from roboscape.core.seeding import generator_for
 from roboscape.evaluate.clips import ClipSet
+from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.videos import (
     GREEDY,
     Sampling,
@@ -42,6 +43,7 @@ VARIANTS = {
 class Batch:
     """Some clips, read and encoded when first asked for."""
 
+    bundle: Bundle
     clips: ClipSet
     numbers: range
 
@@ -53,7 +55,7 @@ class Batch:
     @cached_property
     def codes(self) -> VideoCodes:
         """The recording's tokens."""
-        return encode_videos(self.clips.bundle.tokenizer, self.truth)
+        return encode_videos(self.bundle.tokenizer, self.truth)
 
 
 def imagine_variant(batch: Batch, *, variant: Variant, seed: int) -> VideoCodes:
@@ -64,11 +66,9 @@ def imagine_variant(batch: Batch, *, variant: Variant, seed: int) -> VideoCodes:
     generator = generator_for(seed, batch.numbers.start)
     step = variant.frames_a_start or horizon
     for start in range(0, horizon, step):
-        signals = controls_from(
-            clips, batch.numbers, start=start, frames=min(step, horizon - start)
-        )
+        signals = controls_from(batch, start=start, frames=min(step, horizon - start))
         piece = imagine_codes(
-            clips.bundle,
+            batch.bundle,
             prompt=codes.map(lambda c: c[:, -1:]),
             controls=signals,
             sampling=variant.sampling,
@@ -86,14 +86,13 @@ def append(before: VideoCodes, after: VideoCodes) -> VideoCodes:
     return VideoCodes(rgb=torch.cat([before.rgb, after.rgb], dim=1), depth=depth)
 
 
-def controls_from(
-    clips: ClipSet, numbers: range, *, start: int, frames: int
-) -> Float[Tensor, "b t c"]:
+def controls_from(batch: Batch, *, start: int, frames: int) -> Float[Tensor, "b t c"]:
     """Normalised control signals of rollouts that begin at frame `start`, where the arm was."""
+    clips, numbers = batch.clips, batch.numbers
     row = start * clips.stride
     actions = [clips.actions[clip][row : row + frames * clips.stride] for clip in numbers]
     states = [clips.dataset.state(clips.episodes[clip]) for clip in numbers]
-    return clips.bundle.controls.encode(
+    return batch.bundle.controls.encode(
         np.stack(actions),
         np.stack([state[row] for state in states]),
         state_before=np.stack([state[max(row - 1, 0)] for state in states]),

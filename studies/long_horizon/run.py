@@ -27,6 +27,7 @@ from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import ClipSet, choose_clips
+from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.rollout.videos import (
     VideoCodes,
@@ -92,14 +93,16 @@ def main(config: LongHorizon) -> None:
     strip, settings = None, {}
     for name, folder in folders.items():
         bundle = Bundle.from_pretrained(folder).for_imagining(config.compute)
-        clips = choose_clips(bundle, dataset, horizon=config.horizon, num_clips=config.clips)
-        settings = describe(config, clips)
+        clips = choose_clips(
+            BundlePredictor(bundle).spec, dataset, horizon=config.horizon, num_clips=config.clips
+        )
+        settings = describe(config, clips, bundle)
         parts = config.output.with_suffix("") / name
         check_same_settings(
             parts / "settings.json", deciding(settings, checkpoint=folder), verb="measured"
         )
-        found[name] = measure(clips, parts, config)
-        strip = strip or typical_strip(clips, found[name], variants=config.variants)
+        found[name] = measure(bundle, clips, parts, config)
+        strip = strip or typical_strip(bundle, clips, found[name], variants=config.variants)
     write_json(config.output, {"settings": settings, "curves": as_curves(found)})
     if config.page:
         write_page(config.page, found, variants=config.variants, settings=settings)
@@ -111,13 +114,13 @@ def main(config: LongHorizon) -> None:
         write_strip(config.frames, strip)
 
 
-def measure(clips: ClipSet, folder: Path, config: LongHorizon) -> dict[str, Scores]:
+def measure(bundle: Bundle, clips: ClipSet, folder: Path, config: LongHorizon) -> dict[str, Scores]:
     """Scores of all clips by subject, from files where an earlier run left some."""
     subjects = (RECORDED, FLOOR, CEILING, *config.variants)
     parts: dict[str, list[Scores]] = {name: [] for name in subjects}
     with progress(len(clips) * len(subjects), "imagining", unit="rollout") as bar:
         for numbers in clips.batches(config.batch_size):
-            batch = Batch(clips, numbers)
+            batch = Batch(bundle, clips, numbers)
             for name in subjects:
                 file_name = f"{name.replace(' ', '_')}_{numbers.start:03d}_{numbers.stop:03d}.npz"
                 path = folder / file_name
@@ -140,7 +143,7 @@ def score_subject(batch: Batch, name: str, *, seed: int) -> Scores:
     codes = batch.codes
     if name != CEILING:
         codes = imagine_variant(batch, variant=VARIANTS[name], seed=seed)
-    scores = score_shown(batch, decode_videos(batch.clips.bundle.tokenizer, codes))
+    scores = score_shown(batch, decode_videos(batch.bundle.tokenizer, codes))
     return {**scores, TOKENS: codes.rgb.numpy()}
 
 
@@ -151,7 +154,7 @@ def score_shown(batch: Batch, shown: Videos) -> Scores:
 
 
 def typical_strip(
-    clips: ClipSet, subjects: dict[str, Scores], *, variants: tuple[str, ...]
+    bundle: Bundle, clips: ClipSet, subjects: dict[str, Scores], *, variants: tuple[str, ...]
 ) -> Strip:
     """A few frames of the clip whose mean PSNR under the first variant is the median."""
     order = np.argsort(subjects[variants[0]]["psnr"].mean(axis=1))
@@ -159,7 +162,7 @@ def typical_strip(
     numbers = [frame for frame in FRAMES_SHOWN if frame < clips.num_frames]
     rows = {"truth": clips.videos([clip]).rgb[0, numbers]}
     tokens = torch.from_numpy(subjects[variants[0]][TOKENS][[clip]][:, numbers])
-    shown = decode_videos(clips.bundle.tokenizer, VideoCodes(rgb=tokens, depth=None))
+    shown = decode_videos(bundle.tokenizer, VideoCodes(rgb=tokens, depth=None))
     rows[variants[0]] = shown.rgb[0]
     info = clips.info(clip)
     about = f"the episode of median PSNR ({variants[0]}): seed {info.seed}, {info.behaviour}"
@@ -177,7 +180,7 @@ def as_curves(found: dict[str, dict[str, Scores]]) -> dict[str, dict[str, dict[s
     }
 
 
-def describe(config: LongHorizon, clips: ClipSet) -> dict[str, Any]:
+def describe(config: LongHorizon, clips: ClipSet, bundle: Bundle) -> dict[str, Any]:
     """What a reader of the figures has to know."""
     infos = [clips.info(clip) for clip in range(len(clips))]
     seeds = [info.seed for info in infos]
@@ -189,7 +192,7 @@ def describe(config: LongHorizon, clips: ClipSet) -> dict[str, Any]:
         "last_seed": max(seeds),
         "behaviours": {name: behaviours.count(name) for name in sorted(set(behaviours))},
         "frame_hz": clips.dataset.spec.fps / clips.stride,
-        "number_format": str(clips.bundle.world_model.hidden_dtype).removeprefix("torch."),
+        "number_format": str(bundle.world_model.hidden_dtype).removeprefix("torch."),
         "command": shlex.join(["python", *sys.argv]),
         "config": asdict(config),
     }

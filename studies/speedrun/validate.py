@@ -16,6 +16,7 @@ from roboscape.evaluate.clips import ClipSet, choose_clips
 from roboscape.evaluate.control import delta_psnr_db, partners
 from roboscape.evaluate.geometry import metric_depth_scores, valid_in_range
 from roboscape.evaluate.scores import known_mean
+from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination
 from roboscape.rollout.videos import (
@@ -89,10 +90,14 @@ class Validation:
         """PSNR, AbsRel and Delta PSNR (shuffled actions) of greedy rollouts, against raw truth."""
         bundle = Bundle(tokenizer=self.tokenizer, world_model=model, controls=self.store.controls)
         clips = choose_clips(
-            bundle, self.dataset, horizon=HORIZON, split="validation", num_clips=self.count
+            BundlePredictor(bundle).spec,
+            self.dataset,
+            horizon=HORIZON,
+            split="validation",
+            num_clips=self.count,
         )
         if not self.batches:
-            self.batches = [read_batch(clips, some) for some in clips.batches(BATCH)]
+            self.batches = [read_batch(bundle, clips, some) for some in clips.batches(BATCH)]
         scores = [self.score(bundle, clips, batch) for batch in self.batches]
         return {
             name: float(known_mean(np.concatenate([part[name] for part in scores]), axis=(0, 1)))
@@ -123,11 +128,11 @@ class Validation:
         return scores
 
 
-def read_batch(clips: ClipSet, some: range) -> Batch:
+def read_batch(bundle: Bundle, clips: ClipSet, some: range) -> Batch:
     """Read, encode and decode some clips."""
     truth = clips.videos(some)
-    codes = encode_videos(clips.bundle.tokenizer, truth)
-    return Batch(some, truth, codes, decode_videos(clips.bundle.tokenizer, codes))
+    codes = encode_videos(bundle.tokenizer, truth)
+    return Batch(some, truth, codes, decode_videos(bundle.tokenizer, codes))
 
 
 def imagine_both(bundle: Bundle, clips: ClipSet, batch: Batch) -> tuple[Videos, Videos]:
@@ -137,10 +142,13 @@ def imagine_both(bundle: Bundle, clips: ClipSet, batch: Batch) -> tuple[Videos, 
         [clips.actions[clip] for clip in batch.clips],
         [clips.actions[partner[clip]] for clip in batch.clips],
     ]
+    states = clips.states(batch.clips)
     codes = imagine_codes(
         bundle,
         prompt=batch.codes.map(lambda c: c[:, :1].repeat(2, 1, 1)),
-        controls=torch.cat([clips.controls(batch.clips, actions=actions) for actions in taken]),
+        controls=torch.cat(
+            [bundle.controls.encode(np.stack(actions), states[:, 0]) for actions in taken]
+        ),
         sampling=GREEDY,
     )
     size = len(batch.clips)

@@ -39,3 +39,9 @@ def test_the_interval_covers_a_normal_mean_as_theory_says():
     half_width = 1.96 * values.std() / 20
     assert high - low == pytest.approx(2 * half_width, rel=0.1)
     assert low < values.mean() < high
+
+
+def test_a_clip_unknown_in_any_seed_is_left_out():
+    found = estimate(np.array([[1.0, 5.0], [3.0, np.nan]]))
+    assert found is not None
+    assert (found.mean, found.num_clips) == (2.0, 1)

@@ -10,9 +10,9 @@ LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 12.0, 30.0
 NUM_TICKS = 4
 SUBJECT_NAMES: dict[Subject, str] = {
     "model": "model",
-    "static": "static floor",
-    "static_decoded": "static floor, decoded",
-    "ceiling": "tokenizer ceiling",
+    "static": "still picture",
+    "static_decoded": "still picture, through the tokenizer",
+    "ceiling": "truth through the tokenizer",
 }
 
 
@@ -121,7 +121,7 @@ def frame_ticks(count: int, x: Axis) -> str:
 
 
 def range_bar(row: Row) -> str:
-    """Where the model stands between the static floor (left) and the ceiling (right)."""
+    """Where the model stands between the still picture (left) and the ceiling (right)."""
     floor = row.static_decoded or row.static
     if row.model is None or floor is None or row.ceiling is None:
         return ""

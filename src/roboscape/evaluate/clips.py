@@ -9,12 +9,11 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from roboscape.clips.split import SPLITS, Split, split_of
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
-from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.videos import Videos, check_convention, read_videos
+from roboscape.evaluate.protocol import PredictorSpec, check_recordings
+from roboscape.rollout.videos import Videos, read_videos
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,6 @@ class ClipSet:
     """The clips of an evaluation; pixels are read batch by batch, numbers are kept."""
 
     dataset: LeRobotDataset
-    bundle: Bundle
     camera: str
     split: Split
     episodes: tuple[int, ...]
@@ -34,15 +32,12 @@ class ClipSet:
     """Episodes of the split that are too short."""
     num_frames: int
     """Frames of a clip, the given one included."""
+    stride: int
+    """Native rows between two frames."""
 
     def __len__(self) -> int:
         """Number of clips."""
         return len(self.episodes)
-
-    @property
-    def stride(self) -> int:
-        """Rows between two frames."""
-        return self.bundle.controls.stride
 
     @property
     def rows(self) -> slice:
@@ -69,17 +64,10 @@ class ClipSet:
         num_rows = (self.num_frames - 1) * self.stride
         return [self.dataset.actions(episode)[:num_rows] for episode in self.episodes]
 
-    @cached_property
-    def first_states(self) -> list[Float[np.ndarray, " s"]]:
-        """Each clip's proprioception at its first frame."""
-        return [self.dataset.state(episode)[0] for episode in self.episodes]
-
-    def controls(
-        self, clips: range | list[int], *, actions: list[Float[np.ndarray, "rows a"]]
-    ) -> Float[Tensor, "b t c"]:
-        """Normalised control signals of some clips under the given actions."""
-        states = np.stack([self.first_states[clip] for clip in clips])
-        return self.bundle.controls.encode(np.stack(actions), states)
+    def states(self, clips: range | list[int]) -> Float[np.ndarray, "b 1 s"]:
+        """Proprioception at the given frame of some clips. It is an episode's first row, so nothing
+        is known of the row before."""
+        return np.stack([self.dataset.state(self.episodes[clip])[:1] for clip in clips])
 
     def rewarded(self) -> Bool[np.ndarray, " b"] | None:
         """Whether any shown row has a reward; None where the dataset has no rewards at all."""
@@ -90,7 +78,7 @@ class ClipSet:
 
 
 def choose_clips(
-    bundle: Bundle,
+    subject: PredictorSpec,
     dataset: LeRobotDataset,
     *,
     horizon: int,
@@ -101,33 +89,35 @@ def choose_clips(
     """The first episodes of a split that are long enough for the horizon.
 
     Raises:
-        ValueError: the split has no episode, or none that is long enough.
+        ValueError: the recordings do not fit the subject, the split has no episode, or none that is
+            long enough.
     """
-    check_convention(bundle, dataset)
+    camera = camera or dataset.spec.cameras[0].name
+    check_recordings(subject, dataset, camera=camera)
     infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
     chosen = choose_split([info.seed for info in infos], wanted=split)
     num_frames = horizon + 1
-    needed = horizon * bundle.controls.stride + 1
+    needed = horizon * subject.stride + 1
     of_split = [info for info in infos if split_of(info.seed) == chosen]
     long_enough = [info.index for info in of_split if info.length >= needed]
     if not long_enough:
         longest = max(info.length for info in of_split)
         raise ValueError(
             f"a horizon of {horizon} frames needs episodes of {needed} rows (stride "
-            f"{bundle.controls.stride}), the longest of the {chosen} split has {longest}; choose "
-            f"--horizon {(longest - 1) // bundle.controls.stride} or less"
+            f"{subject.stride}), the longest of the {chosen} split has {longest}; choose "
+            f"--horizon {(longest - 1) // subject.stride} or less"
         )
     skipped = len(of_split) - len(long_enough)
     if skipped:
         log.warning("%d of %d episodes are shorter than %d rows", skipped, len(of_split), needed)
     return ClipSet(
         dataset=dataset,
-        bundle=bundle,
-        camera=camera or dataset.spec.cameras[0].name,
+        camera=camera,
         split=chosen,
         episodes=tuple(long_enough[:num_clips]),
         num_skipped=skipped,
         num_frames=num_frames,
+        stride=subject.stride,
     )
 
 
@@ -147,6 +137,6 @@ def choose_split(seeds: list[int], *, wanted: SplitChoice) -> Split:
         raise ValueError(
             f"--split {wanted}: this dataset has {held} episodes (by seed: test from 900000 on, "
             "validation from 800000). Seen episodes are never called test; collect fresh ones, for "
-            "example `roboscape collect lift --output data/lift_test --seed 900000 --episodes 100`"
+            "example `roboscape collect lift --output data/lift_test --seed 980000 --episodes 100`"
         )
     return wanted

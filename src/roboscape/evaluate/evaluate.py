@@ -1,4 +1,4 @@
-"""`roboscape evaluate`: imagine the held-out episodes, measure everything, write a report."""
+"""`roboscape evaluate`: predict the held-out episodes, measure everything, write a report."""
 
 import logging
 import platform
@@ -13,29 +13,36 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import tyro
-from torch import nn
 
 from roboscape.core.runs import describe_machine, git
-from roboscape.dataset.depth_choice import RECORDED, depth_source
+from roboscape.dataset.depth_choice import NONE, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import load_lpips
 from roboscape.evaluate.clips import ClipSet, SplitChoice, choose_clips
-from roboscape.evaluate.cube import CubeTest, cube_test, decided_clips
+from roboscape.evaluate.commands import commands_note
 from roboscape.evaluate.examples import Example, choose_examples, make_examples
+from roboscape.evaluate.headline import text_table
+from roboscape.evaluate.lift import LiftCube
 from roboscape.evaluate.measure import Measurement, Plan
 from roboscape.evaluate.metrics import all_metrics
+from roboscape.evaluate.protocol import Predictor
 from roboscape.evaluate.report import write_report
-from roboscape.evaluate.results import ClipRecord, Results, Setting, Subject
+from roboscape.evaluate.results import ClipOutcome, ClipRecord, Results, Setting, Subject
 from roboscape.evaluate.scores import ScoreKey
+from roboscape.evaluate.subjects import BundlePredictor
+from roboscape.evaluate.tasks import TaskMetric, unseen
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
-from roboscape.rollout.videos import Sampling
+from roboscape.rollout.videos import GREEDY, Sampling
 
 log = logging.getLogger(__name__)
+
+TASKS: tuple[TaskMetric, ...] = (LiftCube(),)
+"""The task metrics that are tried on every dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """What is imagined and how it is scored."""
+    """What is predicted and how it is scored."""
 
     split: SplitChoice = "auto"
     """Episodes to measure; `auto` takes the most held-out split that the dataset has. Only episodes
@@ -43,21 +50,19 @@ class EvaluationSettings:
     clips: int | None = None
     """Number of episodes, from the first; all where there is none."""
     horizon: int = 15
-    """Imagined frames a clip, from one given frame."""
+    """Predicted frames a clip, from one given frame."""
     seeds: int = 1
     """Repetitions with other random numbers: other drawn tokens, other wrong actions."""
-    temperature: float = 0.0
-    """0 takes the likeliest token; above, tokens are drawn."""
-    refinement_steps: int = 1
-    """MaskGIT passes a frame; 1 predicts all tokens at once (Eq. 2)."""
     batch_size: int = 8
-    """Clips imagined together; memory grows with it, not with the number of clips."""
+    """Clips predicted together; memory grows with it, not with the number of clips."""
     camera: str | None = None
     """The dataset's first camera where there is none."""
-    cube: Literal["auto", "off"] = "auto"
-    """The Lift cube test; `auto` runs it where the dataset's source is Lift."""
+    tasks: Literal["auto", "off"] = "auto"
+    """Task metrics, for example the Lift cube test; `auto` runs those that are made for the
+    dataset."""
     examples: int = 2
-    """Clips of every kind (best, median, worst, cube failures, lifts) that the report shows."""
+    """Clips of every kind (best, median, worst, the task's failures and successes) that the report
+    shows."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that measure nothing."""
@@ -80,6 +85,8 @@ class Evaluate:
     """Folder for results.json, report.html and videos/."""
     settings: Annotated[EvaluationSettings, tyro.conf.arg(name="")] = EvaluationSettings()
     """What is imagined and how it is scored."""
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = GREEDY
+    """How tokens are chosen."""
     compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
     """Where and in which format."""
 
@@ -93,30 +100,34 @@ class EvaluationResult:
 
 
 def evaluate(
-    bundle: Bundle,
+    subject: Predictor,
     dataset: LeRobotDataset,
     *,
     settings: EvaluationSettings,
     checkpoint: str = "in memory",
 ) -> EvaluationResult:
-    """Measure a bundle on a dataset.
+    """Measure a predictor on a dataset, beside a still picture and, with tokens, its ceiling.
 
     Args:
-        bundle: tokenizer, world model and how control signals are made.
-        dataset: recordings with the bundle's action convention.
-        settings: what is imagined and how it is scored.
-        checkpoint: where the bundle comes from, for the record.
+        subject: anything that predicts videos; a bundle is one as `BundlePredictor(bundle)`.
+        dataset: recordings that fit it.
+        settings: what is predicted and how it is scored.
+        checkpoint: where the subject comes from, for the record.
+
+    Raises:
+        ValueError: the recordings do not fit the subject, no episode is long enough, or the subject
+            predicts videos of another form than `Predictor` promises.
     """
     started = time.monotonic()
     clips = choose_clips(
-        bundle,
+        subject.spec,
         dataset,
         horizon=settings.horizon,
         split=settings.split,
         num_clips=settings.clips,
         camera=settings.camera,
     )
-    why_no_cube = cube_missing(clips, settings)
+    missing = missing_tasks(clips, subject, settings)
     spec = dataset.spec
     plan = Plan(
         metrics=all_metrics(
@@ -125,64 +136,47 @@ def evaluate(
             farthest_m=spec.depth_max_m,
             depth_source=depth_source(dataset, clips.camera),
         ),
-        sampling=Sampling(
-            temperature=settings.temperature, refinement_steps=settings.refinement_steps
-        ),
+        tasks=tuple(task for task in TASKS if task.name.title not in missing),
         seeds=tuple(range(settings.seeds)),
         batch_size=settings.batch_size,
-        cube=not why_no_cube,
     )
-    measurement = Measurement(clips, plan)
+    measurement = Measurement(subject, clips, plan)
     measurement.run()
     records = clip_records(measurement)
     results = Results(
-        setting=describe(clips, plan, checkpoint, duration_s=time.monotonic() - started),
+        setting=describe(measurement, checkpoint, duration_s=time.monotonic() - started),
         rows=measurement.rows(),
-        cube=None if why_no_cube else count_cubes(measurement),
-        cube_missing=why_no_cube,
+        tasks=measurement.task_results(),
+        tasks_missing=missing,
         clips=records,
     )
-    choices = choose_examples(records, each=settings.examples)
-    codes = measurement.imagined_codes()
-    return EvaluationResult(
-        results=results,
-        examples=make_examples(clips, choices=choices, codes=codes, records=records),
+    examples = make_examples(
+        measurement, choose_examples(records, plan.tasks, each=settings.examples), records
     )
+    return EvaluationResult(results=results, examples=examples)
 
 
-def cube_missing(clips: ClipSet, settings: EvaluationSettings) -> str:
-    """Why the cube test can't be run here; empty where it can."""
-    if settings.cube == "off":
-        return "switched off"
-    if "Lift" not in clips.dataset.spec.source:
-        return f"made for robosuite's Lift; this dataset is `{clips.dataset.spec.source}`"
-    no_depth = depth_source(clips.dataset, clips.camera) != RECORDED
-    if no_depth or clips.bundle.world_model.config.branches == "rgb":
-        return "needs recorded depth and a model that imagines depth"
-    return ""
-
-
-def count_cubes(measurement: Measurement) -> CubeTest:
-    """The cube test over all clips and seeds."""
-    return cube_test(
-        true=measurement.cube_true,
-        imagined=[sight for clips in measurement.cube_imagined.values() for sight in clips],
-        decoded=measurement.cube_decoded,
-        rewarded=measurement.clips.rewarded(),
-    )
+def missing_tasks(
+    clips: ClipSet, subject: Predictor, settings: EvaluationSettings
+) -> dict[str, str]:
+    """The task metrics that are not measured, and why."""
+    if settings.tasks == "off":
+        return {task.name.title: "switched off" for task in TASKS}
+    reasons = {task.name.title: task.missing(clips, subject.spec) for task in TASKS}
+    return {title: reason for title, reason in reasons.items() if reason}
 
 
 def clip_records(measurement: Measurement) -> tuple[ClipRecord, ...]:
     """One record a clip, from the first seed."""
 
-    def psnr_of(subject: Subject) -> list[float]:
+    def psnr_of(subject: Subject) -> list[float] | None:
         scores = measurement.book.scores(ScoreKey("psnr", "raw", subject))
-        assert scores is not None
-        return scores[0].mean(axis=-1).tolist()
+        return None if scores is None else scores[0].mean(axis=-1).tolist()
 
     psnr, static, ceiling = psnr_of("model"), psnr_of("static"), psnr_of("ceiling")
-    imagined = measurement.cube_imagined.get(measurement.plan.seeds[0], [])
-    decided = decided_clips(measurement.cube_true, measurement.clips.rewarded()) if imagined else []
+    assert psnr is not None
+    assert static is not None
+    tasks = {task.name.key: clip_outcomes(measurement, task) for task in measurement.plan.tasks}
     records = []
     for clip in range(len(measurement.clips)):
         info = measurement.clips.info(clip)
@@ -194,23 +188,38 @@ def clip_records(measurement: Measurement) -> tuple[ClipRecord, ...]:
                 success=info.success,
                 psnr_db=psnr[clip],
                 static_psnr_db=static[clip],
-                ceiling_psnr_db=ceiling[clip],
-                cube_rose=(
-                    measurement.cube_true[clip].rose if imagined and decided[clip] else None
-                ),
-                cube_rose_imagined=imagined[clip].rose if imagined else None,
+                ceiling_psnr_db=ceiling[clip] if ceiling else None,
+                tasks={key: outcomes[clip] for key, outcomes in tasks.items()},
             )
         )
     return tuple(records)
 
 
-def describe(clips: ClipSet, plan: Plan, checkpoint: str, *, duration_s: float) -> Setting:
+def clip_outcomes(measurement: Measurement, task: TaskMetric) -> list[ClipOutcome]:
+    """What a task metric found in every clip, first seed."""
+    true = measurement.outcomes[task.name.key, "truth"][0]
+    shown = measurement.outcomes[task.name.key, "model"][measurement.plan.seeds[0]]
+    decided = measurement.decided(task)
+    return [
+        ClipOutcome(
+            truth=one.happened if decided[clip] else None,
+            predicted=None if unseen(one, other) else other.happened,
+        )
+        for clip, (one, other) in enumerate(zip(true, shown, strict=True))
+    ]
+
+
+def describe(measurement: Measurement, checkpoint: str, *, duration_s: float) -> Setting:
     """How it was measured."""
+    clips, subject = measurement.clips, measurement.subject.spec
     seeds = [clips.info(clip).seed for clip in range(len(clips))]
     commit = git("rev-parse", "--short=12", "HEAD") or "not a git checkout"
     changed = " with uncommitted changes" if git("status", "--short") else ""
     return Setting(
+        subject=subject.name,
         checkpoint=checkpoint,
+        parameters=subject.parameters,
+        facts=subject.facts,
         dataset=str(clips.dataset.root),
         split=clips.split,
         num_clips=len(clips),
@@ -221,12 +230,10 @@ def describe(clips: ClipSet, plan: Plan, checkpoint: str, *, duration_s: float) 
         stride=clips.stride,
         frame_hz=clips.dataset.spec.fps / clips.stride,
         camera=clips.camera,
-        seeds=plan.seeds,
-        temperature=plan.sampling.temperature,
-        refinement_steps=plan.sampling.refinement_steps,
-        world_model_parameters=count_parameters(clips.bundle.world_model),
-        tokenizer_parameters=count_parameters(clips.bundle.tokenizer),
-        number_format=str(clips.bundle.world_model.hidden_dtype).removeprefix("torch."),
+        given_depth=depth_source(clips.dataset, clips.camera) != NONE,
+        state_size=len(clips.dataset.spec.state_names),
+        commands=commands_note(clips.dataset.spec),
+        seeds=measurement.plan.seeds,
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         commit=commit + changed,
         machine=describe_machine(),
@@ -239,16 +246,15 @@ def describe(clips: ClipSet, plan: Plan, checkpoint: str, *, duration_s: float) 
     )
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Number of weights."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def run(config: Evaluate) -> EvaluationResult:
     """Measure, write results.json and report.html, say where they are."""
     bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
-    dataset = LeRobotDataset(config.dataset)
-    result = evaluate(bundle, dataset, settings=config.settings, checkpoint=config.checkpoint)
+    result = evaluate(
+        BundlePredictor(bundle, config.sampling, name=Path(config.checkpoint).name),
+        LeRobotDataset(config.dataset),
+        settings=config.settings,
+        checkpoint=config.checkpoint,
+    )
     result.results.save(config.output)
     path = write_report(result.results, result.examples, config.output)
     log.info("%s", headline(result.results))
@@ -259,20 +265,6 @@ def run(config: Evaluate) -> EvaluationResult:
 def headline(results: Results) -> str:
     """The numbers that one looks at first, in a few lines."""
     setting = results.setting
-    lines = [f"{setting.split} split, {setting.num_clips} clips, {setting.horizon} imagined frames"]
-    for key in ("psnr", "ssim", "abs_rel@metric", "delta_psnr@shuffled"):
-        row = results.row(key)
-        if row.model is None:
-            continue
-        scores = {subject: row.of(subject) for subject in ("static", "ceiling")}
-        others = "".join(
-            f", {subject} {found.estimate.mean:.{row.name.digits}f}"
-            for subject, found in scores.items()
-            if found
-        )
-        unit = f" {row.name.unit}" if row.name.unit else ""
-        mean = f"{row.model.estimate.mean:.{row.name.digits}f}"
-        lines.append(f"  {row.name.title:<20} {mean}{unit}{others}")
-    if results.cube:
-        lines.append(f"  {'cube test':<20} {results.cube.agreement:.0%} agree with truth")
-    return "\n".join(lines)
+    first = f"{setting.split} split, {setting.num_clips} clips, {setting.horizon} predicted frames"
+    notes = [setting.commands] if setting.commands else []
+    return "\n".join([first, *notes, text_table({setting.subject: results})])

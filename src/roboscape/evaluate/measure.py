@@ -1,61 +1,69 @@
 """The measuring itself: clips in, scores out, one batch of videos in memory at a time."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from einops import reduce
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from roboscape.core.progress import progress
-from roboscape.core.seeding import generator_for
+from roboscape.core.seeding import seed_for
 from roboscape.evaluate.clips import ClipSet
 from roboscape.evaluate.control import GENIE_FRAME, delta_psnr_db, partners, random_actions
-from roboscape.evaluate.cube import CubeSighting, table_inverse_depth, watch_cube
 from roboscape.evaluate.metrics import (
     IMAGINED_ACTIONS,
     Metric,
     delta_psnr_name,
     token_accuracy_name,
 )
+from roboscape.evaluate.protocol import (
+    Predictor,
+    TokenPredictor,
+    TokenVideos,
+    check_prediction,
+    some_clips,
+)
 from roboscape.evaluate.results import Row, Subject
 from roboscape.evaluate.scores import ScoreBook, ScoreKey
-from roboscape.rollout.videos import (
-    Sampling,
-    VideoCodes,
-    Videos,
-    decode_videos,
-    encode_videos,
-    imagine_codes,
+from roboscape.evaluate.subjects import StillPicture, StillTokens, through_tokenizer
+from roboscape.evaluate.tasks import (
+    Outcome,
+    TaskMetric,
+    TaskResult,
+    count_outcomes,
+    decided_clips,
 )
+from roboscape.rollout.videos import Videos
+
+TRUTH = "truth"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is imagined and how it is scored."""
+    """What is predicted and how it is scored."""
 
     metrics: tuple[Metric, ...]
-    sampling: Sampling
+    tasks: tuple[TaskMetric, ...]
+    """Those that can be measured on these clips."""
     seeds: tuple[int, ...]
     batch_size: int
-    cube: bool
-    """Whether the scene has a Lift cube to follow."""
 
 
 @dataclass
 class Measurement:
     """What has been measured so far."""
 
+    subject: Predictor
     clips: ClipSet
     plan: Plan
     book: ScoreBook = field(default_factory=ScoreBook)
-    imagined: list[VideoCodes] = field(default_factory=list)
-    """The first seed's imagined tokens, one piece a batch: a few kilobytes a clip."""
-    cube_true: list[CubeSighting] = field(default_factory=list)
-    cube_decoded: list[CubeSighting] = field(default_factory=list)
-    cube_imagined: dict[int, list[CubeSighting]] = field(default_factory=dict)
-    """By seed."""
+    outcomes: dict[tuple[str, str], dict[int, list[Outcome]]] = field(default_factory=dict)
+    """By task and what was watched (`truth` or a subject), then by seed."""
+    kept: "KeptVideos" = field(default_factory=lambda: KeptVideos())
+    """The first seed's videos."""
 
     def run(self) -> None:
         """Measure every clip."""
@@ -67,27 +75,12 @@ class Measurement:
     def measure_batch(self, batch: range) -> None:
         """Floors, ceiling and every seed of the model on some clips."""
         truth = self.clips.videos(batch)
-        codes = encode_videos(self.clips.bundle.tokenizer, truth)
-        decoded = decode_videos(self.clips.bundle.tokenizer, codes)
-        self._score_fixed(truth, decoded, codes)
-        tables = []
-        if self.plan.cube:
-            assert truth.depth_m is not None
-            tables = [table_inverse_depth(depth_m) for depth_m in truth.depth_m[:, 0]]
-            self.cube_true += watch_cubes(truth, tables)
-            self.cube_decoded += watch_cubes(decoded, tables)
+        ceiling = None
+        if isinstance(self.subject, TokenPredictor):
+            ceiling = through_tokenizer(self.subject.codec, truth)
+        self._score_fixed(batch, truth, ceiling)
         for seed in self.plan.seeds:
-            imagined = self._score_model(batch, seed, truth=truth, decoded=decoded, codes=codes)
-            if self.plan.cube:
-                self.cube_imagined.setdefault(seed, []).extend(watch_cubes(imagined, tables))
-
-    def imagined_codes(self) -> VideoCodes:
-        """The first seed's imagined tokens of all clips."""
-        depths = [piece.depth for piece in self.imagined if piece.depth is not None]
-        return VideoCodes(
-            rgb=torch.cat([piece.rgb for piece in self.imagined]),
-            depth=torch.cat(depths) if depths else None,
-        )
+            self._score_model(batch, seed, truth=truth, ceiling=ceiling)
 
     def rows(self) -> tuple[Row, ...]:
         """The table so far."""
@@ -104,114 +97,202 @@ class Measurement:
                 rows.append(self.book.row(name, reference=reference, at_frame=at_frame))
         for modality in ("rgb", "depth"):
             rows.append(self.book.row(token_accuracy_name(modality), reference="codes"))
-        return tuple(row if row.model else explain(row) for row in rows)
+        has_tokens = isinstance(self.subject, TokenPredictor)
+        shown = [row for row in rows if has_tokens or row.reference != "decoded"]
+        return tuple(row if row.model else explain(row, has_tokens=has_tokens) for row in shown)
 
-    def _score_fixed(self, truth: Videos, decoded: Videos, codes: VideoCodes) -> None:
-        """What does not depend on the world model."""
-        static_codes = codes.map(lambda c: c[:, :1].expand_as(c))
-        self._score("raw", "static", truth, truth.frozen())
-        self._score("raw", "static_decoded", truth, decoded.frozen())
-        self._score("raw", "ceiling", truth, decoded)
-        self._score("decoded", "static_decoded", decoded, decoded.frozen())
-        self._score_tokens("static_decoded", codes, static_codes)
+    def task_results(self) -> tuple[TaskResult, ...]:
+        """The task metrics so far."""
+        return tuple(self._task_result(task) for task in self.plan.tasks)
+
+    def decided(self, task: TaskMetric) -> np.ndarray:
+        """Which clips count in a task metric."""
+        true = self.outcomes[task.name.key, TRUTH][0]
+        return decided_clips(true, task.recorded(self.clips))
+
+    def _task_result(self, task: TaskMetric) -> TaskResult:
+        """One task metric's counts for everything that is compared."""
+        key, recorded, decided = task.name.key, task.recorded(self.clips), self.decided(task)
+        true = self.outcomes[key, TRUTH][0]
+        counts = {
+            subject: count_outcomes(
+                true, [o for one in found.values() for o in one], decided=decided
+            )
+            for subject in ("model", "static", "ceiling")
+            if (found := self.outcomes.get((key, subject)))
+        }
+        agreement = None
+        if recorded is not None:
+            agreement = float(np.mean([o.happened for o in true] == recorded))
+        return TaskResult(
+            name=task.name,
+            model=counts["model"],
+            static=counts["static"],
+            ceiling=counts.get("ceiling"),
+            undecided=int((~decided).sum()),
+            detector_agreement=agreement,
+        )
+
+    def _score_fixed(self, batch: range, truth: Videos, ceiling: TokenVideos | None) -> None:
+        """What does not depend on the model: floors and ceiling."""
+        given = given_frame(truth), self.clips.states(batch), self._true_actions(batch)
+        still = StillPicture(self.clips.stride).predict(*given)
+        self._score("raw", "static", truth, still)
+        self._watch(TRUTH, truth, truth)
+        self._watch("static", truth, still)
+        if ceiling is not None:
+            assert isinstance(self.subject, TokenPredictor)
+            still_decoded = StillTokens(self.clips.stride, self.subject.codec).predict(*given)
+            self._score("raw", "static_decoded", truth, still_decoded)
+            self._score("raw", "ceiling", truth, ceiling)
+            self._score("decoded", "static_decoded", ceiling, still_decoded)
+            self._score_tokens("static_decoded", ceiling, still_decoded)
+            self._watch("ceiling", truth, ceiling)
         for metric in self.plan.metrics:
             if metric.weigh is not None and truth.depth_m is not None:
                 for name in metric.names:
                     self.book.add_weights(name.key, metric.weigh(truth))
 
     def _score_model(
-        self, batch: range, seed: int, *, truth: Videos, decoded: Videos, codes: VideoCodes
-    ) -> Videos:
-        """Imagine under the true and under other actions; returns the former's video."""
-        tokenizer = self.clips.bundle.tokenizer
-        found, others = self._imagine(batch, seed, prompt=codes.map(lambda c: c[:, :1]))
-        imagined = decode_videos(tokenizer, found)
+        self, batch: range, seed: int, *, truth: Videos, ceiling: TokenVideos | None
+    ) -> None:
+        """Predictions under the true actions, and how much other actions change them."""
+        predicted, others = self._predict(batch, seed, prompt=given_frame(truth))
         if seed == self.plan.seeds[0]:
-            self.imagined.append(found)
-        self._score("raw", "model", truth, imagined, seed=seed)
-        self._score("decoded", "model", decoded, imagined, seed=seed)
-        self._score_tokens("model", codes, found, seed=seed)
-        for protocol, other_codes in others.items():
-            other = decode_videos(tokenizer, replace(other_codes, depth=None))
-            for reference, video in (("raw", truth), ("decoded", decoded)):
+            self.kept.add(predicted, start=batch.start)
+        references = {"raw": truth} if ceiling is None else {"raw": truth, "decoded": ceiling}
+        for reference, video in references.items():
+            self._score(reference, "model", video, predicted, seed=seed)
+            for protocol, other in others.items():
                 delta = delta_psnr_db(
                     video.rgb[:, 1:],
-                    with_true_actions=imagined.rgb[:, 1:],
+                    with_true_actions=predicted.rgb[:, 1:],
                     with_other_actions=other.rgb[:, 1:],
                 )
                 key = ScoreKey(f"delta_psnr@{protocol}", reference, "model")
                 self.book.add(key, delta, seed=seed)
-        return imagined
+        if ceiling is not None:
+            self._score_tokens("model", ceiling, predicted, seed=seed)
+        self._watch("model", truth, predicted, seed=seed)
 
-    def _imagine(
-        self, batch: range, seed: int, *, prompt: VideoCodes
-    ) -> tuple[VideoCodes, dict[str, VideoCodes]]:
-        """Rollouts of some clips under the true actions, and by protocol under other actions.
+    def _predict(
+        self, batch: range, seed: int, *, prompt: Videos
+    ) -> tuple[Videos, dict[str, Videos]]:
+        """Videos of some clips under the true actions, and by protocol under other actions.
 
         They run as one batch; the randomness depends on the seed and the clips alone.
         """
         protocols = [name for name in IMAGINED_ACTIONS if not self._why_no_delta(name)]
         actions = [
-            [self.clips.actions[clip] for clip in batch],
+            self._true_actions(batch),
             *(self._other_actions(name, batch, seed) for name in protocols),
         ]
-        codes = imagine_codes(
-            self.clips.bundle,
-            prompt=prompt.map(lambda c: c.repeat(len(actions), 1, 1)),
-            controls=torch.cat([self.clips.controls(batch, actions=taken) for taken in actions]),
-            sampling=self.plan.sampling,
-            generator=generator_for(seed, batch.start),
+        prompts = prompt.map(lambda array: np.concatenate([array] * len(actions)))
+        found = self.subject.predict(
+            prompts,
+            np.concatenate([self.clips.states(batch)] * len(actions)),
+            np.concatenate(actions),
+            seed=seed_for(seed, batch.start),
         )
+        check_prediction(found, prompts, spec=self.subject.spec, frames=self.clips.num_frames)
         first, *others = (
-            codes.map(lambda c, start=start: c[start : start + len(batch)])
+            some_clips(found, slice(start, start + len(batch)))
             for start in range(0, len(actions) * len(batch), len(batch))
         )
         return first, dict(zip(protocols, others, strict=True))
 
+    def _true_actions(self, batch: range) -> Float[np.ndarray, "b rows a"]:
+        """The actions that were taken."""
+        return np.stack([self.clips.actions[clip] for clip in batch])
+
     def _other_actions(
         self, protocol: str, batch: range, seed: int
-    ) -> list[Float[np.ndarray, "rows a"]]:
+    ) -> Float[np.ndarray, "b rows a"]:
         """Actions that were not the ones taken."""
         if protocol == "shuffled":
             partner = partners(len(self.clips), seed=seed)
-            return [self.clips.actions[partner[clip]] for clip in batch]
+            return np.stack([self.clips.actions[partner[clip]] for clip in batch])
         pool = np.concatenate(self.clips.actions)
         frames, stride = self.clips.num_frames - 1, self.clips.stride
-        return [
-            random_actions(pool, num_frames=frames, stride=stride, seed=seed, clip=clip)
-            for clip in batch
-        ]
+        return np.stack(
+            [
+                random_actions(pool, num_frames=frames, stride=stride, seed=seed, clip=clip)
+                for clip in batch
+            ]
+        )
 
     def _why_no_delta(self, protocol: str) -> str:
         """Why a protocol of Delta PSNR can't be followed here; empty where it can."""
         if protocol == "shuffled" and len(self.clips) < 2:
             return "not computed: needs the actions of another episode; evaluate 2 clips or more"
         if protocol == "genie_random" and self.clips.num_frames - 1 < GENIE_FRAME:
-            return f"not computed: taken at imagined frame {GENIE_FRAME}, beyond this horizon"
+            return f"not computed: taken at predicted frame {GENIE_FRAME}, beyond this horizon"
         return ""
 
     def _score(
         self, reference: str, subject: Subject, truth: Videos, predicted: Videos, *, seed: int = 0
     ) -> None:
         """Every metric that compares with this reference."""
+        copied = np.array_equal(predicted.rgb[:, 0], truth.rgb[:, 0])
         for metric in self.plan.metrics:
             no_depth = truth.depth_m is None or predicted.depth_m is None
             if reference not in metric.references or (metric.needs_depth and no_depth):
                 continue
-            if metric.counts_given_frame and subject == "static":
+            if metric.counts_given_frame and copied:
                 continue
             for name, scores in zip(metric.names, metric.measure(truth, predicted), strict=True):
                 self.book.add(ScoreKey(name.key, reference, subject), scores, seed=seed)
 
     def _score_tokens(
-        self, subject: Subject, truth: VideoCodes, predicted: VideoCodes, *, seed: int = 0
+        self, subject: Subject, truth: TokenVideos, predicted: Videos, *, seed: int = 0
     ) -> None:
         """Token accuracy in both modalities."""
-        pairs = {"rgb": (truth.rgb, predicted.rgb), "depth": (truth.depth, predicted.depth)}
+        assert isinstance(predicted, TokenVideos), "a TokenPredictor predicts TokenVideos"
+        true, found = truth.codes, predicted.codes
+        pairs = {"rgb": (true.rgb, found.rgb), "depth": (true.depth, found.depth)}
         for modality, (true_codes, codes) in pairs.items():
             if true_codes is not None and codes is not None:
                 key = ScoreKey(token_accuracy_name(modality).key, "codes", subject)
                 self.book.add(key, token_accuracy(true_codes, codes), seed=seed)
+
+    def _watch(self, subject: str, truth: Videos, shown: Videos, *, seed: int = 0) -> None:
+        """Read every task metric's outcomes off some videos."""
+        for task in self.plan.tasks:
+            found = self.outcomes.setdefault((task.name.key, subject), {})
+            found.setdefault(seed, []).extend(task.read(truth, shown))
+
+
+class KeptVideos:
+    """The predicted videos of all clips, in a temporary folder: examples are chosen at the end."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="roboscape_evaluate_")
+        self._places: list[tuple[int, int]] = []
+
+    def add(self, videos: Videos, *, start: int) -> None:
+        """Keep a batch; batches come in the order of the clips."""
+        np.save(self._path("rgb", start), videos.rgb)
+        if videos.depth_m is not None:
+            np.save(self._path("depth", start), videos.depth_m)
+        self._places += [(start, number) for number in range(len(videos))]
+
+    def clip(self, clip: int) -> Videos:
+        """One clip, a batch of one."""
+        start, number = self._places[clip]
+        parts = {
+            kind: np.array(np.load(path, mmap_mode="r")[number : number + 1])
+            for kind in ("rgb", "depth")
+            if (path := self._path(kind, start)).is_file()
+        }
+        return Videos(rgb=parts["rgb"], depth_m=parts.get("depth"))
+
+    def _path(self, kind: str, start: int) -> Path:
+        return Path(self._folder.name) / f"{kind}_{start:06d}.npy"
+
+
+def given_frame(truth: Videos) -> Videos:
+    """What a model gets to see of the true videos: their first frame."""
+    return truth.map(lambda array: array[:, :1])
 
 
 def token_accuracy(
@@ -222,20 +303,14 @@ def token_accuracy(
     return reduce(right, "b t n -> b t", "mean").numpy()
 
 
-def explain(row: Row) -> Row:
+def explain(row: Row, *, has_tokens: bool) -> Row:
     """A row without a score of the model says why."""
-    why = row.name.missing or (
-        "not computed: the camera recorded no depth, or the model imagines none"
-        if row.ceiling is None
-        else "not computed: the model imagines no depth"
-    )
-    return replace(row, name=replace(row.name, missing=why))
-
-
-def watch_cubes(videos: Videos, tables: list[Float[np.ndarray, "h w"]]) -> list[CubeSighting]:
-    """Follow the cube in every clip."""
-    assert videos.depth_m is not None
-    return [
-        watch_cube(rgb, depth_m, table=table)
-        for rgb, depth_m, table in zip(videos.rgb, videos.depth_m, tables, strict=True)
-    ]
+    if row.reference == "codes" and not has_tokens:
+        why = "not computed: the model has no tokens"
+    elif row.name.key.startswith("psnr@ivideogpt"):
+        why = "not computed: counts the given frame, which this model copies"
+    elif row.static is None and row.ceiling is None and row.static_decoded is None:
+        why = "not computed: there is no depth to compare with, or the model predicts none"
+    else:
+        why = "not computed: the model predicts no depth"
+    return replace(row, name=replace(row.name, missing=row.name.missing or why))

@@ -24,7 +24,7 @@ Reference = Literal["raw", "decoded"]
 """What is compared with: the recorded frames, or the same frames through the tokenizer."""
 
 Scores = Float[np.ndarray, "b"] | Float[np.ndarray, "b t"]
-"""One number a clip, or one a clip and imagined frame; NaN where there is none."""
+"""One number a clip, or one a clip and predicted frame; NaN where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +87,13 @@ def all_metrics(
 
 
 IMAGINED_ACTIONS = {
-    "shuffled": "the actions of another episode of the set (start state its own); mean over frames",
+    "shuffled": (
+        "the actions of another episode of the set (from the clip's own first frame and state); "
+        "mean over frames"
+    ),
     "genie_random": (
         "random actions: for every model frame one action of the set, held until the next frame; "
-        "at the 4th imagined frame (Genie's t = 4)"
+        "at the 4th predicted frame (Genie's t = 4)"
     ),
 }
 """The protocols of Delta PSNR, by where the other actions come from."""
@@ -113,7 +116,7 @@ def token_accuracy_name(modality: str) -> MetricName:
     return MetricName(
         key=f"token_accuracy_{modality}",
         title=f"Token accuracy, {modality if modality == 'depth' else modality.upper()}",
-        protocol="share of tokens with all bits right, mean over imagined frames",
+        protocol="share of tokens with all bits right, mean over predicted frames",
     )
 
 
@@ -123,7 +126,7 @@ def _psnr() -> Metric:
             MetricName(
                 key="psnr",
                 title="PSNR",
-                protocol="8-bit RGB, range 255, mean over imagined frames, then over clips",
+                protocol="8-bit RGB, range 255, mean over predicted frames, then over clips",
                 unit="dB",
                 digits=2,
             ),
@@ -155,7 +158,7 @@ def _ssim() -> Metric:
     name = MetricName(
         key="ssim",
         title="SSIM",
-        protocol="RGB, Gaussian 11 × 11 window (σ 1.5), range 255, mean over imagined frames",
+        protocol="RGB, Gaussian 11 × 11 window (σ 1.5), range 255, mean over predicted frames",
     )
     return Metric(
         names=(name,),
@@ -167,7 +170,7 @@ def _lpips(lpips: Lpips) -> Metric:
     name = MetricName(
         key="lpips",
         title="LPIPS",
-        protocol="AlexNet, mean over imagined frames (1xgpt's is the one against decoded truth)",
+        protocol="AlexNet, mean over predicted frames (1xgpt's is the one against decoded truth)",
         better="lower",
         digits=4,
         missing=lpips.missing,
@@ -181,7 +184,7 @@ def _lpips(lpips: Lpips) -> Metric:
 def _metric_depth(*, nearest_m: float, farthest_m: float, truth: str) -> Metric:
     protocol = (
         "metric: metres as they are, no alignment; pixels whose true depth is finite and within "
-        f"{nearest_m:g} to {farthest_m:g} m; mean over imagined frames{truth}"
+        f"{nearest_m:g} to {farthest_m:g} m; mean over predicted frames{truth}"
     )
 
     def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:

@@ -11,21 +11,22 @@ import numpy as np
 from roboscape.core.files import atomic_path
 from roboscape.core.video import write_video
 from roboscape.evaluate.charts import SUBJECT_NAMES, line_chart, range_bar
-from roboscape.evaluate.cube import RISE_HEIGHT, CubeTest
 from roboscape.evaluate.examples import Example
+from roboscape.evaluate.headline import HEADLINES
 from roboscape.evaluate.panels import join_columns, make_columns
 from roboscape.evaluate.results import ClipRecord, Results, Setting
 from roboscape.evaluate.tables import number, tables
+from roboscape.evaluate.tasks import TaskCounts, TaskResult
 
 REPORT = "report.html"
 FILM_SCALE = 2
 LAST_FRAME_HOLD_S = 0.8
 FILM_GAP_PX = 12
-TILES = {
-    "psnr": "Likeness (PSNR)",
-    "abs_rel@metric": "Depth error (AbsRel)",
-    "delta_psnr@shuffled": "Obedience (ΔPSNR)",
-}
+CEILING = (
+    " <em>Ceiling</em>: the true video through the tokenizer, which is what a model scores that "
+    "predicts every token right. It is a guide, not a bound: where the tokenizer errs, another "
+    "guess may be nearer to the truth."
+)
 CHARTS = (
     ("psnr", "raw"),
     ("ssim", "raw"),
@@ -37,17 +38,6 @@ CHARTS = (
     ("token_accuracy_rgb", "codes"),
     ("token_accuracy_depth", "codes"),
 )
-RULE = (
-    "<ol><li>The cube is the largest red patch that fills a quarter of a percent of the image.</li>"
-    "<li>The table is the plane in the given frame's depth; a plane's inverse depth is linear in "
-    "pixels, so no camera parameters are needed.</li>"
-    "<li>The cube's height is the lower quartile over its pixels of 1 − depth / depth of the table "
-    "behind it, as a fraction of the camera's height above the table.</li>"
-    f"<li>It rose if that exceeds {RISE_HEIGHT:g} in any frame, about 5 cm: resting cubes read up "
-    "to 0.09, lifted ones mostly 0.16 and more. RGB and depth must agree for a lift to count.</li>"
-    "<li>Clips where this rule and the simulator's reward disagree on the true video (a lift that "
-    "begins in the last frame or out of sight) are left out.</li></ol>"
-)
 
 
 def write_report(results: Results, examples: tuple[Example, ...], folder: Path) -> Path:
@@ -56,16 +46,17 @@ def write_report(results: Results, examples: tuple[Example, ...], folder: Path) 
     films = [film(example, results.setting, folder / "videos") for example in examples]
     page = Template(pieces.joinpath("report.html").read_text()).substitute(
         style=pieces.joinpath("report.css").read_text(),
-        title=escape(f"Evaluation of {results.setting.checkpoint}"),
+        title=escape(f"Evaluation of {results.setting.subject}"),
         headline=escape(headline(results)),
         lede=escape(lede(results)),
-        warning=warning(results.setting),
+        warning=warning(results.setting) + commands(results.setting),
         tiles=tiles(results),
         films="\n".join(films),
         tables=tables(results.rows),
         legend=legend(),
         charts=charts(results),
-        cube=cube_section(results.cube, results.cube_missing, results.setting),
+        ceiling=CEILING if results.row("psnr").ceiling else "",
+        tasks=task_sections(results),
         command=escape(results.setting.command),
         facts=facts(results.setting),
     )
@@ -79,23 +70,34 @@ def headline(results: Results) -> str:
     """One sentence that says what came out."""
     setting, row = results.setting, results.row("psnr")
     seconds = setting.horizon / setting.frame_hz
-    start = f"{seconds:.1f} seconds imagined from one frame"
+    start = f"{seconds:.1f} seconds predicted from one frame"
     if row.model is None or row.static is None:
         return f"{start}."
     gain = row.model.estimate.mean - row.static.estimate.mean
     side = "above" if gain >= 0 else "below"
-    return f"{start}, {abs(gain):.1f} dB {side} a still picture."
+    return f"{start}, PSNR {abs(gain):.1f} dB {side} a still picture."
 
 
 def lede(results: Results) -> str:
-    """What was done, in two sentences."""
+    """What was done, in three sentences."""
     setting = results.setting
-    parameters = (setting.world_model_parameters + setting.tokenizer_parameters) / 1e6
+    size = f" ({setting.parameters / 1e6:.1f} million parameters)" if setting.parameters else ""
+    given = ["the first frame (RGB and depth)" if setting.given_depth else "the first frame (RGB)"]
+    if setting.state_size:
+        given.append(
+            f"the robot's state in that frame, as recorded ({numbers(setting.state_size)})"
+        )
     return (
-        f"{setting.num_clips} {setting.split} episodes, {setting.horizon} frames each at "
-        f"{setting.frame_hz:g} Hz. The world model and its tokenizer ({parameters:.1f} million "
-        "parameters together) see the first frame and the robot's actions, and nothing else."
+        f"{setting.num_clips} {setting.split} episodes, {setting.horizon} predicted frames each at "
+        f"{setting.frame_hz:g} Hz. The model `{setting.subject}`{size} is given "
+        f"{', '.join(given)} and the robot's actions up to the last frame. It is given nothing "
+        "else of the recording."
     )
+
+
+def numbers(count: int) -> str:
+    """So many numbers, in words."""
+    return f"{count} number{'s' if count != 1 else ''}"
 
 
 def warning(setting: Setting) -> str:
@@ -110,24 +112,27 @@ def warning(setting: Setting) -> str:
     )
 
 
+def commands(setting: Setting) -> str:
+    """A note where the actions are no commands."""
+    return f'<p class="warning">{escape(setting.commands)}</p>' if setting.commands else ""
+
+
 def tiles(results: Results) -> str:
     """The few numbers that one looks at first."""
     parts = []
-    for key, title in TILES.items():
-        row = results.row(key)
-        if row.model is None:
+    for headline in HEADLINES:
+        row = results.row(headline.key)
+        if row.model is None or not headline.tile:
             continue
         below = range_bar(row) or f'<p class="say">{escape(row.name.protocol)}</p>'
-        parts.append(tile(title, number(row, row.model), row.name.unit, below))
-    if results.cube:
-        cube = results.cube
-        clips = cube.rose_in_both + cube.rose_only_in_truth
+        parts.append(tile(headline.tile, number(row, row.model), row.name.unit, below))
+    for task in results.tasks:
         say = (
-            f"of imagined videos lift the cube when, and only when, the true one does; "
-            f"{cube.rose_in_both} of {clips} true lifts imagined"
+            f"of the predicted videos agree with the true ones: the {task.name.event} in both or "
+            f"in neither. A still picture agrees in {task.static.agreement:.0%}"
         )
-        value = f"{cube.agreement:.0%}"
-        parts.append(tile("Cube test", value, "", f'<p class="say">{say}</p>'))
+        value = f"{task.model.agreement:.0%}"
+        parts.append(tile(task.name.title, value, "", f'<p class="say">{escape(say)}</p>'))
     return "\n".join(parts)
 
 
@@ -174,10 +179,10 @@ def about(record: ClipRecord) -> str:
     parts = [f"episode {record.episode}"]
     if record.behaviour:
         parts.append(record.behaviour.replace("_", " "))
-    parts.append(
-        f"{record.psnr_db:.1f} dB (still picture {record.static_psnr_db:.1f}, ceiling "
-        f"{record.ceiling_psnr_db:.1f})"
-    )
+    beside = f"still picture {record.static_psnr_db:.1f}"
+    if record.ceiling_psnr_db is not None:
+        beside += f", ceiling {record.ceiling_psnr_db:.1f}"
+    parts.append(f"PSNR {record.psnr_db:.1f} dB ({beside})")
     return escape(" · ".join(parts))
 
 
@@ -204,46 +209,84 @@ def charts(results: Results) -> str:
     return "\n".join(parts)
 
 
-def cube_section(cube: CubeTest | None, missing: str, setting: Setting) -> str:
-    """The confusion matrix, the rule, and how far the rule itself can be trusted."""
-    if cube is None:
-        return f'<p class="note">Not tested: {escape(missing)}.</p>'
+def task_sections(results: Results) -> str:
+    """A section for every task metric, measured or not."""
+    parts = [
+        f"<section><h2>{escape(task.name.question)}</h2>{task_section(task, results.setting)}"
+        "</section>"
+        for task in results.tasks
+    ]
+    parts += [
+        f'<section><h2>{escape(title)}</h2><p class="note">Not measured: {escape(reason)}.</p>'
+        "</section>"
+        for title, reason in results.tasks_missing.items()
+    ]
+    return "\n".join(parts)
+
+
+def task_section(task: TaskResult, setting: Setting) -> str:
+    """The counts, the floor, the rule, and how far the rule itself can be trusted."""
+    name, model = task.name, task.model
+    detector = "the recording itself says nothing to check it with"
+    if task.detector_agreement is not None:
+        detector = (
+            "on the true videos it agrees with the simulator's reward in "
+            f"{task.detector_agreement:.1%} of {setting.num_clips} clips"
+        )
+    ceiling = ""
+    if task.ceiling is not None:
+        ceiling = (
+            f"; on the true videos through the tokenizer it still finds the same in "
+            f"{task.ceiling.agreement:.1%}"
+        )
+    rule = "".join(f"<li>{escape(step)}</li>" for step in name.rule)
+    return (
+        f'<div class="cube">{matrix(task, model)}<div><p>Truth and prediction agree in '
+        f"<strong>{model.agreement:.1%}</strong> of the clips that count. A still picture, in "
+        f"which nothing ever happens, agrees in <strong>{task.static.agreement:.1%}</strong>.</p>"
+        f"<p>In {model.unseen} predicted videos the {escape(name.item)} is lost (seen in less than "
+        "half of the frames that show the true one): they count as unseen, not as agreement. Over "
+        f"all clips, {model.visible:.1%} of the frames that show the true {escape(name.item)} also "
+        f"show the predicted one. {task.undecided} clips do not count, because the rule and the "
+        "recording disagree on their true videos.</p>"
+        f"<p>The same rule reads both videos; {detector}{ceiling}:</p><ol>{rule}</ol></div></div>"
+    )
+
+
+def matrix(task: TaskResult, counts: TaskCounts) -> str:
+    """How many clips came out how."""
+    event = escape(task.name.event)
+    heads = (f"predicted: {event}", "predicted: does not", "predicted: unseen")
     cells = (
-        ("right", cube.rose_in_both, "lifted in both"),
-        ("wrong", cube.rose_only_in_truth, "lift missed"),
-        ("wrong", cube.rose_only_in_imagination, "lift invented"),
-        ("right", cube.rose_in_neither, "stayed in both"),
+        ("right", counts.in_both, "in both"),
+        ("wrong", counts.only_in_truth, "missed"),
+        ("wrong", counts.only_in_shown, "invented"),
+        ("right", counts.in_neither, "in neither"),
     )
     drawn = [
         f'<div class="cell {kind}{" some" if count else ""}"><strong>{count}</strong>{words}</div>'
         for kind, count, words in cells
     ]
-    matrix = (
-        '<div class="matrix"><span></span><span class="head">imagined: rises</span>'
-        '<span class="head">imagined: stays</span><span class="side">truth:<br>rises</span>'
-        f'{drawn[0]}{drawn[1]}<span class="side">truth:<br>stays</span>{drawn[2]}{drawn[3]}</div>'
-    )
-    detector = "this dataset has no rewards to check it with"
-    if cube.detector_agreement is not None:
-        detector = (
-            f"on the true videos it agrees with the simulator's reward in "
-            f"{cube.detector_agreement:.1%} of {setting.num_clips} clips ({cube.undecided} left "
-            "out)"
-        )
     return (
-        f'<div class="cube">{matrix}<div><p>Truth and imagination agree in '
-        f"<strong>{cube.agreement:.1%}</strong> of clips. The same rule reads both videos; "
-        f"{detector}, and through the tokenizer alone it keeps {cube.ceiling_agreement:.1%} of its "
-        f"verdicts. Of the frames that show the true cube, {cube.seen:.1%} also show the imagined "
-        "one.</p>"
-        f"{RULE}</div></div>"
+        f'<div class="matrix"><span></span><span class="head">{heads[0]}</span>'
+        f'<span class="head">{heads[1]}</span><span class="side">truth:<br>{event}</span>'
+        f'{drawn[0]}{drawn[1]}<span class="side">truth:<br>does not</span>{drawn[2]}{drawn[3]}'
+        f'<span class="side">{heads[2]}</span><div class="cell wide wrong'
+        f'{" some" if counts.unseen else ""}"><strong>{counts.unseen}</strong>'
+        f"{escape(task.name.item)} lost</div></div>"
     )
 
 
 def facts(setting: Setting) -> str:
     """Everything needed to do it again."""
+    given = [f"1 frame{' with depth' if setting.given_depth else ''}"]
+    if setting.state_size:
+        given.append(f"{numbers(setting.state_size)} of state")
     pairs = (
-        ("Checkpoint", setting.checkpoint),
+        ("Model", setting.subject),
+        ("From", setting.checkpoint),
+        *setting.facts.items(),
+        ("Given", ", ".join([*given, "the actions"])),
         ("Dataset", setting.dataset),
         ("Split", f"{setting.split} (seeds {setting.first_seed} to {setting.last_seed})"),
         ("Clips", f"{setting.num_clips} ({setting.num_skipped} too short)"),
@@ -251,13 +294,8 @@ def facts(setting: Setting) -> str:
         ("Frame rate", f"{setting.frame_hz:g} Hz (every {setting.stride} rows)"),
         ("Camera", setting.camera),
         ("Seeds", ", ".join(map(str, setting.seeds))),
-        ("Temperature", f"{setting.temperature:g}"),
-        ("Passes a frame", f"{setting.refinement_steps}"),
-        ("World model", f"{setting.world_model_parameters:,} parameters"),
-        ("Tokenizer", f"{setting.tokenizer_parameters:,} parameters"),
         ("Commit", setting.commit),
         ("Machine", setting.machine),
-        ("Number format", setting.number_format),
         ("Versions", setting.versions),
         ("Measured", f"{setting.date}, in {setting.duration_s:.0f} s"),
     )

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from roboscape.core.config import load_config, save_config
-from roboscape.evaluate.cube import CubeTest
+from roboscape.core.config import config_from_dict, save_config
+from roboscape.core.files import read_json
 from roboscape.evaluate.metrics import MetricName
 from roboscape.evaluate.statistics import Estimate
+from roboscape.evaluate.tasks import TaskResult
 
 RESULTS = "results.json"
+LAYOUT = 2
+"""Of `results.json`; a file of another layout is refused."""
 
 Subject = Literal["model", "static", "static_decoded", "ceiling"]
 SUBJECTS: tuple[Subject, ...] = ("model", "static", "static_decoded", "ceiling")
@@ -23,7 +26,7 @@ class Measured:
 
     estimate: Estimate
     curve: Curve = ()
-    """Empty for metrics that judge a whole video."""
+    """Empty for metrics of a whole video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +37,29 @@ class Row:
     reference: Literal["raw", "decoded", "codes"]
     """Recorded frames, the same through the tokenizer, or their tokens."""
     model: Measured | None = None
-    """The world model; None where the row is empty."""
+    """What was evaluated; None where the row is empty."""
     static: Measured | None = None
     """Floor: the given frame repeated, as recorded."""
     static_decoded: Measured | None = None
     """Floor: the given frame repeated, through the tokenizer."""
     ceiling: Measured | None = None
-    """The true video through the tokenizer: no world model on this tokenizer can pass it."""
+    """The true video through the tokenizer: what a model scores that predicts every token right. It
+    is no bound: a blurred guess may be nearer to the truth than its decoded tokens."""
 
     def of(self, subject: Subject) -> Measured | None:
         """The score of one subject."""
         found: Measured | None = getattr(self, subject)
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOutcome:
+    """What a task metric found in one clip."""
+
+    truth: bool | None
+    """Whether the event happens in the true video; None where the clip was left out."""
+    predicted: bool | None
+    """Whether it happens in the predicted one; None where the object was lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +74,24 @@ class ClipRecord:
     psnr_db: float
     """Model against raw truth."""
     static_psnr_db: float
-    ceiling_psnr_db: float
-    cube_rose: bool | None = None
-    """In the true video, by the cube rule; None where the clip was left out or not tested."""
-    cube_rose_imagined: bool | None = None
+    ceiling_psnr_db: float | None
+    """None for a model without tokens."""
+    tasks: dict[str, ClipOutcome]
+    """By the task metric's key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """How it was measured: enough to do it again."""
 
+    subject: str
+    """The model's name."""
     checkpoint: str
+    """Where it comes from."""
+    parameters: int | None
+    """Its number of weights, where it says so."""
+    facts: dict[str, str]
+    """What else it says about itself."""
     dataset: str
     split: str
     """By the episodes' seeds: only seeds from 900000 on are called test."""
@@ -81,36 +102,36 @@ class Setting:
     last_seed: int
     """The episodes' seeds, lowest and highest."""
     horizon: int
-    """Imagined frames a clip."""
+    """Predicted frames a clip."""
     stride: int
     frame_hz: float
     """Model frames a second."""
     camera: str
+    given_depth: bool
+    """Whether the given frame comes with depth."""
+    state_size: int
+    """Numbers of the robot's state that are given with it."""
+    commands: str
+    """What to know about the actions, for example that they are recorded future poses."""
     seeds: tuple[int, ...]
-    temperature: float
-    refinement_steps: int
-    world_model_parameters: int
-    tokenizer_parameters: int
     command: str
     commit: str
     machine: str
     versions: str
     date: str
     duration_s: float
-    number_format: str = "float32"
-    """What the world model's hidden layers computed in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """Every number of an evaluation."""
 
+    layout: int = LAYOUT
     setting: Setting
     rows: tuple[Row, ...]
-    cube: CubeTest | None
-    """None where the scene has no Lift cube or the model imagines no depth."""
-    cube_missing: str
-    """Why there is no cube test."""
+    tasks: tuple[TaskResult, ...]
+    tasks_missing: dict[str, str]
+    """Why the other task metrics were not measured, by their title."""
     clips: tuple[ClipRecord, ...]
 
     def row(self, key: str, *, reference: str = "raw") -> Row:
@@ -121,11 +142,30 @@ class Results:
         known = sorted({f"{row.name.key} ({row.reference})" for row in self.rows})
         raise ValueError(f"no row `{key}` ({reference}); there are: {', '.join(known)}")
 
+    def task(self, key: str) -> TaskResult:
+        """The findings of a task metric; an unmeasured one is a `ValueError`."""
+        for task in self.tasks:
+            if task.name.key == key:
+                return task
+        known = ", ".join(task.name.key for task in self.tasks) or "none"
+        raise ValueError(f"no task metric `{key}` was measured; there are: {known}")
+
     def save(self, folder: Path) -> None:
         """Write `results.json` into a folder."""
         save_config(self, folder / RESULTS)
 
     @classmethod
     def load(cls, folder: Path) -> "Results":
-        """Read `results.json` back."""
-        return load_config(cls, folder / RESULTS)
+        """Read `results.json` back.
+
+        Raises:
+            ValueError: it was written by a version with another layout.
+        """
+        content = read_json(folder / RESULTS)
+        layout = content.get("layout", 1)
+        if layout != LAYOUT:
+            raise ValueError(
+                f"{folder / RESULTS} has layout {layout}, this version reads layout {LAYOUT}; run "
+                "`roboscape evaluate` again, with the command under setting.command in the file"
+            )
+        return config_from_dict(cls, content, where=str(folder / RESULTS))

@@ -49,8 +49,8 @@ class Start:
     """Imagined frames; may go beyond the model's window and beyond the episode's end."""
     actions: Path | None = None
     """Actions to go on with after the recorded ones, at the native rate: a .npy file of shape
-    (rows, action size). Without it the arm is told to hold still: no motion (of delta actions) or
-    the last pose (of absolute ones), the gripper as last commanded."""
+    (rows, action size). Without it the arm is commanded to hold still: no motion (of delta actions)
+    or the last pose (of absolute ones), the gripper as last commanded."""
     camera: str | None = None
     """The dataset's first camera where there is none."""
     seed: int = 0
@@ -141,7 +141,7 @@ def imagine_episode(
         after_truth=(
             f"episode ended; actions from {start.actions.name}"
             if start.actions
-            else "episode ended; arm told to hold still"
+            else "episode ended; arm commanded to hold still"
         ),
     )
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
+from roboscape.evaluate.headline import text_table
 from roboscape.evaluate.report import write_report
+from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.pipelines.pipeline import (
     Amount,
     Stages,
     annotate_and_cut,
     collect,
-    table,
     write_tokens,
 )
 from roboscape.presets.world_model import lift
@@ -36,7 +37,7 @@ class Demo:
     episodes: int = 24
     """Fresh training episodes, with seeds that the bundle was not trained on."""
     held_out: int = 12
-    """Fresh test episodes, with seeds that no figure in the README was measured on."""
+    """Fresh test episodes: seeds that nothing was trained, chosen or reported on."""
     steps: int = 30
     """Fine-tuning steps."""
     workers: int = 2
@@ -65,16 +66,20 @@ def run(config: Demo) -> Path:
     stages.begin("Imagine and measure the held-out episodes, before and after")
     held_out = LeRobotDataset(folders["test"])
     settings = EvaluationSettings(split="test", examples=1)
-    before = evaluate(bundle, held_out, settings=settings, checkpoint=str(config.checkpoint))
+    released, fine_tuned = (
+        BundlePredictor(one, name=name)
+        for one, name in ((bundle, "released"), (tuned, "fine-tuned"))
+    )
+    before = evaluate(released, held_out, settings=settings, checkpoint=str(config.checkpoint))
     after = evaluate(
-        tuned, held_out, settings=settings, checkpoint=str(config.output / "checkpoint")
+        fine_tuned, held_out, settings=settings, checkpoint=str(config.output / "checkpoint")
     )
     stages.begin("Write the report")
     after.results.save(config.output)
     path = write_report(after.results, after.examples, config.output)
     log.info(
         "\n%s\n\n%d test episodes, 15 frames imagined from the first. Report: %s",
-        table({"released": before.results, "fine-tuned": after.results}),
+        text_table({"released": before.results, "fine-tuned": after.results}),
         config.held_out,
         path.resolve(),
     )
@@ -82,14 +87,17 @@ def run(config: Demo) -> Path:
 
 
 def amount(config: Demo) -> Amount:
-    """Seeds apart from those of the released checkpoint and of its reported figures."""
+    """Seeds apart from those that the released checkpoint was trained, chosen or reported on.
+
+    Its tokenizer was once chosen on seeds 900000 to 900059; figures are of seeds from 980000 on.
+    """
     return Amount(
         train=config.episodes,
         validation=4,
         test=config.held_out,
         train_seed=500_000,
         validation_seed=850_000,
-        test_seed=950_000,
+        test_seed=990_000,
     )
 
 

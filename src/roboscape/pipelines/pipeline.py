@@ -9,7 +9,6 @@ from roboscape.annotate.pipeline import Annotate
 from roboscape.annotate.pipeline import run as annotate
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
-from roboscape.evaluate.results import Results, Subject
 from roboscape.sources.lift import CollectLift
 from roboscape.sources.lift import run as collect_lift
 from roboscape.tokens.build import Tokenize
@@ -105,35 +104,3 @@ def write_tokens(
             controls=None if controls is None else str(controls),
         )
     )
-
-
-TABLE = (
-    ("psnr", "PSNR, dB", 1),
-    ("ssim", "SSIM", 3),
-    ("abs_rel@metric", "depth AbsRel", 3),
-    ("delta1@metric", "depth δ1", 3),
-    ("delta_psnr@shuffled", "ΔPSNR, dB", 1),
-)
-
-
-def table(columns: dict[str, Results]) -> str:
-    """The figures that one looks at first, one column for every evaluation, floors beside them."""
-    first = next(iter(columns.values()))
-    names = ["still frame", *columns, "tokenizer ceiling"]
-    rows = [["", *names]]
-    for key, title, digits in TABLE:
-        models = [score(results, key, "model", digits) for results in columns.values()]
-        floor, ceiling = (score(first, key, end, digits) for end in ("static", "ceiling"))
-        rows.append([title, floor, *models, ceiling])
-    cubes = [results.cube for results in columns.values()]
-    agreements = [f"{cube.agreement:.0%}" if cube else "–" for cube in cubes]
-    rows.append(["cube rises as in truth", "–", *agreements, "–"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(lines)
-
-
-def score(results: Results, key: str, subject: Subject, digits: int) -> str:
-    """One cell."""
-    found = results.row(key).of(subject)
-    return f"{found.estimate.mean:.{digits}f}" if found else "–"

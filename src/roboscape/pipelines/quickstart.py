@@ -8,13 +8,14 @@ from roboscape.controls.train import ProprioceptionRun
 from roboscape.controls.train import run as train_proprioception
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
+from roboscape.evaluate.headline import text_table
 from roboscape.evaluate.report import write_report
+from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.pipelines.pipeline import (
     Amount,
     Stages,
     annotate_and_cut,
     collect,
-    table,
     write_tokens,
 )
 from roboscape.presets import proprioception as proprioception_presets
@@ -74,7 +75,7 @@ def run(config: Quickstart) -> Path:
     bundle.save_pretrained(config.output / "checkpoint")
     stages.begin("Imagine and measure the test episodes, write the report")
     result = evaluate(
-        bundle,
+        BundlePredictor(bundle, name="your model"),
         LeRobotDataset(folders["test"]),
         settings=EvaluationSettings(split="test", examples=1),
         checkpoint=str(config.output / "checkpoint"),
@@ -83,7 +84,7 @@ def run(config: Quickstart) -> Path:
     path = write_report(result.results, result.examples, config.output)
     log.info(
         "\n%s\n\n%d test episodes, 15 frames imagined from the first. Report: %s",
-        table({"your model": result.results}),
+        text_table({"your model": result.results}),
         config.held_out,
         path.resolve(),
     )
@@ -98,7 +99,7 @@ def amount(config: Quickstart) -> Amount:
         test=config.held_out,
         train_seed=0,
         validation_seed=800_000,
-        test_seed=900_000,
+        test_seed=980_000,
     )
 
 

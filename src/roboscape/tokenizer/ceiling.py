@@ -1,4 +1,4 @@
-"""The tokenizer's ceiling: no world model that imagines its codes can score above it."""
+"""The tokenizer's ceiling: what a world model scores that predicts every one of its codes."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from roboscape.evaluate.clips import choose_clips
+from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.videos import Sampling, Videos
 from studies.long_horizon import rollouts, run, scores
 from studies.long_horizon.pictures import write_chart
@@ -97,12 +98,12 @@ def test_margins_are_compared_as_means_over_clips():
 
 @pytest.fixture(scope="module")
 def clips(tiny_bundle, lift_dataset):
-    return choose_clips(tiny_bundle, lift_dataset, horizon=6)
+    return choose_clips(BundlePredictor(tiny_bundle).spec, lift_dataset, horizon=6)
 
 
 @pytest.fixture(scope="module")
-def batch(clips, lift_dataset):
-    return rollouts.Batch(clips, range(2))
+def batch(tiny_bundle, clips):
+    return rollouts.Batch(tiny_bundle, clips, range(2))
 
 
 def imagined(batch, **changes):
@@ -132,14 +133,14 @@ def test_drawn_tokens_follow_the_seed(batch):
     assert not torch.equal(imagined(batch, sampling=drawn).rgb, imagined(batch).rgb)
 
 
-def test_controls_from_the_start_are_those_of_a_rollout(clips):
-    numbers = range(2)
-    whole = clips.controls(numbers, actions=clips.actions[:2])
-    again = rollouts.controls_from(clips, numbers, start=0, frames=6)
+def test_controls_from_the_start_are_those_of_a_rollout(batch):
+    clips, controls = batch.clips, batch.bundle.controls
+    whole = controls.encode(np.stack(clips.actions[:2]), clips.states(range(2))[:, 0])
+    again = rollouts.controls_from(batch, start=0, frames=6)
     torch.testing.assert_close(again, whole)
-    later = rollouts.controls_from(clips, numbers, start=4, frames=2)
+    later = rollouts.controls_from(batch, start=4, frames=2)
     assert later.shape == (2, 3, whole.shape[2]) and not later[:, 0].any()
-    stacked = clips.stride * len(clips.bundle.controls.convention.names)
+    stacked = clips.stride * len(controls.convention.names)
     torch.testing.assert_close(later[:, 1:, :stacked], whole[:, 5:, :stacked])
 
 

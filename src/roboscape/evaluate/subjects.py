@@ -1,0 +1,188 @@
+"""What comes with the code to be measured: a bundle, the floors, the ceiling."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import nn
+
+from roboscape.core.seeding import generator_for
+from roboscape.evaluate.protocol import Codec, PredictorSpec, TokenVideos
+from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.videos import (
+    GREEDY,
+    Sampling,
+    VideoCodes,
+    Videos,
+    decode_videos,
+    encode_videos,
+    imagine_codes,
+)
+from roboscape.tokenizer.model import Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenizerCodec:
+    """A tokenizer as a codec."""
+
+    tokenizer: Tokenizer
+
+    def encode(self, videos: Videos) -> VideoCodes:
+        """Every frame's tokens."""
+        return encode_videos(self.tokenizer, videos)
+
+    def decode(self, codes: VideoCodes) -> Videos:
+        """Every token's pixels."""
+        return decode_videos(self.tokenizer, codes)
+
+
+@dataclass(frozen=True)
+class BundlePredictor:
+    """A bundle as a predictor: the prompt's last frame to tokens, imagined on, decoded."""
+
+    bundle: Bundle
+    sampling: Sampling = GREEDY
+    name: str = "RoboScape"
+
+    @property
+    def spec(self) -> PredictorSpec:
+        """The sizes and conventions of its training."""
+        bundle = self.bundle
+        arm = bundle.controls.proprioception
+        counts = {
+            "World model": count_parameters(bundle.world_model),
+            "Tokenizer": count_parameters(bundle.tokenizer),
+        }
+        return PredictorSpec(
+            name=self.name,
+            stride=bundle.controls.stride,
+            action=bundle.controls.convention,
+            state_names=arm.config.state_names if arm else None,
+            image_size=bundle.tokenizer.config.image_size,
+            predicts_depth=bundle.world_model.config.branches != "rgb",
+            parameters=sum(counts.values()),
+            facts={
+                **{part: f"{count:,} parameters" for part, count in counts.items()},
+                "Number format": str(bundle.world_model.hidden_dtype).removeprefix("torch."),
+                "Temperature": f"{self.sampling.temperature:g}",
+                "Passes a frame": f"{self.sampling.refinement_steps}",
+            },
+        )
+
+    @property
+    def codec(self) -> TokenizerCodec:
+        """Its tokenizer."""
+        return TokenizerCodec(self.bundle.tokenizer)
+
+    def predict(
+        self,
+        prompt: Videos,
+        states: Float[np.ndarray, "b r s"],
+        actions: Float[np.ndarray, "b n a"],
+        *,
+        seed: int = 0,
+    ) -> TokenVideos:
+        """Imagine from the prompt's last frame; frame 0 is that frame through the tokenizer."""
+        codes = imagine_clips(self, prompt, states, actions, seed=seed)
+        return decoded(self.codec, codes)
+
+
+def imagine_clips(
+    subject: BundlePredictor,
+    prompt: Videos,
+    states: Float[np.ndarray, "b r s"],
+    actions: Float[np.ndarray, "b n a"],
+    *,
+    seed: int,
+) -> VideoCodes:
+    """The given frame's tokens, followed by imagined ones."""
+    bundle = subject.bundle
+    return imagine_codes(
+        bundle,
+        prompt=subject.codec.encode(prompt.map(lambda frames: frames[:, -1:])),
+        controls=bundle.controls.encode(
+            actions, states[:, -1], state_before=states[:, -2] if states.shape[1] > 1 else None
+        ),
+        sampling=subject.sampling,
+        generator=generator_for(seed),
+    )
+
+
+@dataclass(frozen=True)
+class StillPicture:
+    """The floor: the prompt's last frame repeated."""
+
+    stride: int
+
+    @property
+    def spec(self) -> PredictorSpec:
+        """It works on every recording."""
+        return PredictorSpec(name="still picture", stride=self.stride, predicts_depth=True)
+
+    def predict(
+        self,
+        prompt: Videos,
+        states: Float[np.ndarray, "b r s"],
+        actions: Float[np.ndarray, "b n a"],
+        *,
+        seed: int = 0,
+    ) -> Videos:
+        """The last given frame, and again for every model frame; reads no state and no action."""
+        del states, seed
+        last = prompt.map(lambda array: array[:, -1:])
+        return repeat_frame(last, 1 + actions.shape[1] // self.stride)
+
+
+@dataclass(frozen=True)
+class StillTokens:
+    """The floor of models with a tokenizer: the prompt's last frame through it, repeated."""
+
+    stride: int
+    codec: Codec
+
+    @property
+    def spec(self) -> PredictorSpec:
+        """It works on the tokenizer's recordings."""
+        return PredictorSpec(name="still picture, decoded", stride=self.stride, predicts_depth=True)
+
+    def predict(
+        self,
+        prompt: Videos,
+        states: Float[np.ndarray, "b r s"],
+        actions: Float[np.ndarray, "b n a"],
+        *,
+        seed: int = 0,
+    ) -> TokenVideos:
+        """The last given frame through the tokenizer, and again for every model frame."""
+        del states, seed
+        frames = 1 + actions.shape[1] // self.stride
+        codes = self.codec.encode(prompt.map(lambda array: array[:, -1:]))
+        shown = repeat_frame(self.codec.decode(codes), frames)
+        still = codes.map(lambda tokens: tokens.expand(-1, frames, -1))
+        return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=still)
+
+
+def repeat_frame(videos: Videos, frames: int) -> Videos:
+    """Videos of one frame, shown so many times."""
+    return videos.map(lambda array: np.repeat(array, frames, axis=1))
+
+
+def through_tokenizer(codec: Codec, truth: Videos) -> TokenVideos:
+    """The ceiling: the true video, encoded and decoded again.
+
+    It is no prediction (it is made from the future itself) and no bound either: it is what a model
+    scores that predicts every token right. A model can score above it, for example where a blurred
+    guess is nearer to the truth than its decoded tokens are.
+    """
+    return decoded(codec, codec.encode(truth))
+
+
+def decoded(codec: Codec, codes: VideoCodes) -> TokenVideos:
+    """Tokens with their pixels."""
+    shown = codec.decode(codes)
+    return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=codes)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in module.parameters())
