@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roboscape.core.memory import keep_freed_memory
+from roboscape.core.threads import wait_without_spinning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,8 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `roboscape`; exits with 2 for a wrong command and 1 for a stage's error."""
     words = sys.argv[1:] if arguments is None else arguments
+    # Before a command's module imports torch.
+    wait_without_spinning()
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(overview())
         return

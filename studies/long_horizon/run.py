@@ -59,7 +59,7 @@ class LongHorizon:
 
     dataset: tyro.conf.Positional[Path]
     """Long episodes: 4 control steps an imagined frame, so 801 rows or more for 200 frames."""
-    checkpoints: tuple[str, ...] = ("bundled=checkpoints/lift",)
+    checkpoints: tuple[str, ...] = ("bundled=lift",)
     """`name=folder` of every bundle to compare; pictures show the first."""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Ways to imagine; pictures show the first."""

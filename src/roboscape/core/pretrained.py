@@ -1,4 +1,4 @@
-"""Models on disk: safetensors and a JSON configuration, never a pickle; a folder or a hub name."""
+"""Models on disk: safetensors and a JSON configuration, never a pickle; found by name."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,8 @@ from roboscape.core.files import atomic_path
 
 Config = TypeVar("Config")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+BUNDLED = Path(__file__).parents[1] / "bundles"
+"""Folder of the models that come with the package."""
 
 
 def save_weights(module: nn.Module, config: object, folder: Path) -> None:
@@ -82,11 +84,19 @@ def check_shapes(module: nn.Module, path: Path) -> None:
 
 
 def resolve(name: str | Path, *, subfolder: str = "") -> Path:
-    """The local folder of a model: `name` as a folder, else as a hub repository (`owner/name`).
+    """The local folder of a model.
+
+    Args:
+        name: a model that comes with the package (`lift`, or a part of it, `lift/tokenizer`), else
+            a folder (`./lift` where it is named like one of those), else a hub repository
+            (`owner/name`).
+        subfolder: a part of it.
 
     Raises:
-        ValueError: neither exists, or an interrupted download; it says what to try.
+        ValueError: there is none of these, or an interrupted download; it says what to try.
     """
+    if str(name)[:1] not in ("", ".", "/") and (BUNDLED / name).is_dir():
+        return BUNDLED / name / subfolder
     folder = Path(name)
     if folder.is_dir():
         return folder / subfolder
@@ -94,10 +104,16 @@ def resolve(name: str | Path, *, subfolder: str = "") -> Path:
         return Path(snapshot_download(str(name))) / subfolder
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"`{name}` is neither a folder here nor a hub repository that could be fetched "
+            f"`{name}` is neither a bundled model ({', '.join(bundled_models())}), a folder here "
+            f"nor a hub repository that could be fetched "
             f"({type(error).__name__}: {error}). An interrupted download resumes: run the same "
             f"command again, or `hf download {name}` and pass the folder that it prints"
         ) from error
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.name for path in BUNDLED.iterdir() if path.is_dir())
 
 
 def halve_weights(folder: Path, *, keep: tuple[str, ...] = ()) -> None:
