@@ -38,6 +38,15 @@ def test_a_users_mistake_ends_without_traceback(tmp_path, caplog):
     assert "nowhere" in caplog.text
 
 
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def run(config):
+        return int("three")
+
+    monkeypatch.setattr("roboscape.bench.bench.run", run)
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["bench"])
+
+
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 SEEN_BY_A_CHILD = """
 import subprocess, sys

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import SIMULATOR
 from roboscape.dataset.records import Tracks
 
@@ -49,7 +50,7 @@ class Backend(Generic[Kind]):
         kind = getattr(importlib.import_module(self.module), self.kind)
         known = kind.__dataclass_fields__
         if unknown := [name for name in settings if name not in known]:
-            raise ValueError(
+            raise UserError(
                 f"{self.kind} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
             )
         # Settings may come from JSON, which knows no paths and no tuples.

@@ -18,6 +18,7 @@ from roboscape.bench.rollout import Effort, Found, measure_rollout
 from roboscape.bench.table import compare, show
 from roboscape.bench.tokenizer import measure_tokenizer
 from roboscape.bench.training import Steps, measure_training
+from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Bench:
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         if self.threads < 0 or self.clips < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected threads >= 0 and clips >= 1, got {self.threads} and {self.clips}"
             )
 
@@ -75,7 +76,7 @@ def run(config: Bench) -> None:
 def measure(config: Bench) -> Report:
     """Peaks, then every group that was asked for; written down after each."""
     if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device here; leave out --device cuda")
+        raise UserError("there is no CUDA device here; leave out --device cuda")
     if config.threads:
         torch.set_num_threads(config.threads)
     shape = shape_of(config.preset, branches="rgb")

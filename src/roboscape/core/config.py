@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import dacite
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, write_json
 
 Config = TypeVar("Config")
@@ -33,4 +34,4 @@ def config_from_dict(kind: type[Config], content: dict[str, Any], *, where: str)
             kind, content, dacite.Config(strict=True, cast=[Path, tuple, float])
         )
     except dacite.DaciteError as error:
-        raise ValueError(f"{where} is not a valid {kind.__name__}: {error}") from error
+        raise UserError(f"{where} is not a valid {kind.__name__}: {error}") from error

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from roboscape.core.config import load_config, save_config
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 
 Config = TypeVar("Config")
@@ -41,9 +42,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 def read_config(kind: type[Config], folder: Path) -> Config:
     """The configuration that was saved beside the weights in `folder`."""
     if not (folder / CONFIG).is_file():
-        raise ValueError(
-            f"{folder} holds no {CONFIG}; expected a folder written by save_pretrained"
-        )
+        raise UserError(f"{folder} holds no {CONFIG}; expected a folder written by save_pretrained")
     return load_config(kind, folder / CONFIG)
 
 
@@ -56,7 +55,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     """
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"{folder} holds no {WEIGHTS}; expected a folder written by save_pretrained"
         )
     check_shapes(module, path)
@@ -70,13 +69,13 @@ def check_shapes(module: nn.Module, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read ({error}); the file is truncated or not safetensors. "
             "Copy or download it again"
         ) from error
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            raise ValueError(
+            raise UserError(
                 f"{path} disagrees with the {CONFIG} beside it: tensor `{name}` should have shape "
                 f"{expected.get(name, 'none (not part of this model)')}, the file has "
                 f"{found.get(name, 'no such tensor')}. Use the configuration of its training"
@@ -103,7 +102,7 @@ def resolve(name: str | Path, *, subfolder: str = "") -> Path:
     try:
         return Path(snapshot_download(str(name))) / subfolder
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"`{name}` is neither a bundled model ({', '.join(bundled_models())}), a folder here "
             f"nor a hub repository that could be fetched "
             f"({type(error).__name__}: {error}). An interrupted download resumes: run the same "

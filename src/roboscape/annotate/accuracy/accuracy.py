@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from roboscape.annotate.backends import TrackAnnotator
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import Tracks
 
 MOVES_FROM_PX = 2.0
@@ -67,7 +68,7 @@ class AccuracyReport:
     def result(self) -> dict[str, TrackAccuracy]:
         """Accuracy on `moving` and on `static` points."""
         if not self._comparisons:
-            raise ValueError("there is no episode to compare: no split or range selected any")
+            raise UserError("there is no episode to compare: no split or range selected any")
         return {
             "moving": self._accuracy([one.moves for one in self._comparisons]),
             "static": self._accuracy([~one.moves for one in self._comparisons]),

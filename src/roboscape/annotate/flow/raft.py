@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float32, UInt8
 
 from roboscape.annotate.pretrained import choose_device, provenance_settings, require
+from roboscape.core.errors import UserError
 
 INSTALL = "pip install torchvision, of the release that belongs to the installed torch"
 WEIGHTS = "raft_large_C_T_SKHT_V2-ff5fadd5.pth"
@@ -80,7 +81,7 @@ class Raft:
     def _weights(self) -> Path:
         path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
         if not path.is_file():
-            raise ValueError(f"expected RAFT's weights at {path}, found none; fetch them: {FETCH}")
+            raise UserError(f"expected RAFT's weights at {path}, found none; fetch them: {FETCH}")
         return path
 
     @cached_property

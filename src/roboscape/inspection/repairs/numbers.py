@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import flip_gripper, gripper_ends
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.inspection.faults.numbers import spike_limits, spike_rows
@@ -26,7 +27,7 @@ def flip_gripper_repair(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -
     places = np.flatnonzero(grippers(spec.action.names)).tolist()
     ends = gripper_ends(spec.action)
     if ends is None or not places or value:
-        raise ValueError(
+        raise UserError(
             "--fix flip_gripper takes no value, and needs a dimension named like a gripper and a "
             f"convention that says which value opens it; got {value!r}, "
             f"{len(places)} such dimensions, gripper {spec.action.gripper!r}"
@@ -94,7 +95,7 @@ def drop_dimension(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Rep
     what, names = _dimensions(value, spec, fix="drop_dimension")
     kept = [place for place, name in enumerate(names_of(spec, what)) if name not in names]
     if not kept:
-        raise ValueError(f"--fix drop_dimension={value} would leave no {what} at all")
+        raise UserError(f"--fix drop_dimension={value} would leave no {what} at all")
 
     def repair(_: int, episode: Episode) -> Episode:
         return with_numbers(episode, what, numbers_of(episode, what)[:, kept])
@@ -149,7 +150,7 @@ def set_scale(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
     """`set_scale=eef_x:0.05`: physical units per stored unit of a dimension of the action."""
     name, _, number = value.partition(":")
     if name not in spec.action.names:
-        raise ValueError(
+        raise UserError(
             f"--fix set_scale={value}: expected NAME:NUMBER with a name among "
             f"{', '.join(spec.action.names)}"
         )
@@ -165,7 +166,7 @@ def _unchanged(_: int, episode: Episode) -> Episode:
 
 def _no_value(value: str, fix: str) -> None:
     if value:
-        raise ValueError(f"--fix {fix} takes no value, got {value!r}")
+        raise UserError(f"--fix {fix} takes no value, got {value!r}")
 
 
 def _numbers(value: str, *, fix: str) -> Numbers:
@@ -178,7 +179,7 @@ def _dimensions(value: str, spec: DatasetSpec, *, fix: str) -> tuple[Numbers, li
     what = _numbers(first, fix=fix)
     names = rest.split(",")
     if unknown := [name for name in names if name not in names_of(spec, what)]:
-        raise ValueError(
+        raise UserError(
             f"--fix {fix}={value}: there is no {what} {', '.join(unknown)}; there are "
             f"{', '.join(names_of(spec, what))}"
         )
@@ -188,7 +189,7 @@ def _dimensions(value: str, spec: DatasetSpec, *, fix: str) -> tuple[Numbers, li
 def _to_unit(quaternions: Float[np.ndarray, "t 4"]) -> Float[np.ndarray, "t 4"]:
     lengths = np.linalg.norm(quaternions, axis=1, keepdims=True)
     if (lengths == 0).any():
-        raise ValueError(
+        raise UserError(
             f"a quaternion in row {int(lengths.argmin())} is all zeros, which is no rotation; "
             "drop the episode"
         )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention, DatasetSpec, Episode
 from roboscape.inspection.faults.pairs import grippers
 from roboscape.inspection.faults.rows import doubled_rows, idle_runs
@@ -19,7 +20,7 @@ KEPT_STANDING_S = 0.5
 def trim_idle(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
     """`trim_idle`: of every second and more without motion, half a second is kept."""
     if value:
-        raise ValueError(f"--fix trim_idle takes no value, got {value!r}")
+        raise UserError(f"--fix trim_idle takes no value, got {value!r}")
     ranges = ranges_of(unrepaired.state)
     kept_rows = max(2, round(KEPT_STANDING_S * spec.fps))
 
@@ -35,7 +36,7 @@ def trim_idle(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
 def drop_duplicated_rows(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
     """`drop_duplicated_rows`: without the rows that were written twice amid a motion."""
     if value:
-        raise ValueError(f"--fix drop_duplicated_rows takes no value, got {value!r}")
+        raise UserError(f"--fix drop_duplicated_rows takes no value, got {value!r}")
     ranges = ranges_of(unrepaired.state)
 
     def repair(number: int, episode: Episode) -> Episode | None:
@@ -138,7 +139,7 @@ def drop_episodes(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repa
     if outside := [
         number for number in dropped if not 0 <= number < unrepaired.dataset.num_episodes
     ]:
-        raise ValueError(
+        raise UserError(
             f"--fix drop_episodes={value}: there is no episode {outside[0]}; there are "
             f"{unrepaired.dataset.num_episodes}, counted from 0"
         )
@@ -153,7 +154,7 @@ def require_camera(name: str, spec: DatasetSpec, *, fix: str) -> str:
     """A camera's name that exists."""
     names = [camera.name for camera in spec.cameras]
     if name not in names:
-        raise ValueError(
+        raise UserError(
             f"--fix {fix}: there is no camera {name!r}; there are {', '.join(names) or 'none'}"
         )
     return name
