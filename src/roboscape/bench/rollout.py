@@ -50,8 +50,8 @@ class Effort:
     """For a figure that is measured on its own."""
     batches: tuple[int, ...]
     """Rollouts at a time."""
-    compared_frames: int = 2
-    """Frames whose tokens are compared with the plain form's."""
+    compared_frames: int = 8
+    """Frames whose tokens are compared with the plain form's; the first alone reads no cache."""
 
 
 @dataclass(kw_only=True)
@@ -178,9 +178,16 @@ def agreement(
 ) -> list[Figure]:
     """Share of greedy tokens that the plain form chooses too, in the first frames of a rollout.
 
-    In fp32 it tells whether the cache is exact; in another format, how many near ties it decides
-    otherwise: random weights have many.
+    In fp32 all are equal where the cache is exact. In another format near ties are decided
+    otherwise, of which random weights have many; both forms go on from their own tokens.
+
+    Args:
+        model: in fp32.
+        prepared: the same model in `dtype`.
+        dtype: number format.
+        frames: how many are compared; the plain form ends with its clip.
     """
+    frames = min(frames, model.config.max_frames - 1)
     forms = {torch.float32: model, dtype: prepared}
     found = []
     for kind, form in forms.items():
