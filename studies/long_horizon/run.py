@@ -7,7 +7,7 @@
 Every episode is imagined from its first frame and its recorded actions alone. Compared are the
 still first frame (floor), the recording through the tokenizer (ceiling), and several ways to
 imagine: tokens taken or drawn, one pass a frame or two, and, to tell causes apart, rollouts that
-begin anew every 15 frames from their own last frame, told by the recording where the arm is.
+begin anew every 15 frames from their own last frame, given the recorded place of the arm.
 `--checkpoints name=folder name=folder` compares trainings.
 """
 

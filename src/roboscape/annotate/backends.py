@@ -53,7 +53,7 @@ class Backend(Generic[Kind]):
             raise UserError(
                 f"{self.kind} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
             )
-        # Settings may come from JSON, which knows no paths and no tuples.
+        # Settings may come from JSON, which has no paths and no tuples.
         return config_from_dict(kind, {**self.settings, **settings}, where="the settings given")
 
 
@@ -78,7 +78,7 @@ class Annotator(Protocol):
 
 @runtime_checkable
 class DepthAnnotator(Annotator, Protocol):
-    """Estimates depth from video; `depth_confidence` says how far to trust it."""
+    """Estimates depth from video; `depth_confidence` measures its reliability."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Float[ndarray, "t h w"]:
         """Depth along the optical axis in metres."""
@@ -87,7 +87,7 @@ class DepthAnnotator(Annotator, Protocol):
 
 @runtime_checkable
 class TrackAnnotator(Annotator, Protocol):
-    """Follows points through video; `track_confidence` says how far to trust it."""
+    """Follows points through video; `track_confidence` measures its reliability."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Tracks:
         """Sample points in the first frame and follow them."""

@@ -42,7 +42,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """An annotator at work on a dataset; cheap to send to another process."""
+    """An annotator with its dataset; small when sent to another process."""
 
     kind: AnnotationKind
     """What it makes."""
@@ -88,7 +88,7 @@ class Scale:
     """How often an episode is tried before its failure is written down."""
 
     def __post_init__(self) -> None:
-        """Refuse work by nobody."""
+        """Raise `UserError` where no worker is asked for."""
         if self.workers < 1 or self.readers < 1 or self.attempts < 1:
             raise UserError(
                 f"workers, readers and attempts must be 1 or more, got {self.workers}, "

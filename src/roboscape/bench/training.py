@@ -43,7 +43,7 @@ FORMS: tuple[tuple[Form, Objective], ...] = (
 )
 COMPARED = (("plain", "RGB"), ("plain bf16", "RGB"), ("ours", "RGB"))
 GPU_FORMS: tuple[tuple[Form, Objective], ...] = (("plain bf16", "RGB"), *FORMS)
-"""On a GPU nobody trains in fp32."""
+"""On a GPU, where training is usually in bf16."""
 
 
 def measure_training(*, preset: str, device: str, peaks: Peaks, effort: Steps) -> list[Figure]:

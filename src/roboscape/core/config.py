@@ -29,7 +29,7 @@ def config_from_dict(kind: type[Config], content: dict[str, Any], *, where: str)
         ValueError: an unknown key, a missing one or a wrong type; the message names `where`.
     """
     try:
-        # JSON knows no tuple, path or distinction between 1 and 1.0.
+        # JSON has no tuples and no paths, and does not distinguish 1 from 1.0.
         return dacite.from_dict(
             kind, content, dacite.Config(strict=True, cast=[Path, tuple, float])
         )

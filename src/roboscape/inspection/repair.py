@@ -14,7 +14,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Episode
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.inspection.repairs import images, numbers, rows
-from roboscape.inspection.repairs.repair import MakeRepair, Repair, Unrepaired
+from roboscape.inspection.repairs.repair import MakeRepair, Repair, SourceDataset
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,13 +92,13 @@ def run(config: RepairDataset) -> LeRobotDataset:
 
 
 def _make(fixes: tuple[str, ...], dataset: LeRobotDataset) -> Iterator[Repair]:
-    """The repairs, each of which knows the spec that those before it leave."""
-    unrepaired, spec = Unrepaired(dataset), dataset.spec
+    """The repairs, each made for the spec that those before it leave."""
+    source, spec = SourceDataset(dataset), dataset.spec
     for fix in fixes:
         kind, _, value = fix.partition("=")
         if kind not in REPAIRS:
             raise UserError(f"there is no fix {kind!r}; there are: {', '.join(REPAIRS)}")
-        repair = REPAIRS[kind](value, spec, unrepaired)
+        repair = REPAIRS[kind](value, spec, source)
         spec = repair.spec
         yield repair
 

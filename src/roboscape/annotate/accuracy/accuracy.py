@@ -46,7 +46,7 @@ class _Comparison:
 
 
 class AccuracyReport:
-    """Collects episodes, then tells the tracker's accuracy on moving and on static points."""
+    """Collects episodes, then computes the tracker's accuracy on moving and on static points."""
 
     def __init__(self, annotator: TrackAnnotator, *, survival_rows: tuple[int, ...]) -> None:
         self._annotator = annotator

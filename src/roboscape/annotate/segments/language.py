@@ -52,7 +52,7 @@ class LanguageModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides the result; not where the server is, or how unrepaired we are."""
+        """All that decides the result; neither where the server is nor how long it may take."""
         return {
             "model": self.model,
             "frames": self.frames,

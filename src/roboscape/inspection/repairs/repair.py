@@ -26,7 +26,7 @@ class Repair:
     """Episodes that need not even be read."""
 
 
-class Unrepaired:
+class SourceDataset:
     """The dataset to be repaired: what a repair may look at beyond the episode in hand."""
 
     def __init__(self, dataset: LeRobotDataset) -> None:
@@ -60,7 +60,7 @@ class Unrepaired:
         return np.concatenate(parts)
 
 
-MakeRepair = Callable[[str, DatasetSpec, Unrepaired], Repair]
+MakeRepair = Callable[[str, DatasetSpec, SourceDataset], Repair]
 """Makes a repair from the text after `=`, the spec so far and the dataset."""
 
 
