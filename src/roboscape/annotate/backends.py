@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Backend(Generic[Kind]):
-    """One way to do a stage, imported only when it is called."""
+    """One implementation of a stage, imported only when it is called."""
 
     module: str
     """The file that holds it."""
@@ -58,7 +58,7 @@ class Backend(Generic[Kind]):
 
 
 class Annotator(Protocol):
-    """What all annotators tell about themselves: it becomes the provenance of what they write."""
+    """Name, version and settings of an annotator: the provenance of what it writes."""
 
     @property
     def name(self) -> str:

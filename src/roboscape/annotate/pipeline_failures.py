@@ -58,7 +58,7 @@ def read_failures(
 
 
 class Tally:
-    """Counts outcomes and keeps the failures; refuses to go on where nothing works."""
+    """Counts outcomes and keeps the failures; raises where nothing works."""
 
     def __init__(self, path: Path, *, expected: int) -> None:
         self.done = 0

@@ -69,7 +69,7 @@ class HubWeights:
 
 
 def check_hash(path: Path, expected: str) -> None:
-    """Refuse a file that is not the pinned one.
+    """Raise `UserError` for a file that is not the pinned one.
 
     Raises:
         ValueError: its SHA-256 differs.
@@ -104,7 +104,7 @@ def require_extra(module: str, *, what: str) -> ModuleType:
 
 
 def check_commit(package: str, expected: str, *, command: str) -> None:
-    """Refuse a package that was installed from another commit than the pinned one.
+    """Raise `UserError` for a package of another commit than the pinned one.
 
     Raises:
         ValueError: it was; one that does not say where it comes from is taken at its word.

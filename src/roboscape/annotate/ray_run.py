@@ -152,7 +152,7 @@ class Worker:
         self._dataset = LeRobotDataset(stage.dataset)
 
     def __call__(self, row: Row) -> Row:
-        """Annotate one episode and write it; what comes back is only how it went."""
+        """Annotate one episode and write it; returns the outcome, not the annotation."""
         item = as_item(row)
         if reason := row.get("reason"):
             return vars(

@@ -63,7 +63,7 @@ class Found:
 
 
 def measure_rollout(*, preset: str, device: str, peaks: Peaks, effort: Effort) -> Found:
-    """Everything about rollouts of a preset's shape."""
+    """All figures of rollouts of a preset's shape."""
     found = Found()
     plain = random_model(shape_of(preset, branches="rgb"), device=device)
     both = random_model(shape_of(preset, branches="both"), device=device)
@@ -123,7 +123,7 @@ def device_of(model: nn.Module) -> str:
 
 
 def gains(times: dict[str, list[float]], flops: dict[str, float], *, peaks: Peaks) -> list[Figure]:
-    """How many times faster than the plain form, pass for pass and as people would use them."""
+    """Ratios of the plain form's times to ours: at equal passes, and at those of usual practice."""
     one, refined = "plain RGB, 1 pass", f"plain RGB, {REFINED} passes"
     pairs = [
         (f"cached RGB, {REFINED} passes", refined),

@@ -128,7 +128,7 @@ def step_figures(
 
 
 def gains(plain: list[Taken], ours: list[Taken], *, name: str) -> list[Figure]:
-    """Time and memory of the plain form over ours, and how far their losses part."""
+    """Time and memory of the plain form over ours, and the largest difference of their losses."""
     differences = [
         max(abs(a - b) / abs(a) for a, b in zip(one.losses, other.losses, strict=True))
         for one, other in zip(plain, ours, strict=True)

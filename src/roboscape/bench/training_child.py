@@ -71,7 +71,7 @@ class Taken:
 
 
 def run(task: Task) -> Taken:
-    """Warm up, look at the memory, take the steps."""
+    """The seconds, losses and memory of a task's steps, after a warm-up."""
     torch.set_num_threads(task.threads)
     # As the command line does for every training; the plain form gains by it too.
     keep_freed_memory()

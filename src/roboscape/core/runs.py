@@ -79,7 +79,7 @@ def describe_machine() -> str:
 
 
 def git(*arguments: str) -> str:
-    """What git says about the code's own checkout; empty where it is none."""
+    """Output of a git command about the code's checkout; empty where there is none."""
     folder = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(

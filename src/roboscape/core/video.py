@@ -131,7 +131,7 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float)
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames that a video file says it holds; a broken file is a `ValueError`."""
+    """Number of frames in a video file's header; a broken file is a `ValueError`."""
     try:
         with av.open(str(path)) as container:
             return container.streams.video[0].frames
@@ -218,7 +218,7 @@ def _to_array(
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    """What to say about a file that cannot be decoded."""
+    """The error message for a file that cannot be decoded."""
     if not path.exists():
         return f"expected a video at {path}, found none; is the dataset complete?"
     return (

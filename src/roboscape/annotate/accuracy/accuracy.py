@@ -54,7 +54,7 @@ class AccuracyReport:
         self._comparisons: list[_Comparison] = []
 
     def add(self, frames: np.ndarray, truth: Tracks) -> None:
-        """Let the tracker follow the points whose truth is known."""
+        """Track the points whose truth is known."""
         estimate = self._annotator.follow(frames, points_px=truth.xy_px[0])
         self._comparisons.append(
             _Comparison(

@@ -64,7 +64,7 @@ class DepthAnything:
     """A folder with weights of these classes, in the place of the pinned ones."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot become metres, and missing weights, before any work is done."""
+        """Raise `UserError` where metres cannot be had, or weights are missing, before any work."""
         require_extra("transformers", what="Depth Anything V2")
         self._folder  # noqa: B018 - raises with the command that fetches the weights
         if self.side_px % _PATCH:
@@ -115,7 +115,7 @@ class DepthAnything:
 
     @torch.no_grad()
     def _predict(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b h w"]:
-        """What the model says, at the size of the frames."""
+        """The model's output, at the size of the frames."""
         pixels = prepare(torch.from_numpy(frames), side_px=self.side_px)
         device = next(self._model.parameters()).device
         predicted = self._model(pixel_values=pixels.to(device)).predicted_depth

@@ -28,7 +28,7 @@ _GRID_PX = 4
 
 @dataclass(frozen=True, kw_only=True)
 class FlowMotion:
-    """What flow says about every step of a video; row t: the step from row t - 1, row 0: nothing.
+    """Measures of the flow at every step of a video; row t: from row t - 1 to t, row 0: zeros.
 
     Means over the rows of a clip are the clip's scores.
     """

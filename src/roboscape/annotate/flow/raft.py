@@ -35,7 +35,7 @@ class Raft:
     """`cuda`, `cpu`, or `auto`."""
 
     def __post_init__(self) -> None:
-        """Refuse a missing package and missing weights before any work is done."""
+        """Raise `UserError` for a missing package or weights before any work is done."""
         require("torchvision.models.optical_flow", command=INSTALL, what="RAFT")
         self._weights  # noqa: B018 - raises with the command that fetches them
 

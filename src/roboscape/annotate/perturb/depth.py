@@ -43,7 +43,7 @@ class DepthErrors:
     """A wrong factor for each pixel of its own."""
 
     def __post_init__(self) -> None:
-        """Refuse errors that would turn depth inside out."""
+        """Raise `UserError` for errors so large that depth would become negative."""
         for field in fields(self):
             if not 0 <= getattr(self, field.name) <= 0.5:
                 raise UserError(

@@ -67,7 +67,7 @@ class Perturb:
     """Episodes, from the first on, that are read back and measured in the end."""
 
     def __post_init__(self) -> None:
-        """Refuse to write the truth under another name, or over itself."""
+        """Raise `UserError` where nothing is perturbed, or the truth would be overwritten."""
         if not (self.depth.any or self.tracks.any):
             raise UserError(
                 "no error is asked for; give some, e.g. --depth.noise 0.05 or --tracks.lost 0.2"

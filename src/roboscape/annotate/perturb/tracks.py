@@ -25,7 +25,7 @@ class TrackErrors:
     """Share of the points that are lost at some row: invisible and at rest from there on."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none."""
+        """Raise `UserError` for shares outside [0, 1] and for negative pixels."""
         for field in fields(self):
             value, is_share = getattr(self, field.name), not field.name.endswith("_px")
             if value < 0 or (is_share and value > 1):

@@ -31,7 +31,7 @@ Ask = Callable[[UInt8[np.ndarray, "n h w 3"], str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel:
-    """Which vision-language model answers, and how much it sees."""
+    """The vision-language model, and how many frames it gets."""
 
     model: str = ""
     """The server's name of the model; for `internvl` a folder in place of the pinned weights."""

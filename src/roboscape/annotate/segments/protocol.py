@@ -59,7 +59,7 @@ class Segmenter(Annotator, Protocol):
 
 
 def recorded_motion(dataset: LeRobotDataset, episode: int) -> RecordedMotion:
-    """What the dataset says about the robot's motion in one episode."""
+    """The recorded motion of the robot in one episode."""
     return RecordedMotion(
         actions=dataset.actions(episode),
         state=dataset.state(episode),

@@ -27,14 +27,14 @@ WAITS_S = (1.0, 4.0, 16.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSegmenter:
-    """Slices by what a served model says: vLLM, LMDeploy, SGLang, llama.cpp, a hosted service."""
+    """Slices an episode by a served model's answers (vLLM, SGLang, llama.cpp, a hosted one)."""
 
     language: LanguageModel = field(default_factory=LanguageModel)
     waits_s: tuple[float, ...] = WAITS_S
     """How long to wait before each further try at a busy server."""
 
     def __post_init__(self) -> None:
-        """Refuse a model without a name before any work is done."""
+        """Raise `UserError` for a model without a name before any work is done."""
         if not self.language.model:
             raise UserError(
                 "a server may hold several models: name one with --language.model, e.g. "

@@ -58,7 +58,7 @@ class SpatialTracker:
     """`cuda`, `cpu`, or `auto`."""
 
     def __post_init__(self) -> None:
-        """Refuse missing code and weights before any work is done."""
+        """Raise `UserError` for missing code or weights before any work is done."""
         self._code  # noqa: B018 - raises with the command that installs it
         if not self.checkpoint.is_file():
             raise UserError(

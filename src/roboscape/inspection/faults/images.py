@@ -31,7 +31,7 @@ CLEARLY = 0.25
 
 
 def image_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about the cameras."""
+    """Findings about the cameras."""
     ranges = ranges_of(seen.values("state")) if len(seen.values("state")) else np.zeros(0)
     for name, camera in seen.cameras.items():
         if not camera.frames:

@@ -28,7 +28,7 @@ GRIPPER_FOLLOWS = 0.5
 
 
 def motion_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about what the actions say and the robot does."""
+    """Findings about commands against the robot's motion."""
     yield from _gripper(seen, spec)
     pairs = motion_pairs(spec)
     if not pairs or len(seen.values("action")) < 3:

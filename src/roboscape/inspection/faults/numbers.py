@@ -33,7 +33,7 @@ One row in twenty may be wrong on either side without widening that range.
 
 
 def number_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about single dimensions."""
+    """Findings about single dimensions."""
     for what in NUMBERS:
         names = seen.names(what)
         values = seen.values(what)

@@ -26,7 +26,7 @@ MIN_ODD_ROWS = 3
 
 
 def row_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about single rows and the time between them."""
+    """Findings about single rows and the time between them."""
     yield from _rates(seen, spec)
     if not spec.state_names or len(seen.values("state")) < 3:
         return

@@ -27,7 +27,7 @@ class Repair:
 
 
 class SourceDataset:
-    """The dataset to be repaired: what a repair may look at beyond the episode in hand."""
+    """The dataset to be repaired, with the numbers of all its episodes."""
 
     def __init__(self, dataset: LeRobotDataset) -> None:
         self.dataset = dataset
