@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo quickstart test check format lerobot test-lerobot  clean
+.PHONY: help demo quickstart test check mutants format lerobot test-lerobot clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,6 +32,9 @@ check: $(STAMP)  ## Format, lint, types, import contract, fast tests with shapes
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not gpu and not lerobot" --jaxtyping-packages=roboscape,beartype.beartype tests
+
+mutants: $(STAMP)  ## Plant known mistakes in a copy of the code, one at a time: every one must fail a test
+	$(BIN)/python scripts/mutants.py
 
 format: $(STAMP)  ## Put the code into shape
 	$(BIN)/ruff format .

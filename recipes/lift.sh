@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How the bundled checkpoint `checkpoints/lift` was made: two CPU cores, no GPU. The amounts are flags:
+# How the bundled checkpoint `lift` was made: two CPU cores, no GPU. The amounts are flags:
 #   EPISODES=300 bash recipes/lift.sh
 # Every step resumes where it stopped; run the same line again after an interruption.
 set -euo pipefail
@@ -32,6 +32,6 @@ $roboscape train world-model lift
 # 5. The bundle, how good it is on validation (for choosing), and on test episodes (for reporting).
 #    Nothing was chosen on seeds from 980000 on; keep it so.
 $roboscape bundle --tokenizer runs/tokenizer_lift/tokenizer --world-model runs/world_model_lift/world_model \
-    --tokens data/lift_tokens --output checkpoints/lift
-$roboscape evaluate --checkpoint checkpoints/lift --dataset data/lift_validation --output runs/evaluate_lift_validation
-$roboscape evaluate --checkpoint checkpoints/lift --dataset data/lift_test --output runs/evaluate_lift
+    --tokens data/lift_tokens --output src/roboscape/bundles/lift
+$roboscape evaluate --checkpoint src/roboscape/bundles/lift --dataset data/lift_validation --output runs/evaluate_lift_validation
+$roboscape evaluate --checkpoint src/roboscape/bundles/lift --dataset data/lift_test --output runs/evaluate_lift

@@ -18,7 +18,7 @@ def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
     Args:
         path: A file that stands for it.
-        wait: Until nobody else is at it, rather than go on without.
+        wait: Until no other process works on it, rather than go on without.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

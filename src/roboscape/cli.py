@@ -10,7 +10,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from roboscape.core.errors import UserError
 from roboscape.core.memory import keep_freed_memory
+from roboscape.core.threads import wait_without_spinning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,8 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `roboscape`; exits with 2 for a wrong command and 1 for a stage's error."""
     words = sys.argv[1:] if arguments is None else arguments
+    # Before a command's module imports torch.
+    wait_without_spinning()
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(overview())
         return
@@ -166,9 +170,8 @@ def main(arguments: list[str] | None = None) -> None:
     module = importlib.import_module(COMMANDS[name].module)
     try:
         module.run(config)
-    except ValueError as error:
-        # What a user can cause arrives as a ValueError that says what to do; the rest is a bug and
-        # keeps its traceback.
+    except UserError as error:
+        # It says what to do. Any other exception is a bug and keeps its traceback.
         logging.getLogger(__name__).error("roboscape %s: %s", name, error)
         sys.exit(1)
     except KeyboardInterrupt:

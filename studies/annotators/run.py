@@ -131,7 +131,7 @@ def track_table(episodes: list[Recorded], config: Benchmark) -> str:
 
 
 def confidence_table(episodes: list[Recorded], config: Benchmark) -> str:
-    """What the confidence of tracks is worth."""
+    """How well the confidence of tracks predicts their error."""
     rows = []
     for name in config.trackers:
         tracker = TRACK_ANNOTATORS[name]()
@@ -174,7 +174,7 @@ def ranked_above(high: np.ndarray, low: np.ndarray) -> float:
 
 
 def camera_table(episodes: list[Recorded], config: Benchmark) -> str:
-    """A resting camera must be told to rest, a planted pan must be found."""
+    """A resting camera must be reported as resting, a planted pan must be found."""
     rows = []
     views: dict[str, Callable[[Recorded], np.ndarray]] = {
         "rests": lambda one: one.frames,
@@ -197,7 +197,7 @@ def camera_table(episodes: list[Recorded], config: Benchmark) -> str:
     header = (
         "tracks by",
         "the camera",
-        "told to move",
+        "reported to move",
         "true step, px a row",
         "step found",
         "points on the background",

@@ -1,4 +1,4 @@
-"""Boundary error of the kinematic segmenter against what the Lift simulator knows.
+"""Boundary error of the kinematic segmenter against the Lift simulator's truth.
 
     python -m studies.annotators.segmentation --episodes 60 --seed 800000 --output runs/segmentation
 

@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def fixes(self) -> tuple[str, ...]:
-        """All that `repair` is told."""
+        """The arguments of `repair`."""
         return merged(self.found)
 
 

@@ -43,7 +43,7 @@ LAST = 4
 class Benchmark:
     """What to measure."""
 
-    checkpoint: Path = Path("checkpoints/lift")
+    checkpoint: str = "lift"
     tokens: Path = Path("data/lift_tokens")
     """Store that holds the validation split's tokens."""
     train: Path = Path("data/lift_train")

@@ -7,7 +7,7 @@
 Every episode is imagined from its first frame and its recorded actions alone. Compared are the
 still first frame (floor), the recording through the tokenizer (ceiling), and several ways to
 imagine: tokens taken or drawn, one pass a frame or two, and, to tell causes apart, rollouts that
-begin anew every 15 frames from their own last frame, told by the recording where the arm is.
+begin anew every 15 frames from their own last frame, given the recorded place of the arm.
 `--checkpoints name=folder name=folder` compares trainings.
 """
 
@@ -60,7 +60,7 @@ class LongHorizon:
 
     dataset: tyro.conf.Positional[Path]
     """Long episodes: 4 control steps an imagined frame, so 801 rows or more for 200 frames."""
-    checkpoints: tuple[str, ...] = ("bundled=checkpoints/lift",)
+    checkpoints: tuple[str, ...] = ("bundled=lift",)
     """`name=folder` of every bundle to compare; pictures show the first."""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Ways to imagine; pictures show the first."""

@@ -81,7 +81,7 @@ def run_all(config: Run) -> None:
     agree_on_settings(config.output, settings_of(config))
 
     @cache
-    def judge(tokens: Path) -> Validation:
+    def measure(tokens: Path) -> Validation:
         return Validation(
             tokens=tokens,
             dataset=config.dataset,
@@ -94,18 +94,18 @@ def run_all(config: Run) -> None:
         for seed in config.seeds:
             with claimed(config.output / variant.name / f"seed{seed}") as folder:
                 if folder is not None:
-                    run_one(variant, config, judge, seed=seed, baseline_s=baseline_s)
+                    run_one(variant, config, measure, seed=seed, baseline_s=baseline_s)
 
 
 def run_one(
     variant: Variant,
     config: Run,
-    judge: Callable[[Path], Validation],
+    measure: Callable[[Path], Validation],
     *,
     seed: int,
     baseline_s: float,
 ) -> None:
-    """Train and measure one variant with one seed; its own store's control signals judge it."""
+    """Train and measure one variant with one seed; with its own store's control signals."""
     folder = config.output / variant.name / f"seed{seed}"
     ratio = cost_of(variant, config)["ratio"]
     steps = max(1, round(variant.budget * config.budget_s / (baseline_s * ratio)))
@@ -118,7 +118,7 @@ def run_one(
         report=lambda step, loss: print(f"  {step:5d} loss {loss:.3f}", flush=True),
     )
     store = run_of(variant, data_of(config), steps=steps).tokens
-    figures = judge(store).figures(trained.model)
+    figures = measure(store).figures(trained.model)
     print("  " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()), flush=True)
     result = {
         "variant": variant.name,

@@ -123,7 +123,7 @@ def log_of(results: Results) -> str:
 def goal_of(results: Results) -> str:
     """Whether the preset has, at a quarter of the compute, what the plain masked recipe ends with.
 
-    Combinations of changes are judged too.
+    Combinations of changes are compared too.
     """
     if BASELINE not in results or PLAIN_4X not in results:
         return "Not measured yet."

@@ -38,7 +38,7 @@ class Variant:
     budget: float = 1.0
     """Compute, as a multiple of everyone else's."""
     step_as: str = ""
-    """The variant whose step costs the same, where nobody needs to measure it."""
+    """The variant whose step costs the same, where it need not be measured."""
 
     def run(self, base: WorldModelRun) -> WorldModelRun:
         """The changed run."""

@@ -5,7 +5,7 @@
         --page docs/speedrun-tokenizer.md
 
 Each variant is trained once per seed for a fixed number of CPU seconds on one thread, with its
-learning rate's schedule as long as that allows, and judged on validation episodes. What is finished
+learning rate's schedule as long as that allows, and scored on validation episodes. What is finished
 is not done again; several processes on one output folder share the work.
 """
 
@@ -50,11 +50,11 @@ class RunConfig:
     dataset: Path = Path("data/lift_train")
     """Learnt from."""
     validation: Path = Path("data/lift_validation")
-    """Judged on."""
+    """Scored on."""
     episodes: int = 400
     """Learnt from."""
     validation_episodes: int = 16
-    """Judged on."""
+    """Scored on."""
     stride: int = 4
     """Every so many frames of an episode."""
 
@@ -75,14 +75,14 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """What is learnt from, and what is judged on."""
+    """What is learnt from, and what is scored on."""
 
     train: FrameCache
     held_out: FrameCache
 
 
 def run(config: RunConfig) -> None:
-    """Train and judge what is not done yet and what nobody else is at."""
+    """Train and score what is not done yet and no other process works on."""
     torch.set_num_threads(1)
     agree_on_settings(config.output, config.settings())
     with claimed(config.output / "claims" / "frames", wait=True):
@@ -180,7 +180,7 @@ Command = (
 
 
 def main() -> None:
-    """Train and judge, or write the table."""
+    """Train and score, or write the table."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     command = tyro.cli(Command, description=(__doc__ or "").splitlines()[0])
     if isinstance(command, RunConfig):

@@ -1,4 +1,4 @@
-"""What a tokenizer of the speed run is judged by, on validation episodes."""
+"""Scores of a tokenizer of the speed run, on validation episodes."""
 
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ def through(tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"]) -> Passed:
 
 @torch.inference_mode()
 def measure(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 32) -> Scores:
-    """Judge."""
+    """Compute all scores."""
     rgb_signs, depth_signs, still, grainy, per_frame = [], [], [], [], []
     masked = torch.zeros(2, 2, dtype=torch.float64)
     patch = tokenizer.config.downsampling

@@ -38,7 +38,7 @@ class Score:
     scale: float = 1.0
     higher: bool = True
     """Whether more is better."""
-    judged: bool = True
+    compared: bool = True
     """Whether it counts for the verdict."""
 
 
@@ -50,8 +50,8 @@ SCORES = (
     Score(name="in motion, dB", key="moving_psnr", digits=2),
     Score(name="flicker, %", key="flicker", digits=3, scale=100, higher=False),
     Score(name="flicker under grain, %", key="grain_flicker", digits=2, scale=100, higher=False),
-    Score(name="unchanged, %", key="unchanged", digits=1, scale=100, judged=False),
-    Score(name="codes", key="distinct_codes", digits=0, judged=False),
+    Score(name="unchanged, %", key="unchanged", digits=1, scale=100, compared=False),
+    Score(name="codes", key="distinct_codes", digits=0, compared=False),
 )
 
 Values = Mapping[str, Sequence[float]]
@@ -186,7 +186,7 @@ def verdict(differences: Mapping[str, Difference]) -> str:
     better, worse = [], []
     for score in SCORES:
         against = differences[score.key]
-        if score.judged and against.clear:
+        if score.compared and against.clear:
             (better if (against.value > 0) == score.higher else worse).append(score)
     if not better and not worse:
         return "within the seeds' spread"

@@ -180,14 +180,16 @@ def adversarial_term(weight: float, *, start: float) -> MakeTerm:
     def make(seed: int) -> Term:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(seed, 2))
-            judge = patch_discriminator()
-        optimizer = torch.optim.AdamW(judge.parameters(), lr=5e-4, betas=(0.5, 0.9))
+            discriminator = patch_discriminator()
+        optimizer = torch.optim.AdamW(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.9))
 
         def term(seen: Seen) -> Tensor:
             if seen.share < start:
                 return seen.loss.new_zeros(())
-            train_judge(judge, optimizer, true=seen.images, made=seen.result.images.detach())
-            believed = -judge.requires_grad_(requires_grad=False)(seen.result.images).mean()
+            train_discriminator(
+                discriminator, optimizer, true=seen.images, made=seen.result.images.detach()
+            )
+            believed = -discriminator.requires_grad_(requires_grad=False)(seen.result.images).mean()
             last = seen.tokenizer.decoder.convolutions[-2]
             assert isinstance(last, nn.Conv2d)
             own, other = (
@@ -201,13 +203,13 @@ def adversarial_term(weight: float, *, start: float) -> MakeTerm:
     return make
 
 
-def train_judge(
-    judge: nn.Module, optimizer: torch.optim.Optimizer, *, true: Tensor, made: Tensor
+def train_discriminator(
+    discriminator: nn.Module, optimizer: torch.optim.Optimizer, *, true: Tensor, made: Tensor
 ) -> None:
     """One step of the discriminator, by the hinge loss."""
-    judge.requires_grad_(requires_grad=True)
+    discriminator.requires_grad_(requires_grad=True)
     optimizer.zero_grad(set_to_none=True)
-    (F.relu(1 - judge(true)).mean() + F.relu(1 + judge(made)).mean()).backward()
+    (F.relu(1 - discriminator(true)).mean() + F.relu(1 + discriminator(made)).mean()).backward()
     optimizer.step()
 
 

@@ -6,6 +6,7 @@ import torch
 
 from roboscape.bench.aims import AIMS, with_aim
 from roboscape.bench.bench import Bench, run
+from roboscape.bench.models import random_model, shape_of
 from roboscape.bench.peaks import (
     FORMATS,
     Peaks,
@@ -16,10 +17,11 @@ from roboscape.bench.peaks import (
     measure_peaks,
 )
 from roboscape.bench.record import Figure, Machine, Report
-from roboscape.bench.rollout import Effort, measure_rollout
+from roboscape.bench.rollout import Effort, agreement, measure_rollout
 from roboscape.bench.table import compare, show
 from roboscape.bench.timing import Limit, Work, figure, in_turns, ratio, repeated
 from roboscape.cli import main
+from roboscape.world_model.cache import LayerCache
 
 
 def some_peak(name, value):
@@ -160,6 +162,26 @@ def test_rollout_figures_of_a_small_shape():
     assert figures["rollout: cached RGB, 1 pass"].limited_by.endswith("bf16 matmul peak")
     (curve,) = found.curves
     assert curve.frames == (16,)
+
+
+def test_a_cache_of_zeros_is_seen_by_the_comparison_with_the_plain_form(monkeypatch):
+    model = random_model(shape_of("debug", branches="rgb"), device="cpu")
+    frames = Effort(rounds=1, horizon=1, seconds=0.0, batches=()).compared_frames
+    assert frames >= 8
+
+    def equal_tokens() -> Figure:
+        (found,) = agreement(model, model, dtype=torch.float32, frames=frames)
+        return found
+
+    assert (equal_tokens().value, equal_tokens().samples) == (1.0, frames)
+    exchange = LayerCache.exchange
+
+    def forgetful(cache, *arguments, **named):
+        cache.buffer.zero_()
+        return exchange(cache, *arguments, **named)
+
+    monkeypatch.setattr(LayerCache, "exchange", forgetful)
+    assert equal_tokens().low < 1.0
 
 
 def test_the_table_shows_every_figure_beside_its_limit():

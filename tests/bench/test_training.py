@@ -46,6 +46,16 @@ def test_both_forms_give_the_same_loss_curve():
     assert precise[0] == pytest.approx(precise[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("form", ["plain", "ours"])
+def test_either_form_keeps_freed_memory(form, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "roboscape.bench.training_child.keep_freed_memory", lambda: calls.append(form)
+    )
+    run(task(form, steps=1))
+    assert calls == [form]
+
+
 def test_the_plain_form_knows_rgb_alone():
     with pytest.raises(ValueError, match="RGB alone"):
         run(task("plain", "all terms"))

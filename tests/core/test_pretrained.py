@@ -1,10 +1,12 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from roboscape.core.pretrained import (
+    bundled_models,
     halve_weights,
     load_weights,
     read_config,
@@ -56,7 +58,7 @@ def test_unknown_key_in_config_is_an_error(tmp_path):
 
 def test_a_name_that_is_neither_folder_nor_repository(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ValueError, match="neither a folder here nor a hub repository"):
+    with pytest.raises(ValueError, match=r"neither a bundled model.*lift.*nor a hub repository"):
         resolve("no/such-model-anywhere")
 
 
@@ -71,3 +73,15 @@ def test_halved_weights_load_as_before_but_rounded(tmp_path):
     assert torch.equal(layer.bias, again.bias)
     assert again.weight.dtype == torch.float32
     torch.testing.assert_close(layer.weight, again.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_bundled_models_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lift").mkdir()
+    for name in ("lift", Path("lift")):
+        assert (resolve(name) / "controls.json").is_file()
+        assert (resolve(name, subfolder="tokenizer") / "model.safetensors").is_file()
+    assert resolve("lift/tokenizer") == resolve("lift", subfolder="tokenizer")
+    assert resolve("./lift").resolve() == tmp_path / "lift", "a folder is named by its path"
+    assert resolve(tmp_path / "lift") == tmp_path / "lift"
+    assert "lift" in bundled_models()

@@ -92,6 +92,13 @@ def test_appending_equals_writing_at_once(
         assert values == pytest.approx(second[name])
 
 
+def test_a_task_of_several_episodes_is_listed_once(dataset: Path) -> None:
+    tasks = pq.read_table(dataset / "meta/tasks.parquet").to_pydict()
+    names = next(values for name, values in tasks.items() if name != "task_index")
+    assert sorted(names) == sorted(set(names))
+    assert len(names) < LeRobotDataset(dataset).num_episodes
+
+
 def test_another_spec_is_not_appended(dataset: Path, spec: DatasetSpec) -> None:
     with pytest.raises(ValueError, match="another fps"):
         DatasetWriter(dataset, replace(spec, fps=10.0))

@@ -133,6 +133,22 @@ def test_a_wrong_rate_is_found(
     assert any("actions at 10 Hz but frames at 20" in text for text in problems_of(slower, healthy))
 
 
+def test_an_arm_of_which_one_joint_rests_is_not_idle(
+    problems_of: Callable, spec: DatasetSpec, healthy: list[Episode]
+) -> None:
+    late = (np.arange(LENGTH) > LENGTH - 5).astype(np.float32)
+    one_rests = [replace(e, state=np.stack([e.state[:, 0], late], axis=1)) for e in healthy]
+    assert not any("stands still" in text for text in problems_of(spec, one_rests))
+
+
+@pytest.mark.parametrize(("length", "reports"), [(15, 1), (16, 0)])
+def test_an_episode_is_short_where_no_clip_fits(
+    problems_of: Callable, spec: DatasetSpec, make_episode: MakeEpisode, length: int, reports: int
+) -> None:
+    texts = problems_of(spec, [make_episode(0, length=length)])
+    assert sum("fewer than 16 rows" in text for text in texts) == reports
+
+
 def test_absolute_actions_that_claim_to_be_deltas_are_found(
     problems_of: Callable, spec: DatasetSpec, healthy: list[Episode]
 ) -> None:

@@ -12,7 +12,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec, Episode, Tracks
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.inspection.repair import REPAIRS, RepairDataset, run
-from roboscape.inspection.repairs.repair import Unrepaired
+from roboscape.inspection.repairs.repair import SourceDataset
 from roboscape.inspection.repairs.rows import fresh_rows, merge_actions
 from tests.hand_recordings import SPEC, record
 from tests.planting import numbers
@@ -46,11 +46,11 @@ def write(root: Path, spec: DatasetSpec, episodes: list[Episode]) -> LeRobotData
 
 @pytest.fixture(scope="module")
 def repaired(blind: list[Episode], tmp_path_factory: pytest.TempPathFactory) -> Repaired:
-    unrepaired = Unrepaired(write(tmp_path_factory.mktemp("unrepaired"), BLIND, blind))
+    source = SourceDataset(write(tmp_path_factory.mktemp("source"), BLIND, blind))
 
     def by_fix(fix: str, episode: Episode) -> Episode:
         kind, _, value = fix.partition("=")
-        result = REPAIRS[kind](value, SPEC, unrepaired).episode(0, episode)
+        result = REPAIRS[kind](value, SPEC, source).episode(0, episode)
         assert result is not None
         return result
 

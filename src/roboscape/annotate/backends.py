@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import SIMULATOR
 from roboscape.dataset.records import Tracks
 
@@ -25,7 +26,7 @@ Kind = TypeVar("Kind", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Backend(Generic[Kind]):
-    """One way to do a stage, imported only when it is called."""
+    """One implementation of a stage, imported only when it is called."""
 
     module: str
     """The file that holds it."""
@@ -49,15 +50,15 @@ class Backend(Generic[Kind]):
         kind = getattr(importlib.import_module(self.module), self.kind)
         known = kind.__dataclass_fields__
         if unknown := [name for name in settings if name not in known]:
-            raise ValueError(
+            raise UserError(
                 f"{self.kind} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
             )
-        # Settings may come from JSON, which knows no paths and no tuples.
+        # Settings may come from JSON, which has no paths and no tuples.
         return config_from_dict(kind, {**self.settings, **settings}, where="the settings given")
 
 
 class Annotator(Protocol):
-    """What all annotators tell about themselves: it becomes the provenance of what they write."""
+    """Name, version and settings of an annotator: the provenance of what it writes."""
 
     @property
     def name(self) -> str:
@@ -77,7 +78,7 @@ class Annotator(Protocol):
 
 @runtime_checkable
 class DepthAnnotator(Annotator, Protocol):
-    """Estimates depth from video; `depth_confidence` says how far to trust it."""
+    """Estimates depth from video; `depth_confidence` measures its reliability."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Float[ndarray, "t h w"]:
         """Depth along the optical axis in metres."""
@@ -86,7 +87,7 @@ class DepthAnnotator(Annotator, Protocol):
 
 @runtime_checkable
 class TrackAnnotator(Annotator, Protocol):
-    """Follows points through video; `track_confidence` says how far to trust it."""
+    """Follows points through video; `track_confidence` measures its reliability."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Tracks:
         """Sample points in the first frame and follow them."""

@@ -20,6 +20,7 @@ from roboscape.annotate.pipeline_stage import Scale, Stage, With, begin, missing
 from roboscape.annotate.segments.language import LanguageModel
 from roboscape.annotate.segments.protocol import NUMBERS_ALONE, SEGMENTERS
 from roboscape.annotate.tracks.protocol import TRACK_ANNOTATORS
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import (
@@ -161,7 +162,7 @@ def choose_cameras(dataset: LeRobotDataset, names: tuple[str, ...]) -> tuple[str
     """The named cameras, or all."""
     known = tuple(camera.name for camera in dataset.spec.cameras)
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(
+        raise UserError(
             f"{dataset.root} has no camera {', '.join(unknown)}; it has {', '.join(known)}"
         )
     return names or known
@@ -177,7 +178,7 @@ def check_recorded_tracks(dataset: LeRobotDataset, *, cameras: tuple[str, ...]) 
     for camera in cameras:
         done = annotated_episodes(root, kind="tracks", annotator=SIMULATOR, camera=camera)
         if missing := set(range(dataset.num_episodes)) - done:
-            raise ValueError(
+            raise UserError(
                 f"{dataset.root} brings no true tracks of {len(missing)} of its "
                 f"{dataset.num_episodes} episodes as seen by {camera}; name an annotator that "
                 f"estimates them: {', '.join(TRACK_ANNOTATORS)}"
@@ -230,5 +231,5 @@ def find(known: Mapping[str, Kind], name: str, *, what: str) -> Kind:
     """
     if name not in known:
         names = ", ".join((*known, RECORDED, NONE))
-        raise ValueError(f"nothing called {name!r} estimates {what}; choose one of {names}")
+        raise UserError(f"nothing called {name!r} estimates {what}; choose one of {names}")
     return known[name]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import AnnotationKind, annotated_episodes
 
 FILE = "failures.jsonl"
@@ -57,7 +58,7 @@ def read_failures(
 
 
 class Tally:
-    """Counts outcomes and keeps the failures; refuses to go on where nothing works."""
+    """Counts outcomes and keeps the failures; raises where nothing works."""
 
     def __init__(self, path: Path, *, expected: int) -> None:
         self.done = 0
@@ -77,7 +78,7 @@ class Tally:
         self.failed.append(outcome)
         record_failure(self._path, outcome)
         if not self.done and len(self.failed) >= min(HOPELESS_AFTER, self._expected):
-            raise ValueError(
+            raise UserError(
                 f"none of the first {len(self.failed)} episodes could be annotated; the first "
                 f"said: {self.failed[0].reason} (all reasons: {self._path})"
             )

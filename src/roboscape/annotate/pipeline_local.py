@@ -26,7 +26,7 @@ def outcomes_here(
 
 
 def attempted(work: Callable[[Item], None], item: Item, *, attempts: int) -> Outcome:
-    """Do a piece of work, several times if need be; its last failure is told, not raised.
+    """Do a piece of work, several times if need be; its last failure is returned, not raised.
 
     Whatever goes wrong with one episode (a torn file, a decoder's own error, a server that does not
     answer) must not end a run over thousands; a full disk does, since no episode can succeed.

@@ -16,6 +16,7 @@ from roboscape.annotate.segments.protocol import (
     check_segments,
     recorded_motion,
 )
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import (
     AnnotationKind,
     Provenance,
@@ -41,7 +42,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """An annotator at work on a dataset; cheap to send to another process."""
+    """An annotator with its dataset; small when sent to another process."""
 
     kind: AnnotationKind
     """What it makes."""
@@ -87,9 +88,9 @@ class Scale:
     """How often an episode is tried before its failure is written down."""
 
     def __post_init__(self) -> None:
-        """Refuse work by nobody."""
+        """Raise `UserError` where no worker is asked for."""
         if self.workers < 1 or self.readers < 1 or self.attempts < 1:
-            raise ValueError(
+            raise UserError(
                 f"workers, readers and attempts must be 1 or more, got {self.workers}, "
                 f"{self.readers} and {self.attempts}"
             )
@@ -165,7 +166,7 @@ def annotate_item(
             segments = segment(annotator, dataset, item, frames=frames)
             write_values(stage.root, as_values(segments), kind="segments", **where)
         case _:
-            raise ValueError(f"no stage makes {stage.kind} annotations")
+            raise UserError(f"no stage makes {stage.kind} annotations")
 
 
 def segment(

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from roboscape.core.errors import UserError
+
 WORKERS_OWN = ("device", "batch_size", "folder")
 """Settings that change how an annotation is made and not what it is: not part of provenance."""
 
@@ -51,7 +53,7 @@ class HubWeights:
         missing = [name for name in self.files if not (found and (found / name).is_file())]
         if found is None or missing:
             where = f"{found} lacks {', '.join(missing)}" if found else "this machine has none"
-            raise ValueError(
+            raise UserError(
                 f"expected the weights of {self.version} ({self.licence}), {where}; fetch them "
                 f"with `{self.command}`, then run again"
             )
@@ -67,7 +69,7 @@ class HubWeights:
 
 
 def check_hash(path: Path, expected: str) -> None:
-    """Refuse a file that is not the pinned one.
+    """Raise `UserError` for a file that is not the pinned one.
 
     Raises:
         ValueError: its SHA-256 differs.
@@ -75,7 +77,7 @@ def check_hash(path: Path, expected: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
-        raise ValueError(
+        raise UserError(
             f"{path} is not the pinned file: expected SHA-256 {expected}, found {found}; delete it "
             "and fetch it again"
         )
@@ -90,7 +92,7 @@ def require(module: str, *, command: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"{what} needs the package `{module}`, which cannot be imported here ({error}); "
             f"install it with `{command}`"
         ) from error
@@ -102,7 +104,7 @@ def require_extra(module: str, *, what: str) -> ModuleType:
 
 
 def check_commit(package: str, expected: str, *, command: str) -> None:
-    """Refuse a package that was installed from another commit than the pinned one.
+    """Raise `UserError` for a package of another commit than the pinned one.
 
     Raises:
         ValueError: it was; one that does not say where it comes from is taken at its word.
@@ -113,7 +115,7 @@ def check_commit(package: str, expected: str, *, command: str) -> None:
         return
     found = json.loads(origin).get("vcs_info", {}).get("commit_id") if origin else None
     if found not in (None, expected):
-        raise ValueError(
+        raise UserError(
             f"the installed {package} is commit {found}, {expected} is expected; `{command}`"
         )
 

@@ -51,16 +51,16 @@ def outcomes_on_ray(
     connect(stage, scale=scale)
     dataset = LeRobotDataset(stage.dataset)
     cameras = tuple(dict.fromkeys(item.camera for item in items))
-    told: set[Item] = set()
+    reported: set[Item] = set()
     for start in range(0, len(items), LARGEST_ROUND):
         lost = items[start : start + LARGEST_ROUND]
         for attempt in range(1, scale.attempts + 1):
             if not lost:
                 break
             for outcome in stream(stage, lost, scale=scale):
-                told.add(Item(camera=outcome.camera, episode=outcome.episode))
+                reported.add(Item(camera=outcome.camera, episode=outcome.episode))
                 yield outcome
-            lost = [item for item in lost if item not in told]
+            lost = [item for item in lost if item not in reported]
             if lost:
                 logger.info("round %d: %d episodes lost with their workers", attempt, len(lost))
         there = missing_items(stage, dataset, annotator=annotator, cameras=cameras)
@@ -152,7 +152,7 @@ class Worker:
         self._dataset = LeRobotDataset(stage.dataset)
 
     def __call__(self, row: Row) -> Row:
-        """Annotate one episode and write it; what comes back is only how it went."""
+        """Annotate one episode and write it; returns the outcome, not the annotation."""
         item = as_item(row)
         if reason := row.get("reason"):
             return vars(

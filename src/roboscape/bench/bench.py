@@ -18,6 +18,7 @@ from roboscape.bench.rollout import Effort, Found, measure_rollout
 from roboscape.bench.table import compare, show
 from roboscape.bench.tokenizer import measure_tokenizer
 from roboscape.bench.training import Steps, measure_training
+from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Bench:
     only: tuple[Group, ...] = ()
     """Groups of figures to measure; all of them where none is named. Peaks are always measured."""
     quick: bool = False
-    """A minute or two instead of ten: fewer samples, a shorter horizon, fewer forms."""
+    """A few minutes instead of ten or more: fewer samples, a shorter horizon, fewer forms."""
     threads: int = 0
     """CPU threads; 0 takes torch's own choice."""
     device: str = "cpu"
@@ -51,9 +52,9 @@ class Bench:
     """Measure nothing: show this JSON, or compare it, instead."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run."""
+        """Raise `UserError` for numbers out of range."""
         if self.threads < 0 or self.clips < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected threads >= 0 and clips >= 1, got {self.threads} and {self.clips}"
             )
 
@@ -75,7 +76,7 @@ def run(config: Bench) -> None:
 def measure(config: Bench) -> Report:
     """Peaks, then every group that was asked for; written down after each."""
     if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device here; leave out --device cuda")
+        raise UserError("there is no CUDA device here; leave out --device cuda")
     if config.threads:
         torch.set_num_threads(config.threads)
     shape = shape_of(config.preset, branches="rgb")
@@ -110,11 +111,10 @@ def measure(config: Bench) -> Report:
 def rollout(config: Bench, peaks: Peaks) -> Found:
     """Figures of imagined frames."""
     effort = Effort(
-        rounds=1 if config.quick else 7,
+        rounds=3 if config.quick else 7,
         horizon=200 if config.quick else 1000,
         seconds=config.seconds,
         batches=(8,) if config.quick else (8, 16),
-        compared_frames=1 if config.quick else 2,
     )
     return measure_rollout(preset=config.preset, device=config.device, peaks=peaks, effort=effort)
 
@@ -122,7 +122,7 @@ def rollout(config: Bench, peaks: Peaks) -> Found:
 def training(config: Bench, peaks: Peaks) -> Found:
     """Figures of training steps."""
     effort = Steps(
-        rounds=1 if config.quick else 3,
+        rounds=3,
         steps=1 if config.quick else 3,
         clips=config.clips,
         precision=config.precision,

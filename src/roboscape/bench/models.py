@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from roboscape.core.errors import UserError
 from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
@@ -18,7 +19,7 @@ CONTROL_SIZE = 51
 def shape_of(preset: str, *, branches: Literal["both", "rgb"]) -> WorldModelConfig:
     """The model of a preset, with RGB alone or depth too."""
     if preset not in PRESETS:
-        raise ValueError(f"there is no preset `{preset}`; choose one of {', '.join(PRESETS)}")
+        raise UserError(f"there is no preset `{preset}`; choose one of {', '.join(PRESETS)}")
     return replace(PRESETS[preset]().model, control_size=CONTROL_SIZE, branches=branches)
 
 

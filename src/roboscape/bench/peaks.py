@@ -121,7 +121,7 @@ class Peaks:
 
     figures: tuple[Figure, ...]
     precision: Precision = "auto"
-    """The format that the engine was told to compute in, or its own choice."""
+    """The format that the engine computes in: the asked one, or its own choice."""
 
     def rate(self, name: str) -> float:
         """Operations or bytes a second."""

@@ -1,8 +1,9 @@
-"""The plain form of the world model: the same mathematics, the same weights, nothing clever.
+"""The plain form of the world model: the same mathematics and weights, written out directly.
 
-What open implementations of this model family do, and the yardstick of the benchmark: attention
-written out over all rows of the clip, logits of every token of every frame, no cache, fp32. It
-shares no layer with `roboscape.world_model`, only the names and shapes of the weights.
+What open implementations of this model family do: attention written out over all rows of the clip,
+logits of every token of every frame, no cache, fp32. It is the baseline of the benchmark and the
+reference of the tests of `roboscape.world_model`, with which it shares no layer, only the names and
+shapes of the weights.
 """
 
 import math

@@ -51,8 +51,8 @@ class Effort:
     """For a figure that is measured on its own."""
     batches: tuple[int, ...]
     """Rollouts at a time."""
-    compared_frames: int = 2
-    """Frames whose tokens are compared with the plain form's."""
+    compared_frames: int = 8
+    """Frames whose tokens are compared with the plain form's; the first alone reads no cache."""
 
 
 @dataclass(kw_only=True)
@@ -64,7 +64,7 @@ class Found:
 
 
 def measure_rollout(*, preset: str, device: str, peaks: Peaks, effort: Effort) -> Found:
-    """Everything about rollouts of a preset's shape."""
+    """All figures of rollouts of a preset's shape."""
     found = Found()
     plain = random_model(shape_of(preset, branches="rgb"), device=device)
     both = random_model(shape_of(preset, branches="both"), device=device)
@@ -124,7 +124,7 @@ def device_of(model: nn.Module) -> str:
 
 
 def gains(times: dict[str, list[float]], flops: dict[str, float], *, peaks: Peaks) -> list[Figure]:
-    """How many times faster than the plain form, pass for pass and as people would use them."""
+    """Ratios of the plain form's times to ours: at equal passes, and at those of usual practice."""
     one, refined = "plain RGB, 1 pass", f"plain RGB, {REFINED} passes"
     pairs = [
         (f"cached RGB, {REFINED} passes", refined),
@@ -178,9 +178,16 @@ def agreement(
 ) -> list[Figure]:
     """Share of greedy tokens that the plain form chooses too, in the first frames of a rollout.
 
-    In fp32 it tells whether the cache is exact; in another format, how many near ties it decides
-    otherwise: random weights have many.
+    In fp32 all are equal where the cache is exact. In another format near ties are decided
+    otherwise, of which random weights have many; both forms go on from their own tokens.
+
+    Args:
+        model: in fp32.
+        prepared: the same model in `dtype`.
+        dtype: number format.
+        frames: how many are compared; the plain form ends with its clip.
     """
+    frames = min(frames, model.config.max_frames - 1)
     forms = {torch.float32: model, dtype: prepared}
     found = []
     for kind, form in forms.items():

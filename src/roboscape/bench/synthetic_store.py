@@ -66,7 +66,7 @@ def make_store(
 
 
 def store_config(tokenizer: TokenizerConfig) -> StoreConfig:
-    """What a Lift store says about itself."""
+    """The description of a Lift store."""
     size = control_size(CONVENTION, stride=STRIDE, state_size=STATE)
     return StoreConfig(
         tokenizer=tokenizer,

@@ -102,7 +102,7 @@ def compare(old: Report, new: Report) -> str:
 
 
 def incomparable(old: Report, new: Report) -> list[str]:
-    """Why the figures of two reports say nothing about the code; empty where they do."""
+    """Reasons why two reports cannot be compared; empty where they can."""
     labels = ("processor", "threads", "torch")
     pairs = zip(labels, old.machine.identity, new.machine.identity, strict=True)
     reasons = [f"{label} was {a}, now {b}" for label, a, b in pairs if a != b]

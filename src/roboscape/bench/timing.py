@@ -1,4 +1,4 @@
-"""Honest timing: after a warm-up, several times, in turns, with the device waited for."""
+"""Timing: after a warm-up, several times, in turns, and waiting for the device to finish."""
 
 import statistics
 import time

@@ -43,7 +43,7 @@ FORMS: tuple[tuple[Form, Objective], ...] = (
 )
 COMPARED = (("plain", "RGB"), ("plain bf16", "RGB"), ("ours", "RGB"))
 GPU_FORMS: tuple[tuple[Form, Objective], ...] = (("plain bf16", "RGB"), *FORMS)
-"""On a GPU nobody trains in fp32."""
+"""On a GPU, where training is usually in bf16."""
 
 
 def measure_training(*, preset: str, device: str, peaks: Peaks, effort: Steps) -> list[Figure]:
@@ -128,7 +128,7 @@ def step_figures(
 
 
 def gains(plain: list[Taken], ours: list[Taken], *, name: str) -> list[Figure]:
-    """Time and memory of the plain form over ours, and how far their losses part."""
+    """Time and memory of the plain form over ours, and the largest difference of their losses."""
     differences = [
         max(abs(a - b) / abs(a) for a, b in zip(one.losses, other.losses, strict=True))
         for one, other in zip(plain, ours, strict=True)

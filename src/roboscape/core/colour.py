@@ -5,6 +5,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float, UInt8
 
+from roboscape.core.errors import UserError
+
 ERROR_FULL_SCALE = 0.5
 """The mean absolute difference of the three channels (of 1) that is drawn brightest."""
 
@@ -14,7 +16,7 @@ def colour_depth(
 ) -> UInt8[np.ndarray, "*b h w 3"]:
     """Depth in metres as RGB: equal steps of colour are equal ratios of depth, near is bright."""
     if not 0 < nearest_m < farthest_m:
-        raise ValueError(f"expected 0 < nearest_m < farthest_m, got {nearest_m} and {farthest_m}")
+        raise UserError(f"expected 0 < nearest_m < farthest_m, got {nearest_m} and {farthest_m}")
     log_m = np.log(np.clip(depth_m, nearest_m, farthest_m))
     nearness = (np.log(farthest_m) - log_m) / (np.log(farthest_m) - np.log(nearest_m))
     return apply_colour_map(nearness, cv2.COLORMAP_INFERNO)
@@ -32,7 +34,7 @@ def depth_range_m(depth_m: Float[np.ndarray, "*b h w"]) -> tuple[float, float]:
     """The range that a clip's depth is coloured over: its 1st to 99th percentile, in metres."""
     positive = depth_m[depth_m > 0]
     if not positive.size:
-        raise ValueError("expected a depth map with positive values; all are zero or negative")
+        raise UserError("expected a depth map with positive values; all are zero or negative")
     nearest_m, farthest_m = np.percentile(positive, (1, 99))
     return float(nearest_m), float(max(farthest_m, nearest_m * 1.01))
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import dacite
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, write_json
 
 Config = TypeVar("Config")
@@ -28,9 +29,9 @@ def config_from_dict(kind: type[Config], content: dict[str, Any], *, where: str)
         ValueError: an unknown key, a missing one or a wrong type; the message names `where`.
     """
     try:
-        # JSON knows no tuple, path or distinction between 1 and 1.0.
+        # JSON has no tuples and no paths, and does not distinguish 1 from 1.0.
         return dacite.from_dict(
             kind, content, dacite.Config(strict=True, cast=[Path, tuple, float])
         )
     except dacite.DaciteError as error:
-        raise ValueError(f"{where} is not a valid {kind.__name__}: {error}") from error
+        raise UserError(f"{where} is not a valid {kind.__name__}: {error}") from error

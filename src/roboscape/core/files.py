@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from roboscape.core.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -56,6 +58,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise ValueError(f"expected a JSON file at {path}, found none") from error
+        raise UserError(f"expected a JSON file at {path}, found none") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); it may be truncated") from error
+        raise UserError(f"{path} is not valid JSON ({error}); it may be truncated") from error

@@ -1,4 +1,4 @@
-"""Models on disk: safetensors and a JSON configuration, never a pickle; a folder or a hub name."""
+"""Models on disk: safetensors and a JSON configuration, never a pickle; found by name."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -10,10 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from roboscape.core.config import load_config, save_config
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 
 Config = TypeVar("Config")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+BUNDLED = Path(__file__).parents[1] / "bundles"
+"""Folder of the models that come with the package."""
 
 
 def save_weights(module: nn.Module, config: object, folder: Path) -> None:
@@ -39,9 +42,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 def read_config(kind: type[Config], folder: Path) -> Config:
     """The configuration that was saved beside the weights in `folder`."""
     if not (folder / CONFIG).is_file():
-        raise ValueError(
-            f"{folder} holds no {CONFIG}; expected a folder written by save_pretrained"
-        )
+        raise UserError(f"{folder} holds no {CONFIG}; expected a folder written by save_pretrained")
     return load_config(kind, folder / CONFIG)
 
 
@@ -54,7 +55,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     """
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"{folder} holds no {WEIGHTS}; expected a folder written by save_pretrained"
         )
     check_shapes(module, path)
@@ -68,13 +69,13 @@ def check_shapes(module: nn.Module, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read ({error}); the file is truncated or not safetensors. "
             "Copy or download it again"
         ) from error
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            raise ValueError(
+            raise UserError(
                 f"{path} disagrees with the {CONFIG} beside it: tensor `{name}` should have shape "
                 f"{expected.get(name, 'none (not part of this model)')}, the file has "
                 f"{found.get(name, 'no such tensor')}. Use the configuration of its training"
@@ -82,22 +83,36 @@ def check_shapes(module: nn.Module, path: Path) -> None:
 
 
 def resolve(name: str | Path, *, subfolder: str = "") -> Path:
-    """The local folder of a model: `name` as a folder, else as a hub repository (`owner/name`).
+    """The local folder of a model.
+
+    Args:
+        name: a model that comes with the package (`lift`, or a part of it, `lift/tokenizer`), else
+            a folder (`./lift` where it is named like one of those), else a hub repository
+            (`owner/name`).
+        subfolder: a part of it.
 
     Raises:
-        ValueError: neither exists, or an interrupted download; it says what to try.
+        ValueError: there is none of these, or an interrupted download; it says what to try.
     """
+    if str(name)[:1] not in ("", ".", "/") and (BUNDLED / name).is_dir():
+        return BUNDLED / name / subfolder
     folder = Path(name)
     if folder.is_dir():
         return folder / subfolder
     try:
         return Path(snapshot_download(str(name))) / subfolder
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"`{name}` is neither a folder here nor a hub repository that could be fetched "
+        raise UserError(
+            f"`{name}` is neither a bundled model ({', '.join(bundled_models())}), a folder here "
+            f"nor a hub repository that could be fetched "
             f"({type(error).__name__}: {error}). An interrupted download resumes: run the same "
             f"command again, or `hf download {name}` and pass the folder that it prints"
         ) from error
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.name for path in BUNDLED.iterdir() if path.is_dir())
 
 
 def halve_weights(folder: Path, *, keep: tuple[str, ...] = ()) -> None:

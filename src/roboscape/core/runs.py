@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from roboscape.core.config import config_from_dict, save_config
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json
 
 
@@ -25,7 +26,7 @@ def open_run(folder: Path, config: Any) -> None:
     if path.is_file():
         earlier = config_from_dict(type(config), read_json(path), where=str(path))
         if earlier != config:
-            raise ValueError(
+            raise UserError(
                 f"{folder} holds a run with another configuration "
                 f"({differences(earlier, config)}). Resume it with the same flags, or choose "
                 "another --output"
@@ -78,7 +79,7 @@ def describe_machine() -> str:
 
 
 def git(*arguments: str) -> str:
-    """What git says about the code's own checkout; empty where it is none."""
+    """Output of a git command about the code's checkout; empty where there is none."""
     folder = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(

@@ -13,6 +13,8 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8, UInt16
 
+from roboscape.core.errors import UserError
+
 Pixels = Literal["rgb", "codes"]
 
 KEY_FRAME_EVERY = 10
@@ -52,7 +54,7 @@ class VideoWriter:
         threads: int = 1,
     ) -> None:
         if pixels == "rgb" and (height % 2 or width % 2):
-            raise ValueError(
+            raise UserError(
                 f"H.264 needs an even height and width, got {height} x {width}; crop or pad by one"
             )
         self.path = path
@@ -76,7 +78,7 @@ class VideoWriter:
         """Append frames; the first of every call is a key frame, and every tenth after it."""
         expected = np.uint8 if self._pixels == "rgb" else np.uint16
         if frames.shape[1:] != self._shape or frames.dtype != expected:
-            raise ValueError(
+            raise UserError(
                 f"{self.path.name} takes {np.dtype(expected)} frames of shape {self._shape}, got "
                 f"{frames.dtype} of shape {frames.shape[1:]}"
             )
@@ -129,12 +131,12 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float)
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames that a video file says it holds; a broken file is a `ValueError`."""
+    """Number of frames in a video file's header; a broken file is a `ValueError`."""
     try:
         with av.open(str(path)) as container:
             return container.streams.video[0].frames
     except (FFmpegError, IndexError) as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise UserError(_unreadable(path, error)) from error
 
 
 def read_frames(
@@ -148,7 +150,7 @@ def read_frames(
         ValueError: the file is missing, broken, or ends too early; the message says which.
     """
     if not wanted or wanted.step < 0:
-        raise ValueError(f"expected at least one frame to read, in ascending order, got {wanted}")
+        raise UserError(f"expected at least one frame to read, in ascending order, got {wanted}")
     frames: np.ndarray | None = None
     found = 0
     try:
@@ -160,9 +162,9 @@ def read_frames(
             frames[found] = decoded
             found += 1
     except (FFmpegError, IndexError) as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise UserError(_unreadable(path, error)) from error
     if frames is None or found < len(wanted):
-        raise ValueError(
+        raise UserError(
             f"{path} ends too early or skips frames: of frames {wanted[0]} to {wanted[-1]} at "
             f"{fps} Hz, {found} of {len(wanted)} could be read; the video is truncated or belongs "
             "to another recording: copy it again, or leave this episode out"
@@ -178,7 +180,7 @@ def iterate_video(path: Path, *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]
             for frame in container.decode(container.streams.video[0]):
                 yield _to_array(frame, reformatter, pixels=pixels)
     except (FFmpegError, IndexError) as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise UserError(_unreadable(path, error)) from error
 
 
 def _decode(
@@ -207,7 +209,7 @@ def _to_array(
     """The frame's pixels; one reformatter for a whole file is what makes this fast."""
     if pixels == "codes":
         if not frame.format.name.startswith("gray1"):
-            raise ValueError(
+            raise UserError(
                 f"expected a depth video of 12-bit grey pixels, got {frame.format.name}; it was "
                 "written by a program that does not know LeRobot's depth format"
             )
@@ -216,7 +218,7 @@ def _to_array(
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    """What to say about a file that cannot be decoded."""
+    """The error message for a file that cannot be decoded."""
     if not path.exists():
         return f"expected a video at {path}, found none; is the dataset complete?"
     return (

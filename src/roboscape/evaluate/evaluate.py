@@ -77,8 +77,8 @@ class EvaluationSettings:
 class Evaluate:
     """Imagine held-out episodes from their first frame and write results.json and report.html."""
 
-    checkpoint: str = "checkpoints/lift"
-    """Folder or hub name of a bundle: tokenizer, world model, control signals."""
+    checkpoint: str = "lift"
+    """Name (`lift` comes with the package), folder or hub name of a bundle."""
     dataset: Path
     """LeRobot dataset to measure on."""
     output: Path

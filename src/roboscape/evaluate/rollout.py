@@ -61,8 +61,8 @@ class Start:
 class Rollout:
     """Imagine an episode: truth | imagined | depth, truth | depth, imagined | error."""
 
-    checkpoint: str = "checkpoints/lift"
-    """Folder or hub name of a bundle: tokenizer, world model, control signals."""
+    checkpoint: str = "lift"
+    """Name (`lift` comes with the package), folder or hub name of a bundle."""
     dataset: Path
     """LeRobot dataset that the episode is of."""
     output: Path

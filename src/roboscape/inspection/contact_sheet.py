@@ -185,7 +185,7 @@ def _label(info: EpisodeInfo) -> list[tuple[str, tuple[int, int, int]]]:
 
 
 def _draw_scale(footer: UInt8[np.ndarray, "h w 3"], limits_m: tuple[float, float]) -> None:
-    """Draw what the depth colours mean, in metres."""
+    """Draw the scale of the depth colours, in metres."""
     near_m, far_m = limits_m
     width, left, top = 360, LABEL_WIDTH, 8
     ramp_m = np.geomspace(near_m, far_m, width, dtype=np.float32)[None, None]

@@ -1,4 +1,4 @@
-"""What looks wrong in a dataset, in sentences that say what to do about it."""
+"""All findings about a dataset."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from roboscape.inspection.survey import Survey
 
 
 def findings(seen: Survey, spec: DatasetSpec) -> list[Finding]:
-    """Everything that deserves a second look, the gravest first."""
+    """All findings, the most serious first."""
     found = [
         *unreadable_episodes(seen),
         *unknown_convention(spec),

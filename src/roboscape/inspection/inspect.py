@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import annotated_episodes, annotations_folder, annotators
 from roboscape.dataset.hub import hub_name
 from roboscape.dataset.reader import LeRobotDataset
@@ -118,7 +119,7 @@ def draw(
 ) -> None:
     """Write the contact sheet and the video."""
     if not dataset.spec.cameras:
-        raise ValueError(f"{dataset.root} has no camera, so there is nothing to draw")
+        raise UserError(f"{dataset.root} has no camera, so there is nothing to draw")
     camera = config.camera or dataset.spec.cameras[0].name
     chosen = choose_episodes(dataset, count=config.episodes, without=broken)
     shown, depth_limits_m = show_episodes(dataset, chosen, camera=camera, annotations=annotations)

@@ -37,7 +37,7 @@ def depth_colours(
 
 
 def depth_limits(depth_m: Float[np.ndarray, "t h w"]) -> tuple[float, float]:
-    """Nearest and farthest depth worth a colour, in metres; outliers are left out."""
+    """Nearest and farthest depth that get a colour of their own, in metres; without outliers."""
     near_m, far_m = np.quantile(depth_m[depth_m > 0], [0.005, 0.995])
     return float(near_m), float(max(far_m, near_m * 1.01))
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import tyro
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Episode
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.inspection.repairs import images, numbers, rows
-from roboscape.inspection.repairs.repair import MakeRepair, Repair, Unrepaired
+from roboscape.inspection.repairs.repair import MakeRepair, Repair, SourceDataset
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,9 +57,9 @@ class RepairDataset:
 def run(config: RepairDataset) -> LeRobotDataset:
     """Write the copy, whole or not at all, and say what was done; returns it."""
     if not config.fix:
-        raise ValueError(f"give at least one --fix; there are: {', '.join(REPAIRS)}")
+        raise UserError(f"give at least one --fix; there are: {', '.join(REPAIRS)}")
     if config.output.exists():
-        raise ValueError(f"{config.output} exists; a repaired copy goes to a new folder")
+        raise UserError(f"{config.output} exists; a repaired copy goes to a new folder")
     dataset = LeRobotDataset(config.dataset)
     repairs = list(_make(config.fix, dataset))
     with atomic_path(config.output) as folder:
@@ -75,7 +76,7 @@ def run(config: RepairDataset) -> LeRobotDataset:
                     continue
                 writer.add(episode)
         if left_out == dataset.num_episodes:
-            raise ValueError("these fixes leave no episode: record again, or fix less")
+            raise UserError("these fixes leave no episode: record again, or fix less")
         about = {"source": str(config.dataset), "fixes": list(config.fix), "left_out": left_out}
         write_json(folder / RECORD, about)
     _LOG.info(
@@ -91,13 +92,13 @@ def run(config: RepairDataset) -> LeRobotDataset:
 
 
 def _make(fixes: tuple[str, ...], dataset: LeRobotDataset) -> Iterator[Repair]:
-    """The repairs, each of which knows the spec that those before it leave."""
-    unrepaired, spec = Unrepaired(dataset), dataset.spec
+    """The repairs, each made for the spec that those before it leave."""
+    source, spec = SourceDataset(dataset), dataset.spec
     for fix in fixes:
         kind, _, value = fix.partition("=")
         if kind not in REPAIRS:
-            raise ValueError(f"there is no fix {kind!r}; there are: {', '.join(REPAIRS)}")
-        repair = REPAIRS[kind](value, spec, unrepaired)
+            raise UserError(f"there is no fix {kind!r}; there are: {', '.join(REPAIRS)}")
+        repair = REPAIRS[kind](value, spec, source)
         spec = repair.spec
         yield repair
 
@@ -109,7 +110,7 @@ def _repaired(dataset: LeRobotDataset, number: int, repairs: list[Repair]) -> Ep
     try:
         episode = dataset.episode(number)
     except ValueError as error:
-        raise ValueError(f"{error}; or add --fix drop_episodes={number}") from error
+        raise UserError(f"{error}; or add --fix drop_episodes={number}") from error
     for repair in repairs:
         repaired = repair.episode(number, episode)
         if repaired is None:

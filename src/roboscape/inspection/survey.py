@@ -1,4 +1,4 @@
-"""Looking through a dataset: what it holds, in numbers, and the raw material of the warnings."""
+"""A survey of a dataset: what it holds, in numbers, from which the findings are made."""
 
 import hashlib
 from collections import Counter
@@ -57,13 +57,13 @@ class CameraSurvey:
 
     @property
     def frames(self) -> int:
-        """Images looked at."""
+        """Number of images that were decoded."""
         return sum(len(change.largest) + 1 for change in self.changes.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """All that is known about a dataset after looking through it."""
+    """What a look through a dataset found: counts, numbers and samples of its images."""
 
     lengths: tuple[int, ...]
     seeds: tuple[int, ...]

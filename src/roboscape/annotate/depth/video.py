@@ -56,7 +56,7 @@ class VideoDepthAnything:
     """A folder that holds the checkpoint, in the place of the hub's cache."""
 
     def __post_init__(self) -> None:
-        """Refuse missing code and weights before any work is done."""
+        """Raise `UserError` for missing code or weights before any work is done."""
         self._code  # noqa: B018 - raises with the command that installs it
         self._folder  # noqa: B018 - raises with the command that fetches the weights
 

@@ -19,7 +19,7 @@ from roboscape.annotate.depth.alignment import UNCHANGED_GREY, smooth_grey
 from roboscape.dataset.annotations import read_values
 
 FASTEST_SHARE = 0.02
-"""Share of the pixels, the fastest ones, that a step is judged by."""
+"""Share of the pixels, the fastest ones, that a step is scored on."""
 MOVING_PX = 0.3
 """Flow that is slower counts as rest."""
 _GRID_PX = 4
@@ -28,7 +28,7 @@ _GRID_PX = 4
 
 @dataclass(frozen=True, kw_only=True)
 class FlowMotion:
-    """What flow says about every step of a video; row t: the step from row t - 1, row 0: nothing.
+    """Measures of the flow at every step of a video; row t: from row t - 1 to t, row 0: zeros.
 
     Means over the rows of a clip are the clip's scores.
     """
@@ -57,7 +57,7 @@ def read_flow_motion(root: Path, *, annotator: str, camera: str, episode: int) -
 def measure_flow(
     frames: UInt8[np.ndarray, "t h w 3"], estimator: FlowEstimator, *, batch_size: int = 16
 ) -> FlowMotion:
-    """Judge every step of a video; memory grows with the batch and not with the video."""
+    """Score every step of a video; memory grows with the batch and not with the video."""
     scores = np.zeros((4, len(frames)))
     before: np.ndarray | None = None
     for row, flow in enumerate(flows(frames, estimator, batch_size=batch_size), start=1):

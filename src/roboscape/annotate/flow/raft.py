@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float32, UInt8
 
 from roboscape.annotate.pretrained import choose_device, provenance_settings, require
+from roboscape.core.errors import UserError
 
 INSTALL = "pip install torchvision, of the release that belongs to the installed torch"
 WEIGHTS = "raft_large_C_T_SKHT_V2-ff5fadd5.pth"
@@ -34,7 +35,7 @@ class Raft:
     """`cuda`, `cpu`, or `auto`."""
 
     def __post_init__(self) -> None:
-        """Refuse a missing package and missing weights before any work is done."""
+        """Raise `UserError` for a missing package or weights before any work is done."""
         require("torchvision.models.optical_flow", command=INSTALL, what="RAFT")
         self._weights  # noqa: B018 - raises with the command that fetches them
 
@@ -80,7 +81,7 @@ class Raft:
     def _weights(self) -> Path:
         path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
         if not path.is_file():
-            raise ValueError(f"expected RAFT's weights at {path}, found none; fetch them: {FETCH}")
+            raise UserError(f"expected RAFT's weights at {path}, found none; fetch them: {FETCH}")
         return path
 
     @cached_property

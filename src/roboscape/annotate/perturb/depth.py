@@ -12,6 +12,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 
 Depth = Float[np.ndarray, "t h w"]
@@ -42,10 +43,10 @@ class DepthErrors:
     """A wrong factor for each pixel of its own."""
 
     def __post_init__(self) -> None:
-        """Refuse errors that would turn depth inside out."""
+        """Raise `UserError` for errors so large that depth would become negative."""
         for field in fields(self):
             if not 0 <= getattr(self, field.name) <= 0.5:
-                raise ValueError(
+                raise UserError(
                     f"an AbsRel between 0 and 0.5 is expected of `{field.name}`, got "
                     f"{getattr(self, field.name)}"
                 )
@@ -125,7 +126,7 @@ def _bleeding(depth_m: Depth, target: float, random: np.random.Generator) -> np.
     low, high = 0.0, _WIDEST_BLUR_SHARE * min(depth_m.shape[1:])
     largest = np.abs(_blur_factor(logarithm, high) - 1).mean()
     if largest < target:
-        raise ValueError(
+        raise UserError(
             f"edges of this depth bleed to an AbsRel of {largest:.3f} at most, {target} was asked "
             "for; ask for less, or for `smooth` in its place"
         )

@@ -17,6 +17,7 @@ import tyro
 
 from roboscape.annotate.perturb.depth import DepthErrors, abs_rel, perturb_depth
 from roboscape.annotate.perturb.tracks import TrackErrors, perturb_tracks
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import (
@@ -66,13 +67,13 @@ class Perturb:
     """Episodes, from the first on, that are read back and measured in the end."""
 
     def __post_init__(self) -> None:
-        """Refuse to write the truth under another name, or over itself."""
+        """Raise `UserError` where nothing is perturbed, or the truth would be overwritten."""
         if not (self.depth.any or self.tracks.any):
-            raise ValueError(
+            raise UserError(
                 "no error is asked for; give some, e.g. --depth.noise 0.05 or --tracks.lost 0.2"
             )
         if self.name == SIMULATOR or not self.name.replace("_", "").isalnum():
-            raise ValueError(
+            raise UserError(
                 f"expected a name of letters, digits and underscores other than {SIMULATOR!r}, "
                 f"got {self.name!r}"
             )
@@ -128,7 +129,7 @@ def true_depth(dataset: LeRobotDataset, episode: int, camera: str) -> np.ndarray
         ValueError: the camera recorded none.
     """
     if not any(one.name == camera and one.has_depth for one in dataset.spec.cameras):
-        raise ValueError(
+        raise UserError(
             f"{dataset.root} recorded no depth for {camera}, so there is no truth to make wrong"
         )
     return dataset.depth_m(episode, camera)
@@ -214,7 +215,7 @@ def _missing(
     order = [camera.name for camera in dataset.spec.cameras]
     for camera in cameras:
         if camera not in order:
-            raise ValueError(f"{dataset.root} has no camera {camera}; it has {', '.join(order)}")
+            raise UserError(f"{dataset.root} has no camera {camera}; it has {', '.join(order)}")
         done = annotated_episodes(root, kind=kind, annotator=config.name, camera=camera)
         title = f"{kind} of {camera}, made wrong"
         with progress(dataset.num_episodes, title, initial=len(done), unit="episode") as bar:

@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.records import Tracks
 
@@ -24,12 +25,12 @@ class TrackErrors:
     """Share of the points that are lost at some row: invisible and at rest from there on."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none."""
+        """Raise `UserError` for shares outside [0, 1] and for negative pixels."""
         for field in fields(self):
             value, is_share = getattr(self, field.name), not field.name.endswith("_px")
             if value < 0 or (is_share and value > 1):
                 expected = "a share from 0 to 1" if is_share else "pixels, 0 or more"
-                raise ValueError(f"expected {expected} for `{field.name}`, got {value}")
+                raise UserError(f"expected {expected} for `{field.name}`, got {value}")
 
     @property
     def any(self) -> bool:

@@ -34,13 +34,13 @@ _IMAGE_TOKEN = "<IMG_CONTEXT>"
 
 @dataclass(frozen=True, kw_only=True)
 class InternVLSegmenter:
-    """Slices by what InternVL says of evenly spread frames, greedily decoded."""
+    """Slices an episode by InternVL's answers about evenly spread frames, greedily decoded."""
 
     language: LanguageModel = field(default_factory=LanguageModel)
     """`model` may name a folder with weights of this class, in the place of the pinned ones."""
 
     def __post_init__(self) -> None:
-        """Refuse missing weights before any work is done."""
+        """Raise `UserError` for missing weights before any work is done."""
         require_extra("transformers", what="InternVL")
         self._folder  # noqa: B018 - raises with the command that fetches the weights
 

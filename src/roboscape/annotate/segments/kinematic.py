@@ -23,7 +23,7 @@ class Kinematics:
     speed: Float[np.ndarray, " t"]
     """Of the hand, as a share of its cruising speed (90th percentile)."""
     closed: Bool[np.ndarray, " t"]
-    """Whether the gripper is told to be closed; never where there is no gripper."""
+    """Whether the gripper is commanded to be closed; never where there is no gripper."""
     opening: Float[np.ndarray, " t"]
     """How far the gripper is open, unit of the recording; the command where nothing measures it."""
 
@@ -150,7 +150,7 @@ def position_dimensions(names: tuple[str, ...]) -> list[int]:
 def gripper_command(
     actions: Float[np.ndarray, "t a"], convention: ActionConvention
 ) -> Float[np.ndarray, " t"]:
-    """What the gripper (all grippers together) is told; zeros where there is none."""
+    """What the gripper (all grippers together) is commanded; zeros where there is none."""
     grippers = [index for index, name in enumerate(convention.names) if "gripper" in name]
     return actions[:, grippers].sum(axis=1) if grippers else np.zeros(len(actions))
 
@@ -158,7 +158,7 @@ def gripper_command(
 def is_closed(
     command: Float[np.ndarray, " t"], convention: ActionConvention
 ) -> Bool[np.ndarray, " t"]:
-    """Whether the gripper is told to be closed: the side of the two commands' middle it is on."""
+    """True where the gripper is commanded to be closed: nearer to that of the two commands."""
     said = {
         word: float(value)
         for value, word in re.findall(r"([+-]?\d+(?:\.\d+)?) (opens|closes)", convention.gripper)

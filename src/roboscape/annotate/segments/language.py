@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from roboscape.annotate.segments.protocol import RecordedMotion, Segment
+from roboscape.core.errors import UserError
 
 PROMPT_VERSION = "1"
 QUESTION = """\
@@ -30,7 +31,7 @@ Ask = Callable[[UInt8[np.ndarray, "n h w 3"], str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel:
-    """Which vision-language model answers, and how much it sees."""
+    """The vision-language model, and how many frames it gets."""
 
     model: str = ""
     """The server's name of the model; for `internvl` a folder in place of the pinned weights."""
@@ -51,7 +52,7 @@ class LanguageModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides the result; not where the server is, or how unrepaired we are."""
+        """All that decides the result; neither where the server is nor how long it may take."""
         return {
             "model": self.model,
             "frames": self.frames,
@@ -83,7 +84,7 @@ def segment_by_language(
             return parse_answer(answer, rows=rows, length=len(frames))
         except ValueError as error:
             complaint = f"\nYour last answer could not be used: {error}. Answer with JSON alone."
-    raise ValueError(
+    raise UserError(
         f"none of {language.answers} answers was a list of segments{complaint}; try a larger model"
     )
 
@@ -103,18 +104,18 @@ def parse_answer(answer: str, *, rows: Int[np.ndarray, " n"], length: int) -> tu
     """
     found = re.search(r"\[.*\]", answer, re.DOTALL)
     if not found:
-        raise ValueError(f"expected a JSON list, got {answer[:200]!r}")
+        raise UserError(f"expected a JSON list, got {answer[:200]!r}")
     try:
         entries = [_entry(one) for one in json.loads(found[0])]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"expected a JSON list of segments ({error}), got {answer[:200]!r}") from (
+        raise UserError(f"expected a JSON list of segments ({error}), got {answer[:200]!r}") from (
             error
         )
     lasts = [one["last"] for one in entries]
     if [one["first"] for one in entries] != [1, *(last + 1 for last in lasts[:-1])] or (
         lasts[-1:] != [len(rows)]
     ):
-        raise ValueError(f"segments must cover frames 1 to {len(rows)} without gaps")
+        raise UserError(f"segments must cover frames 1 to {len(rows)} without gaps")
     borders = [0, *(int(rows[last - 1] + rows[last] + 1) // 2 for last in lasts[:-1]), length]
     return tuple(
         _segment(one, rows=rows, first=first, end=end)
@@ -127,7 +128,7 @@ def _entry(one: dict[str, Any]) -> dict[str, Any]:
     first, last, key = (int(one[name]) for name in ("first", "last", "key"))
     related = [int(number) for number in one.get("related", (first, last))]
     if not first <= key <= last or len(related) != 2:
-        raise ValueError(f"key must lie in its segment, related must be two frames: {one}")
+        raise UserError(f"key must lie in its segment, related must be two frames: {one}")
     return {
         "first": first,
         "last": last,

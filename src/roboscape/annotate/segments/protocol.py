@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from roboscape.annotate.backends import Annotator, Backend
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import read_values
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
@@ -58,7 +59,7 @@ class Segmenter(Annotator, Protocol):
 
 
 def recorded_motion(dataset: LeRobotDataset, episode: int) -> RecordedMotion:
-    """What the dataset says about the robot's motion in one episode."""
+    """The recorded motion of the robot in one episode."""
     return RecordedMotion(
         actions=dataset.actions(episode),
         state=dataset.state(episode),
@@ -78,12 +79,12 @@ def check_segments(segments: tuple[Segment, ...], *, rows: int) -> None:
     borders = [0, *(one.end for one in segments)]
     starts = [*(one.first for one in segments), rows]
     if not segments or borders != starts:
-        raise ValueError(f"segments must cover rows 0 to {rows} in order; got {segments}")
+        raise UserError(f"segments must cover rows 0 to {rows} in order; got {segments}")
     for one in segments:
         if not one.first <= one.key_row < one.end:
-            raise ValueError(f"the key row must lie in its segment; got {one}")
+            raise UserError(f"the key row must lie in its segment; got {one}")
         if not one.first <= one.relevant_first < one.relevant_end <= one.end:
-            raise ValueError(f"the relevant rows must lie in their segment; got {one}")
+            raise UserError(f"the relevant rows must lie in their segment; got {one}")
 
 
 def as_values(segments: tuple[Segment, ...]) -> dict[str, Any]:

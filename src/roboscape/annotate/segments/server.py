@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 
 from roboscape.annotate.segments.language import LanguageModel, segment_by_language
 from roboscape.annotate.segments.protocol import RecordedMotion, Segment
+from roboscape.core.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +27,16 @@ WAITS_S = (1.0, 4.0, 16.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSegmenter:
-    """Slices by what a served model says: vLLM, LMDeploy, SGLang, llama.cpp, a hosted service."""
+    """Slices an episode by a served model's answers (vLLM, SGLang, llama.cpp, a hosted one)."""
 
     language: LanguageModel = field(default_factory=LanguageModel)
     waits_s: tuple[float, ...] = WAITS_S
     """How long to wait before each further try at a busy server."""
 
     def __post_init__(self) -> None:
-        """Refuse a model without a name before any work is done."""
+        """Raise `UserError` for a model without a name before any work is done."""
         if not self.language.model:
-            raise ValueError(
+            raise UserError(
                 "a server may hold several models: name one with --language.model, e.g. "
                 "OpenGVLab/InternVL3-8B"
             )
@@ -84,7 +85,7 @@ class ServerSegmenter:
         try:
             return str(reply["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{self.language.base_url} answered in no form of a chat completion: {reply}"
             ) from error
 
@@ -102,11 +103,11 @@ class ServerSegmenter:
             except urllib.error.HTTPError as error:
                 said = error.read().decode(errors="replace")[:500]
                 if error.code not in BUSY or wait_s is None:
-                    raise ValueError(f"{url} refused ({error.code}): {said}") from error
+                    raise UserError(f"{url} refused ({error.code}): {said}") from error
                 logger.info("%s is busy (%d), again in %g s", url, error.code, wait_s)
                 time.sleep(wait_s)
             except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-                raise ValueError(
+                raise UserError(
                     f"no answer from {url} ({error}); start a server, e.g. `vllm serve "
                     f"{self.language.model}`, or say where it is with --language.base-url"
                 ) from error

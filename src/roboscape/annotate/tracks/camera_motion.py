@@ -1,9 +1,9 @@
-"""The camera's motion, told apart from that of objects by point tracks.
+"""The camera's motion, separated from that of objects by point tracks.
 
 The paper chooses its keypoints by how far they move in the image (section 2.3, top-K of N0). That
 names the contact regions only while the camera rests: where it moves, every point moves, the
 background at least as far as the objects. So the camera's motion is estimated from the points that
-move together, and either taken out of the tracks or the clip is told to break the assumption.
+move together, and either taken out of the tracks or the clip is marked as breaking the assumption.
 """
 
 from dataclasses import dataclass

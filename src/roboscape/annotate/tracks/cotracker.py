@@ -62,7 +62,7 @@ class CoTracker:
     """A folder that holds the checkpoint, in the place of the hub's cache."""
 
     def __post_init__(self) -> None:
-        """Refuse missing code and weights before any work is done."""
+        """Raise `UserError` for missing code or weights before any work is done."""
         self._code  # noqa: B018 - raises with the command that installs it
         self._checkpoint  # noqa: B018 - raises with the command that fetches the weights
 

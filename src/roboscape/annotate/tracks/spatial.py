@@ -20,6 +20,7 @@ from roboscape.annotate.depth.protocol import DEPTH_ANNOTATORS
 from roboscape.annotate.pretrained import choose_device, provenance_settings, require
 from roboscape.annotate.tracks.cotracker import queries_at_start
 from roboscape.annotate.tracks.protocol import grid_points
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import Tracks
 
 COMMIT = "77f1fec6ff8a2464882f8207e0a090fee5c22644"
@@ -57,10 +58,10 @@ class SpatialTracker:
     """`cuda`, `cpu`, or `auto`."""
 
     def __post_init__(self) -> None:
-        """Refuse missing code and weights before any work is done."""
+        """Raise `UserError` for missing code or weights before any work is done."""
         self._code  # noqa: B018 - raises with the command that installs it
         if not self.checkpoint.is_file():
-            raise ValueError(
+            raise UserError(
                 f"expected SpatialTracker's weights at {self.checkpoint}, found none; fetch "
                 f"{CHECKPOINT} with `{FETCH}` and give its path as `checkpoint`"
             )

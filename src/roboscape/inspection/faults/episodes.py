@@ -48,7 +48,7 @@ def unreadable_episodes(seen: Survey) -> Iterator[Finding]:
 
 
 def unknown_convention(spec: DatasetSpec) -> Iterator[Finding]:
-    """A dataset that does not say what its actions mean."""
+    """Findings about a dataset that does not describe its actions."""
     if not spec.action.known:
         yield Finding(
             kind="convention_unknown",
@@ -59,7 +59,7 @@ def unknown_convention(spec: DatasetSpec) -> Iterator[Finding]:
 
 
 def episode_faults(seen: Survey) -> Iterator[Finding]:
-    """Everything about whole episodes."""
+    """Findings about whole episodes."""
     if not seen.lengths:
         yield Finding(kind="no_episodes", where="dataset", text="the dataset has no episodes")
         return

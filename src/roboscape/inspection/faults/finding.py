@@ -61,7 +61,7 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that deserves a second look."""
+    """A possible fault: its kind, place, evidence and fix."""
 
     kind: FaultKind
     where: str

@@ -25,13 +25,13 @@ DEPTH_CLIPPED_SHARE = 0.01
 MOST_MOVING = 0.5
 """A camera in which more than this share of the pixels moves is itself moving."""
 MIN_EXPLAINED = 0.3
-"""Share of the image's motion that the hand's motion must explain, to judge by it."""
+"""Share of the image's motion that the hand's motion must explain, else nothing is reported."""
 CLEARLY = 0.25
 """Cosine beyond which an axis clearly points up, or a camera clearly looks down."""
 
 
 def image_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about the cameras."""
+    """Findings about the cameras."""
     ranges = ranges_of(seen.values("state")) if len(seen.values("state")) else np.zeros(0)
     for name, camera in seen.cameras.items():
         if not camera.frames:
@@ -219,7 +219,7 @@ def _orientation(
 ) -> Iterator[Finding]:
     """Where up is: the flow of the moving pixels against the motion of the hand.
 
-    Judged only in a camera that stands still, where z is up and the camera does not look up.
+    Reported only for a camera that stands still, where z is up and the camera does not look up.
     """
     places = position_places(seen.state_names)
     episodes = _looked_at(seen, camera)

@@ -24,11 +24,11 @@ WINDOW_S = 0.5
 SCALES = {"delta": (0.08, 1.6), "absolute": (0.4, 2.5)}
 """Motion per commanded motion: controllers may answer weakly, but not tenfold."""
 GRIPPER_FOLLOWS = 0.5
-"""Correlation of command and opening, from which on the gripper clearly does what it is told."""
+"""Correlation of command and opening, from which on the gripper clearly follows its command."""
 
 
 def motion_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about what the actions say and the robot does."""
+    """Findings about commands against the robot's motion."""
     yield from _gripper(seen, spec)
     pairs = motion_pairs(spec)
     if not pairs or len(seen.values("action")) < 3:
@@ -51,10 +51,10 @@ def apparent_mode(seen: Survey, pairs: list[Pair]) -> ControlMode | None:
     for pair in pairs:
         here = np.concatenate([rows.state[:-1, [pair.state]] for rows in seen.episodes])
         ahead = np.concatenate([rows.state[1:, [pair.state]] for rows in seen.episodes])
-        told = [rows.actions[:-1, [pair.action]] for rows in seen.episodes]
+        asked = [rows.actions[:-1, [pair.action]] for rows in seen.episodes]
         changes = [np.diff(rows.state[:, [pair.state]], axis=0) for rows in seen.episodes]
-        level.append(max(mean_correlation(np.concatenate(told), one) for one in (here, ahead)))
-        motion.append(lag_profile(told, changes, reach=3).at_peak)
+        level.append(max(mean_correlation(np.concatenate(asked), one) for one in (here, ahead)))
+        motion.append(lag_profile(asked, changes, reach=3).at_peak)
     follows, drives = float(np.median(level)), float(np.median(motion))
     if follows > 0.95 and follows > drives + 0.1:
         return "absolute"
@@ -68,21 +68,21 @@ def action_lags(seen: Survey, pairs: list[Pair], *, mode: ControlMode, fps: floa
     """
     commanded, moved = [], []
     for rows in seen.episodes:
-        told, measured = _paired(rows, pairs)
+        asked, measured = _paired(rows, pairs)
         motion = np.diff(measured, axis=0)
         if mode == "delta":
-            commanded.append(told[:-1])
+            commanded.append(asked[:-1])
             moved.append(motion)
         else:
             # The target of row t is reached at row t + 1, so its change leads the motion by one.
-            commanded.append(np.diff(told, axis=0)[:-1])
+            commanded.append(np.diff(asked, axis=0)[:-1])
             moved.append(motion[1:])
     return lag_profile(commanded, moved, reach=max(4, math.ceil(REACH_S * fps)))
 
 
 def _paired(rows: EpisodeRows, pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    told = rows.actions[:, [pair.action for pair in pairs]].astype(np.float64)
-    return told, rows.state[:, [pair.state for pair in pairs]].astype(np.float64)
+    asked = rows.actions[:, [pair.action for pair in pairs]].astype(np.float64)
+    return asked, rows.state[:, [pair.state for pair in pairs]].astype(np.float64)
 
 
 def _wrong_mode(
@@ -90,7 +90,7 @@ def _wrong_mode(
 ) -> Finding:
     names = ", ".join(pair.name for pair in pairs)
     first = seen.episodes[0]
-    told, measured = _paired(first, pairs[:1])
+    asked, measured = _paired(first, pairs[:1])
     follows = (
         "the state itself" if looks == "absolute" else "the changes of the state, not the state"
     )
@@ -100,7 +100,7 @@ def _wrong_mode(
         text=f"the convention says {spec.action.mode}, but the action follows {follows} in "
         f"{names}: it looks {looks}",
         fix=(f"set_mode={looks}",),
-        plot=_two_lines(told[:, 0], measured[:, 0], name=pairs[0].name),
+        plot=_two_lines(asked[:, 0], measured[:, 0], name=pairs[0].name),
     )
 
 
@@ -152,7 +152,7 @@ def _scale(seen: Survey, spec: DatasetSpec, pairs: list[Pair], *, lag: int) -> I
                 y_label="moved",
                 lines=(
                     Line(label=pair.name, x=command[:2000], y=motion[:2000], points=True),
-                    Line(label="as told", x=motion[:2000], y=motion[:2000]),
+                    Line(label="as commanded", x=motion[:2000], y=motion[:2000]),
                 ),
             ),
         )
@@ -166,14 +166,14 @@ def windows(
     commands, motions = [np.zeros(0)], [np.zeros(0)]
     scale = spec.action.scale[pair.action]
     for rows in seen.episodes:
-        told, measured = _paired(rows, [pair])
-        told, measured = told[:, 0] * scale, measured[:, 0]
+        asked, measured = _paired(rows, [pair])
+        asked, measured = asked[:, 0] * scale, measured[:, 0]
         if spec.action.mode == "absolute":
-            commands.append(told[: len(told) - 1 - lag] - told.mean())
+            commands.append(asked[: len(asked) - 1 - lag] - asked.mean())
             motions.append(measured[1 + lag :] - measured.mean())
             continue
-        starts = np.arange(0, len(told) - size - lag, size)
-        summed = np.concatenate([[0.0], np.cumsum(told)])
+        starts = np.arange(0, len(asked) - size - lag, size)
+        summed = np.concatenate([[0.0], np.cumsum(asked)])
         commands.append(summed[starts + size] - summed[starts])
         motions.append(measured[starts + lag + size] - measured[starts + lag])
     return np.concatenate(commands), np.concatenate(motions)
@@ -192,15 +192,15 @@ def _gripper(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
     wide = [aperture(rows.state, spec.state_names) for rows in episodes]
     if not wide or wide[0] is None:
         return
-    told = [rows.actions[:, place] * np.sign(opens - closes) for rows in episodes]
+    asked = [rows.actions[:, place] * np.sign(opens - closes) for rows in episodes]
     openings = [one for one in wide if one is not None]
     follows = [
-        (mean_correlation(*_later(told, openings, rows=rows)), rows) for rows in range(longest + 1)
+        (mean_correlation(*_later(asked, openings, rows=rows)), rows) for rows in range(longest + 1)
     ]
     strongest, rows = max(follows, key=lambda one: abs(one[0]))
     if strongest > -GRIPPER_FOLLOWS:
         return
-    most = max(range(len(told)), key=lambda number: float(np.ptp(told[number])))
+    most = max(range(len(asked)), key=lambda number: float(np.ptp(asked[number])))
     yield Finding(
         kind="gripper_inverted",
         where=f"action {name}",
@@ -213,17 +213,17 @@ def _gripper(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
 
 
 def _later(
-    told: list[np.ndarray], openings: list[np.ndarray], *, rows: int
+    asked: list[np.ndarray], openings: list[np.ndarray], *, rows: int
 ) -> tuple[Float[np.ndarray, "n 1"], Float[np.ndarray, "n 1"]]:
     """Commands, and openings some rows later."""
-    commands = np.concatenate([one[: len(one) - rows] for one in told])
+    commands = np.concatenate([one[: len(one) - rows] for one in asked])
     return commands[:, None], np.concatenate([one[rows:] for one in openings])[:, None]
 
 
-def _two_lines(told: np.ndarray, measured: np.ndarray, *, name: str) -> Plot:
+def _two_lines(asked: np.ndarray, measured: np.ndarray, *, name: str) -> Plot:
     """Command and measurement of one episode, each scaled to its own range."""
     lines = tuple(
         Line(label=label, x=np.arange(len(y)), y=(y - y.min()) / (np.ptp(y) or 1.0))
-        for label, y in ((f"action {name}", told), ("state", measured))
+        for label, y in ((f"action {name}", asked), ("state", measured))
     )
     return Plot(x_label="row", y_label="share of its range", lines=lines)

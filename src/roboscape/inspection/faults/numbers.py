@@ -17,14 +17,14 @@ FEW_VALUES = 8
 CLIPPED_SHARE = 0.2
 """Share of an episode's rows at its own extremes from which on it looks cut off."""
 CLIPPED_SHARE_ALONE = 0.5
-"""The same where no state tells whether the robot was told more than was recorded."""
+"""The same where no state shows whether the robot got larger commands than were recorded."""
 FARTHER_AT_LIMIT = 1.5
 """At its limit a command that lost something moves the robot this much farther than it says.
 
 Commands at their limit last, so the robot gets up to speed: whole ones reach 1.3 (docs/inspect.md).
 """
 MIN_PREDICTS = 0.6
-"""Correlation of command and motion, below which the slope between them is too low to judge by."""
+"""Correlation of command and motion, below which the slope between them is not used."""
 SPIKE_RANGES = 1.5
 """A spike leaves its neighbours by more than this many ranges (5 % to 95 %) and comes back.
 
@@ -33,7 +33,7 @@ One row in twenty may be wrong on either side without widening that range.
 
 
 def number_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about single dimensions."""
+    """Findings about single dimensions."""
     for what in NUMBERS:
         names = seen.names(what)
         values = seen.values(what)
@@ -113,7 +113,7 @@ def _spikes(seen: Survey, names: tuple[str, ...], *, what: Numbers) -> Iterator[
 
 
 def _clipped(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Commands cut off at their ends: part of what the robot was told was not recorded."""
+    """Commands cut off at their ends: the robot got larger commands than were recorded."""
     pairs = {pair.action: pair for pair in motion_pairs(spec)}
     for place, name in enumerate(seen.names("action")):
         if is_gripper(name):
@@ -151,7 +151,7 @@ def _share_at_ends(rows: EpisodeRows, place: int) -> float:
     if len(np.unique(column)) < FEW_VALUES:
         return 0.0
     ends = [column == end for end in (column.min(), column.max())]
-    # A single extreme row is nobody's limit.
+    # A single extreme row is no limit.
     return float(sum(end.mean() for end in ends if end.sum() > 2))
 
 
@@ -172,14 +172,14 @@ def _farther_at_limit(
     slope, correlation = _fit(seen.episodes, pair, lag=best)
     if correlation < MIN_PREDICTS:
         return None
-    told, moved = 0.0, 0.0
+    commanded, moved = 0.0, 0.0
     for rows in clipped:
         command, motion = _aligned(rows, pair, lag=best)
         column = rows.actions[:, pair.action]
         at_end = (command == column.min()) | (command == column.max())
-        told += float(np.abs(command[at_end]).sum())
+        commanded += float(np.abs(command[at_end]).sum())
         moved += float((motion * np.sign(command))[at_end].sum())
-    return moved / (slope * told) if told > 0 and slope > 0 else None
+    return moved / (slope * commanded) if commanded > 0 and slope > 0 else None
 
 
 def _fit(episodes: tuple[EpisodeRows, ...], pair: Pair, *, lag: int) -> tuple[float, float]:

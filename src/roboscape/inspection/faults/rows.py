@@ -16,7 +16,7 @@ STILL_WITHIN = 0.002
 """Share of a dimension's range (1 % to 99 %) that counts as no motion from row to row."""
 IDLE_RUN_S = 1.0
 IDLE_SHARE = 0.05
-"""Share of the rows in idle runs from which on they are worth cutting."""
+"""Share of the rows in idle runs from which on cutting them is proposed."""
 DOUBLED_SHARE = 0.005
 STEADY = 2.0
 """The fastest of the steps around a gap is at most so many times as long as the slowest."""
@@ -26,7 +26,7 @@ MIN_ODD_ROWS = 3
 
 
 def row_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about single rows and the time between them."""
+    """Findings about single rows and the time between them."""
     yield from _rates(seen, spec)
     if not spec.state_names or len(seen.values("state")) < 3:
         return

@@ -18,7 +18,7 @@ CALLED_DEGREES = ("deg",)
 
 
 def turning_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
-    """Everything about rotations, of the actions and of the state."""
+    """Findings about rotations, of the actions and of the state."""
     for what in NUMBERS:
         if len(seen.values(what)) < 2:
             continue

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from roboscape.dataset.records import DatasetSpec, Episode, Tracks
-from roboscape.inspection.repairs.repair import Repair, Unrepaired, one_of
+from roboscape.inspection.repairs.repair import Repair, SourceDataset, one_of
 from roboscape.inspection.repairs.rows import require_camera
 
 
-def rotate_video(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def rotate_video(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`rotate_video=wrist`: turned by 180 degrees."""
     camera = require_camera(value, spec, fix="rotate_video")
     cameras = tuple(
@@ -21,7 +21,7 @@ def rotate_video(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repai
     )
 
 
-def flip_video(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def flip_video(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`flip_video=wrist:vertical`: mirrored top to bottom (or `horizontal`, left to right)."""
     name, _, way = value.rpartition(":")
     camera = require_camera(name, spec, fix="flip_video")

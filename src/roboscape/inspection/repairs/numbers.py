@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import flip_gripper, gripper_ends
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.inspection.faults.numbers import spike_limits, spike_rows
 from roboscape.inspection.faults.pairs import grippers, motion_pairs, quaternion_groups
 from roboscape.inspection.repairs.repair import (
     Repair,
-    Unrepaired,
+    SourceDataset,
     names_of,
     numbers_of,
     one_of,
@@ -21,12 +22,12 @@ from roboscape.inspection.repairs.repair import (
 from roboscape.inspection.survey import NUMBERS, Numbers
 
 
-def flip_gripper_repair(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def flip_gripper_repair(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`flip_gripper`: what opened closes, within the convention's two values."""
     places = np.flatnonzero(grippers(spec.action.names)).tolist()
     ends = gripper_ends(spec.action)
     if ends is None or not places or value:
-        raise ValueError(
+        raise UserError(
             "--fix flip_gripper takes no value, and needs a dimension named like a gripper and a "
             f"convention that says which value opens it; got {value!r}, "
             f"{len(places)} such dimensions, gripper {spec.action.gripper!r}"
@@ -41,7 +42,7 @@ def flip_gripper_repair(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -
     return Repair(spec=spec, episode=repair)
 
 
-def unit_quaternions(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def unit_quaternions(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`unit_quaternions`: every quaternion of action and state divided by its length."""
     _no_value(value, "unit_quaternions")
 
@@ -56,11 +57,11 @@ def unit_quaternions(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> R
     return Repair(spec=spec, episode=repair)
 
 
-def continuous_quaternions(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def continuous_quaternions(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`continuous_quaternions`: the sign nearest to the row before; in all episodes alike."""
     _no_value(value, "continuous_quaternions")
     starts = {
-        (what, name): unrepaired.of(what)[0, places].astype(np.float64)
+        (what, name): source.of(what)[0, places].astype(np.float64)
         for what in NUMBERS
         for name, places in quaternion_groups(names_of(spec, what)).items()
     }
@@ -76,7 +77,7 @@ def continuous_quaternions(value: str, spec: DatasetSpec, unrepaired: Unrepaired
     return Repair(spec=spec, episode=repair)
 
 
-def radians(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def radians(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`radians=state:joint_1,joint_2`: those dimensions from degrees to radians."""
     what, names = _dimensions(value, spec, fix="radians")
     places = [names_of(spec, what).index(name) for name in names]
@@ -89,12 +90,12 @@ def radians(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
     return Repair(spec=spec, episode=repair)
 
 
-def drop_dimension(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def drop_dimension(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`drop_dimension=action:eef_rx`: without that dimension."""
     what, names = _dimensions(value, spec, fix="drop_dimension")
     kept = [place for place, name in enumerate(names_of(spec, what)) if name not in names]
     if not kept:
-        raise ValueError(f"--fix drop_dimension={value} would leave no {what} at all")
+        raise UserError(f"--fix drop_dimension={value} would leave no {what} at all")
 
     def repair(_: int, episode: Episode) -> Episode:
         return with_numbers(episode, what, numbers_of(episode, what)[:, kept])
@@ -110,10 +111,10 @@ def drop_dimension(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Rep
     return Repair(spec=replace(spec, action=replace(spec.action, **chosen)), episode=repair)
 
 
-def repair_spikes(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def repair_spikes(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`repair_spikes=state`: rows that leap away and back take the mean of their neighbours."""
     what = _numbers(value, fix="repair_spikes")
-    limits = spike_limits(unrepaired.of(what))
+    limits = spike_limits(source.of(what))
 
     def repair(_: int, episode: Episode) -> Episode:
         values = numbers_of(episode, what).copy()
@@ -125,14 +126,14 @@ def repair_spikes(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repa
     return Repair(spec=spec, episode=repair)
 
 
-def set_fps(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def set_fps(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`set_fps=20`: rows, and actions, at that rate."""
     fps = positive_number(value, fix="set_fps")
     action = replace(spec.action, action_hz=fps)
     return Repair(spec=replace(spec, fps=fps, action=action), episode=_unchanged)
 
 
-def set_mode(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def set_mode(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`set_mode=absolute`: what the convention says; actions that follow the state have scale 1."""
     mode = one_of(value, ("delta", "absolute"), fix="set_mode")
     scale = list(spec.action.scale)
@@ -145,11 +146,11 @@ def set_mode(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
     return Repair(spec=replace(spec, action=action), episode=_unchanged)
 
 
-def set_scale(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def set_scale(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`set_scale=eef_x:0.05`: physical units per stored unit of a dimension of the action."""
     name, _, number = value.partition(":")
     if name not in spec.action.names:
-        raise ValueError(
+        raise UserError(
             f"--fix set_scale={value}: expected NAME:NUMBER with a name among "
             f"{', '.join(spec.action.names)}"
         )
@@ -165,7 +166,7 @@ def _unchanged(_: int, episode: Episode) -> Episode:
 
 def _no_value(value: str, fix: str) -> None:
     if value:
-        raise ValueError(f"--fix {fix} takes no value, got {value!r}")
+        raise UserError(f"--fix {fix} takes no value, got {value!r}")
 
 
 def _numbers(value: str, *, fix: str) -> Numbers:
@@ -173,12 +174,12 @@ def _numbers(value: str, *, fix: str) -> Numbers:
 
 
 def _dimensions(value: str, spec: DatasetSpec, *, fix: str) -> tuple[Numbers, list[str]]:
-    """What `action:NAME,NAME` or `state:NAME` speaks of."""
+    """The dimensions that `action:NAME,NAME` or `state:NAME` names."""
     first, _, rest = value.partition(":")
     what = _numbers(first, fix=fix)
     names = rest.split(",")
     if unknown := [name for name in names if name not in names_of(spec, what)]:
-        raise ValueError(
+        raise UserError(
             f"--fix {fix}={value}: there is no {what} {', '.join(unknown)}; there are "
             f"{', '.join(names_of(spec, what))}"
         )
@@ -188,7 +189,7 @@ def _dimensions(value: str, spec: DatasetSpec, *, fix: str) -> tuple[Numbers, li
 def _to_unit(quaternions: Float[np.ndarray, "t 4"]) -> Float[np.ndarray, "t 4"]:
     lengths = np.linalg.norm(quaternions, axis=1, keepdims=True)
     if (lengths == 0).any():
-        raise ValueError(
+        raise UserError(
             f"a quaternion in row {int(lengths.argmin())} is all zeros, which is no rotation; "
             "drop the episode"
         )

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.checks import NotFiniteError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec, Episode, Tracks
@@ -25,8 +26,8 @@ class Repair:
     """Episodes that need not even be read."""
 
 
-class Unrepaired:
-    """The dataset to be repaired: what a repair may look at beyond the episode in hand."""
+class SourceDataset:
+    """The dataset to be repaired, with the numbers of all its episodes."""
 
     def __init__(self, dataset: LeRobotDataset) -> None:
         self.dataset = dataset
@@ -55,11 +56,11 @@ class Unrepaired:
                 # Left out here; writing the copy says that the episode must be dropped.
                 continue
         if not parts:
-            raise ValueError(f"no episode of {self.dataset.root} can be read")
+            raise UserError(f"no episode of {self.dataset.root} can be read")
         return np.concatenate(parts)
 
 
-MakeRepair = Callable[[str, DatasetSpec, Unrepaired], Repair]
+MakeRepair = Callable[[str, DatasetSpec, SourceDataset], Repair]
 """Makes a repair from the text after `=`, the spec so far and the dataset."""
 
 
@@ -102,7 +103,7 @@ def whole_number(value: str, *, fix: str) -> int:
     try:
         return int(value)
     except ValueError as error:
-        raise ValueError(f"--fix {fix}: expected a whole number, got {value!r}") from error
+        raise UserError(f"--fix {fix}: expected a whole number, got {value!r}") from error
 
 
 def positive_number(value: str, *, fix: str) -> float:
@@ -112,14 +113,14 @@ def positive_number(value: str, *, fix: str) -> float:
     except ValueError:
         number = 0.0
     if number <= 0:
-        raise ValueError(f"--fix {fix}: expected a number above 0, got {value!r}")
+        raise UserError(f"--fix {fix}: expected a number above 0, got {value!r}")
     return number
 
 
 def one_of(value: str, allowed: tuple[str, ...], *, fix: str) -> str:
     """A value that must be among some."""
     if value not in allowed:
-        raise ValueError(f"--fix {fix}: expected {' or '.join(allowed)}, got {value!r}")
+        raise UserError(f"--fix {fix}: expected {' or '.join(allowed)}, got {value!r}")
     return value
 
 

@@ -5,22 +5,23 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention, DatasetSpec, Episode
 from roboscape.inspection.faults.pairs import grippers
 from roboscape.inspection.faults.rows import doubled_rows, idle_runs
 from roboscape.inspection.image_changes import measure_changes
-from roboscape.inspection.repairs.repair import Repair, Unrepaired, take_rows, whole_number
+from roboscape.inspection.repairs.repair import Repair, SourceDataset, take_rows, whole_number
 from roboscape.inspection.survey import EpisodeRows, ranges_of
 
 KEPT_STANDING_S = 0.5
 """Of every idle run so much is kept: standing still is part of the world."""
 
 
-def trim_idle(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def trim_idle(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`trim_idle`: of every second and more without motion, half a second is kept."""
     if value:
-        raise ValueError(f"--fix trim_idle takes no value, got {value!r}")
-    ranges = ranges_of(unrepaired.state)
+        raise UserError(f"--fix trim_idle takes no value, got {value!r}")
+    ranges = ranges_of(source.state)
     kept_rows = max(2, round(KEPT_STANDING_S * spec.fps))
 
     def repair(_: int, episode: Episode) -> Episode | None:
@@ -32,11 +33,11 @@ def trim_idle(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
     return Repair(spec=spec, episode=repair)
 
 
-def drop_duplicated_rows(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def drop_duplicated_rows(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`drop_duplicated_rows`: without the rows that were written twice amid a motion."""
     if value:
-        raise ValueError(f"--fix drop_duplicated_rows takes no value, got {value!r}")
-    ranges = ranges_of(unrepaired.state)
+        raise UserError(f"--fix drop_duplicated_rows takes no value, got {value!r}")
+    ranges = ranges_of(source.state)
 
     def repair(number: int, episode: Episode) -> Episode | None:
         rows = EpisodeRows(
@@ -48,7 +49,7 @@ def drop_duplicated_rows(value: str, spec: DatasetSpec, unrepaired: Unrepaired) 
     return Repair(spec=spec, episode=repair)
 
 
-def drop_duplicated_frames(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def drop_duplicated_frames(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`drop_duplicated_frames=wrist:2`: without rows whose image is the one before.
 
     Every second row (the number after the colon) is kept where nothing moves, so that time goes on.
@@ -100,7 +101,7 @@ def merge_actions(
     return np.where(grippers(convention.names), last, summed)
 
 
-def shift_actions(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def shift_actions(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`shift_actions=-2`: the action of row t becomes that of row t - 2."""
     rows = whole_number(value, fix="shift_actions")
 
@@ -111,7 +112,7 @@ def shift_actions(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repa
     return Repair(spec=spec, episode=repair)
 
 
-def shift_video(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def shift_video(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`shift_video=wrist:3`: images 3 rows late come 3 rows earlier."""
     name, _, number = value.rpartition(":")
     camera = require_camera(name, spec, fix="shift_video")
@@ -132,15 +133,13 @@ def shift_video(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair
     return Repair(spec=spec, episode=repair)
 
 
-def drop_episodes(value: str, spec: DatasetSpec, unrepaired: Unrepaired) -> Repair:
+def drop_episodes(value: str, spec: DatasetSpec, source: SourceDataset) -> Repair:
     """`drop_episodes=3,5`: without these."""
     dropped = {whole_number(number, fix="drop_episodes") for number in value.split(",")}
-    if outside := [
-        number for number in dropped if not 0 <= number < unrepaired.dataset.num_episodes
-    ]:
-        raise ValueError(
+    if outside := [number for number in dropped if not 0 <= number < source.dataset.num_episodes]:
+        raise UserError(
             f"--fix drop_episodes={value}: there is no episode {outside[0]}; there are "
-            f"{unrepaired.dataset.num_episodes}, counted from 0"
+            f"{source.dataset.num_episodes}, counted from 0"
         )
 
     def repair(number: int, episode: Episode) -> Episode | None:
@@ -153,7 +152,7 @@ def require_camera(name: str, spec: DatasetSpec, *, fix: str) -> str:
     """A camera's name that exists."""
     names = [camera.name for camera in spec.cameras]
     if name not in names:
-        raise ValueError(
+        raise UserError(
             f"--fix {fix}: there is no camera {name!r}; there are {', '.join(names) or 'none'}"
         )
     return name
