@@ -135,12 +135,12 @@ class LearnedSimulator:
     @property
     def batch(self) -> int:
         """Number of worlds."""
-        return self._engine.batch
+        return self.engine.batch
 
     @property
     def tokens(self) -> Int[Tensor, "m b n"]:
         """Tokens of every world's newest frame, on the model's device: m RGB, then depth."""
-        return self._engine.last
+        return self.engine.last
 
     def reset(self, starts: Sequence[Start], *, where: Mask | None = None) -> Observation:
         """Begin anew from given frames; nothing changes where a start does not fit.
@@ -170,7 +170,7 @@ class LearnedSimulator:
             ValueError: another shape than (`batch`, `spec.stride`, action size), a number that is
                 not finite, or a world that was never reset.
         """
-        engine, convention = self._engine, self.spec.action
+        engine, convention = self.engine, self.spec.action
         actions = np.asarray(actions)
         expected = (self.batch, self.spec.stride, len(convention.names))
         if actions.shape != expected:
@@ -204,7 +204,7 @@ class LearnedSimulator:
         """Copy what all worlds' futures depend on; stepping afterwards leaves the copy alone."""
         worlds = LearnedWorlds(
             spec=self.spec,
-            imagination=self._engine.snapshot(),
+            imagination=self.engine.snapshot(),
             controls=self._controls.snapshot(),
             confidence=self._confidence,
             pictures=dict(self._pictures),
@@ -233,7 +233,7 @@ class LearnedSimulator:
         worlds = None if where is None else self._chosen(where)
         if worlds is not None and len(worlds) != len(taken):
             raise ValueError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
-        self._engine.restore(content.imagination, worlds=worlds, index=taken)
+        self.engine.restore(content.imagination, worlds=worlds, index=taken)
         self._controls.restore(content.controls.take(taken), worlds=worlds)
         self._confidence = merged(self._confidence, worlds, content.confidence[taken])
         for kind in self._pictures:
@@ -244,14 +244,15 @@ class LearnedSimulator:
 
     def reseed(self, seed: int, *, where: Mask | None = None) -> None:
         """Give worlds new draws from here on, each its own: equal forks part."""
-        self._engine.reseed(seed, worlds=self._chosen(where))
+        self.engine.reseed(seed, worlds=self._chosen(where))
 
     def close(self) -> None:
         """Free the worlds' memory; nothing can be done afterwards."""
         self._imagination = None
 
     @property
-    def _engine(self) -> Imagination:
+    def engine(self) -> Imagination:
+        """What imagines; tokens and their memory, for benchmarks and planners."""
         if self._imagination is None:
             raise ValueError("this simulator was closed; make another")
         return self._imagination
@@ -281,8 +282,8 @@ class LearnedSimulator:
             state_before=np.stack([one.state_before for one in beginnings]),
         )
         later = stream.advance(np.stack([one.actions for one in beginnings]))
-        device = self._engine.device
-        self._engine.reset(
+        device = self.engine.device
+        self.engine.reset(
             rgb=codes.rgb.to(device),
             depth=None if codes.depth is None else codes.depth.to(device),
             controls=torch.cat([first.unsqueeze(1), later], dim=1).to(device),
