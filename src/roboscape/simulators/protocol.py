@@ -35,7 +35,7 @@ class WorldSpec:
     action: ActionConvention
     """What the numbers of an action mean; `action_hz` is `frame_hz` times `stride`."""
     state_names: tuple[str, ...]
-    """One a dimension of the state; empty where there is no proprioception."""
+    """One a dimension of an observation's state; empty where nothing says where the robot is."""
     task: str = ""
     """What is to be done, in words."""
 
@@ -45,11 +45,11 @@ class Observation:
     """One frame of every world."""
 
     rgb: dict[str, UInt8[np.ndarray, "b h w 3"]]
-    """By camera name."""
+    """By camera name; without the cameras that a simulator was asked not to show."""
     depth_m: dict[str, Float[np.ndarray, "b h w"]]
     """Along the optical axis, by camera name; empty where there is none."""
     state: Float[np.ndarray, "b s"]
-    """The robot's proprioception: simulated, or imagined."""
+    """The robot's proprioception: simulated, or imagined; as long as `WorldSpec.state_names`."""
     confidence: dict[str, Float[np.ndarray, "b y x"]] = field(default_factory=dict)
     """Probability that the model gave each token that it chose, by camera name; empty where nothing
     is imagined, 1 in given frames."""

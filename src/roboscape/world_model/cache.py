@@ -6,6 +6,7 @@ order of the slots does not matter. Worlds may have different ages: each has its
 slot and visible rows.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Literal
 
@@ -109,13 +110,11 @@ class Cache:
 
     def take(self, index: Sequence[int]) -> "Cache":
         """A copy of some worlds, repeats allowed."""
-        taken = object.__new__(Cache)
-        taken.window, taken.by_index = self.window, self.by_index
+        # What belongs to the pass under way is set anew by `begin`.
+        taken = copy.copy(self)
         taken.worlds = torch.arange(len(index), device=self.worlds.device)
         taken.slot_index = torch.zeros_like(taken.worlds)
-        taken.slot, taken.turn, taken.is_prompt = None, "next", False
         taken.ages = [self.ages[world] for world in index]
-        taken.positions = list(taken.ages)
         chosen = torch.tensor(index, dtype=torch.long, device=self.worlds.device)
         taken.layers = [
             [LayerCache(layer.buffer[:, chosen], taken) for layer in branch]

@@ -1,0 +1,93 @@
+"""What the simulators' protocol adds to imagining and decoding the same frames.
+
+Steps of `LearnedSimulator` and bare steps of `Imagination` with decoding take turns in one process,
+on the same actions; the quotient of each pair counts, and its median is printed.
+"""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import tyro
+
+from roboscape.rollout.bundle import PROBED, Bundle, Compute
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.protocol import FrameStart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Where and how long to measure."""
+
+    checkpoint: str = "checkpoints/lift"
+    """Folder or hub name of a bundle."""
+    batches: tuple[int, ...] = (1, 16)
+    """Numbers of worlds."""
+    pairs: int = 20
+    """Steps of each kind; two further ones warm up."""
+    threads: int = 1
+    """Of PyTorch."""
+    compute: Compute = PROBED
+    """Where and in which format."""
+
+
+def begun(bundle: Bundle, *, batch: int) -> LearnedSimulator:
+    """A simulator of grey scenes; what they show costs nothing."""
+    simulator = LearnedSimulator(bundle, batch=batch, camera="camera")
+    side = bundle.tokenizer.config.image_size
+    start = FrameStart(
+        rgb={"camera": np.full((side, side, 3), 128, np.uint8)},
+        depth_m={"camera": np.ones((side, side), np.float32)},
+        state=np.zeros(bundle.controls.statistics.state_size, np.float32),
+    )
+    simulator.reset([start] * batch)
+    return simulator
+
+
+def bare_step(bundle: Bundle, simulator: LearnedSimulator, control: torch.Tensor) -> None:
+    """A frame of the engine alone, and its pixels."""
+    frame = simulator.engine.step(control)
+    with torch.no_grad():
+        bundle.tokenizer.decode_rgb(frame.rgb_codes).cpu().numpy()
+        if frame.depth_codes is not None:
+            bundle.tokenizer.decode_depth(frame.depth_codes).cpu().numpy()
+
+
+def measure(bundle: Bundle, *, batch: int, pairs: int) -> tuple[list[float], list[float]]:
+    """Seconds of protocol steps and of bare ones, pair by pair."""
+    protocol, bare = (begun(bundle, batch=batch) for _ in range(2))
+    generator = np.random.default_rng(0)
+    shape = (batch, protocol.spec.stride, len(protocol.spec.action.names))
+    control = torch.zeros(batch, bundle.controls.size, device=protocol.tokens.device)
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(pairs + 2):
+        actions = generator.uniform(-1, 1, size=shape).astype(np.float32)
+        start = time.perf_counter()
+        protocol.step(actions)
+        middle = time.perf_counter()
+        bare_step(bundle, bare, control)
+        end = time.perf_counter()
+        found[0].append(middle - start)
+        found[1].append(end - middle)
+    return found[0][2:], found[1][2:]
+
+
+def main() -> None:
+    """Measure, and print a line a batch."""
+    config = tyro.cli(Benchmark, description=__doc__)
+    torch.set_num_threads(config.threads)
+    bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
+    for batch in config.batches:
+        protocol, bare = measure(bundle, batch=batch, pairs=config.pairs)
+        ratios = [one / other for one, other in zip(protocol, bare, strict=True)]
+        print(
+            f"{batch} worlds: {1000 * statistics.median(protocol):.1f} ms a step through the "
+            f"protocol, {1000 * statistics.median(bare):.1f} ms bare, ratio "
+            f"{statistics.median(ratios):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

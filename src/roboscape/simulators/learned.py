@@ -1,0 +1,408 @@
+"""The learned simulator: a bundle imagines every frame, behind the simulators' protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from roboscape.controls.encoder import ControlState
+from roboscape.dataset.records import CameraSpec
+from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.imagine import Imagination, ImaginationState
+from roboscape.rollout.sampling import GREEDY, Sampling
+from roboscape.rollout.videos import (
+    Videos,
+    check_convention,
+    encode_videos,
+    read_videos,
+)
+from roboscape.simulators.protocol import (
+    EpisodeStart,
+    FrameStart,
+    Index,
+    Mask,
+    Observation,
+    SeedStart,
+    Snapshot,
+    Start,
+    WorldSpec,
+)
+
+Decode = Literal["all", "rgb", "none"]
+"""What of an imagined frame becomes pixels: decoding costs many times what imagining does."""
+Pictures = dict[str, np.ndarray]
+"""Pixels of every world by kind: `rgb` b h w 3 uint8, `depth` b h w in metres."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """A start, read: given frames, and what the arm did between them. Axes: p given frame."""
+
+    frames: Videos
+    """A batch of one."""
+    state: Float[np.ndarray, " s"]
+    """At the first given frame."""
+    state_before: Float[np.ndarray, " s"]
+    """One native row earlier."""
+    actions: Float[np.ndarray, "n a"]
+    """Native actions between the given frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedWorlds:
+    """What a snapshot holds."""
+
+    spec: WorldSpec
+    imagination: ImaginationState
+    controls: ControlState
+    confidence: Float[np.ndarray, "b y x"]
+    pictures: Pictures
+    seen: dict[str, Bool[np.ndarray, " b"]]
+
+
+class LearnedSimulator:
+    """A batch of worlds that a bundle imagines; a `Simulator`.
+
+    The first observation is the given frame itself, as it was given; later ones are decoded tokens.
+    Worlds with equal pasts and equal actions have equal futures, at any temperature (`reseed` parts
+    them). Beyond the protocol: `tokens` and `observe`, for planners that need no pixels, `reseed`.
+
+    Without an arm model in the bundle nothing says where the arm is: observations then have states
+    of size 0 and `spec.state_names` is empty, though starts still need the state that the control
+    signals begin with.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        batch: int = 1,
+        camera: str,
+        sampling: Sampling = GREEDY,
+        seed: int = 0,
+        decode: Decode = "all",
+        task: str = "",
+    ) -> None:
+        """Make room for worlds; `reset` begins them.
+
+        Args:
+            bundle: Tokenizer, world model and controls, prepared for a device
+                (`Bundle.for_imagining`).
+            batch: Number of worlds.
+            camera: Name of the camera that the bundle was trained on.
+            sampling: How tokens are chosen.
+            seed: Of the tokens that are drawn, at a temperature above 0.
+            decode: What is decoded; kinds that are not are missing in observations.
+            task: What is to be done, in words.
+        """
+        self.bundle, self.decode = bundle, decode
+        self.camera = camera
+        model, controls = bundle.world_model.config, bundle.controls
+        side = bundle.tokenizer.config.image_size
+        arm = controls.proprioception
+        self._spec = WorldSpec(
+            cameras=(
+                CameraSpec(name=camera, height=side, width=side, has_depth=model.modalities > 1),
+            ),
+            frame_hz=controls.convention.action_hz / controls.stride,
+            stride=controls.stride,
+            action=controls.convention,
+            state_names=arm.config.state_names if arm else (),
+            task=task,
+        )
+        self._imagination: Imagination | None = Imagination(
+            bundle.world_model, batch=batch, sampling=sampling, seed=seed
+        )
+        self._controls = controls.stream()
+        self._controls.reset(np.zeros((batch, controls.statistics.state_size), np.float32))
+        self._confidence = np.ones((batch, *model.grid), np.float32)
+        self._pictures: Pictures = {"rgb": np.zeros((batch, side, side, 3), np.uint8)}
+        if model.modalities > 1:
+            self._pictures["depth"] = np.zeros((batch, side, side), np.float32)
+        # A frame is decoded when somebody looks, and once; a world that was never reset is black.
+        self._seen = {kind: np.ones(batch, bool) for kind in self._pictures}
+
+    @property
+    def spec(self) -> WorldSpec:
+        """What all worlds have in common."""
+        return self._spec
+
+    @property
+    def batch(self) -> int:
+        """Number of worlds."""
+        return self.engine.batch
+
+    @property
+    def tokens(self) -> Int[Tensor, "m b n"]:
+        """Tokens of every world's newest frame, on the model's device: m RGB, then depth."""
+        return self.engine.last
+
+    def reset(self, starts: Sequence[Start], *, where: Mask | None = None) -> Observation:
+        """Begin anew from given frames; nothing changes where a start does not fit.
+
+        Raises:
+            ValueError: another number of starts than of chosen worlds; a `SeedStart`; an image of
+                another size, no depth for a model of depth, another state than the model's; a row
+                or prompt outside the episode; another action convention.
+        """
+        worlds = self._chosen(where)
+        if len(starts) != len(worlds):
+            raise ValueError(
+                f"expected one start for each of {len(worlds)} worlds, got {len(starts)}"
+            )
+        beginnings = [self._read(start) for start in starts]
+        # Prompts of one length are read together.
+        for length in sorted({len(one.actions) for one in beginnings}):
+            chosen = [i for i, one in enumerate(beginnings) if len(one.actions) == length]
+            self._begin([worlds[i] for i in chosen], [beginnings[i] for i in chosen])
+        return self.observe()
+
+    @torch.no_grad()
+    def step(self, actions: Float[np.ndarray, "b stride a"]) -> Observation:
+        """Imagine the frame that the actions lead to.
+
+        Raises:
+            ValueError: another shape than (`batch`, `spec.stride`, action size), a number that is
+                not finite, or a world that was never reset.
+        """
+        engine, convention = self.engine, self.spec.action
+        actions = np.asarray(actions)
+        expected = (self.batch, self.spec.stride, len(convention.names))
+        if actions.shape != expected:
+            raise ValueError(
+                f"expected actions of shape {expected} (worlds, native rows between two frames, "
+                f"action numbers: {', '.join(convention.names)}), got {actions.shape}"
+            )
+        if not np.isfinite(actions).all():
+            raise ValueError("actions must be finite numbers; got NaN or infinity")
+        if not all(engine.begun):
+            raise ValueError("a world that was never reset cannot be stepped; call `reset` first")
+        signal = self._controls.step(actions)
+        frame = engine.step(signal.to(engine.device))
+        self._confidence = self._grid(frame.confidence)
+        self._seen = {kind: np.zeros(self.batch, bool) for kind in self._pictures}
+        return self.observe()
+
+    def observe(self, decode: Decode | None = None) -> Observation:
+        """What is to be seen in all worlds now; more or less decoded than `step` does, if asked."""
+        wanted = {"all": ("rgb", "depth"), "rgb": ("rgb",), "none": ()}[decode or self.decode]
+        found = {kind: self._picture(kind).copy() for kind in wanted if kind in self._pictures}
+        state = self._controls.state
+        return Observation(
+            rgb={self.camera: found["rgb"]} if "rgb" in found else {},
+            depth_m={self.camera: found["depth"]} if "depth" in found else {},
+            state=np.zeros((self.batch, 0), np.float32) if state is None else state.copy(),
+            confidence={self.camera: self._confidence.copy()},
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Copy what all worlds' futures depend on; stepping afterwards leaves the copy alone."""
+        worlds = LearnedWorlds(
+            spec=self.spec,
+            imagination=self.engine.snapshot(),
+            controls=self._controls.snapshot(),
+            confidence=self._confidence,
+            pictures=dict(self._pictures),
+            seen=dict(self._seen),
+        )
+        return Snapshot(worlds, self.batch)
+
+    def restore(
+        self, snapshot: Snapshot, *, where: Mask | None = None, index: Index | None = None
+    ) -> Observation:
+        """Go on from a snapshot of a learned simulator of this bundle; see the protocol.
+
+        Raises:
+            ValueError: a snapshot of another kind or spec, worlds that it does not have, or another
+                number of them than of chosen worlds.
+        """
+        content = snapshot.content
+        if not isinstance(content, LearnedWorlds) or content.spec != self.spec:
+            raise ValueError(
+                "expected a snapshot of a learned simulator of the same bundle, camera and task; "
+                "other simulators' snapshots mean other things"
+            )
+        taken = [int(i) for i in (range(len(snapshot)) if index is None else index)]
+        if not taken or not all(0 <= i < len(snapshot) for i in taken):
+            raise ValueError(f"a snapshot of {len(snapshot)} worlds has no worlds {taken}")
+        worlds = None if where is None else self._chosen(where)
+        if worlds is not None and len(worlds) != len(taken):
+            raise ValueError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
+        self.engine.restore(content.imagination, worlds=worlds, index=taken)
+        self._controls.restore(content.controls.take(taken), worlds=worlds)
+        self._confidence = merged(self._confidence, worlds, content.confidence[taken])
+        for kind in self._pictures:
+            picture, seen = content.pictures[kind][taken], content.seen[kind][taken]
+            self._pictures[kind] = merged(self._pictures[kind], worlds, picture)
+            self._seen[kind] = merged(self._seen[kind], worlds, seen)
+        return self.observe()
+
+    def reseed(self, seed: int, *, where: Mask | None = None) -> None:
+        """Give worlds new draws from here on, each its own: equal forks part."""
+        self.engine.reseed(seed, worlds=self._chosen(where))
+
+    def close(self) -> None:
+        """Free the worlds' memory; nothing can be done afterwards."""
+        self._imagination = None
+
+    @property
+    def engine(self) -> Imagination:
+        """What imagines; tokens and their memory, for benchmarks and planners."""
+        if self._imagination is None:
+            raise ValueError("this simulator was closed; make another")
+        return self._imagination
+
+    def _chosen(self, where: Mask | None) -> list[int]:
+        """Numbers of the worlds that a mask means."""
+        if where is None:
+            return list(range(self.batch))
+        mask = np.asarray(where)
+        if mask.shape != (self.batch,) or mask.dtype != bool:
+            raise ValueError(
+                f"expected a mask of {self.batch} booleans, got {mask.dtype} of shape {mask.shape}"
+            )
+        return [int(world) for world in np.flatnonzero(mask)]
+
+    def _begin(self, worlds: list[int], beginnings: list[Beginning]) -> None:
+        """Read prompts of one length."""
+        depths = [one.frames.depth_m for one in beginnings if one.frames.depth_m is not None]
+        given = Videos(
+            rgb=np.concatenate([one.frames.rgb for one in beginnings]),
+            depth_m=np.concatenate(depths) if depths else None,
+        )
+        codes = encode_videos(self.bundle.tokenizer, given)
+        stream = self.bundle.controls.stream()
+        first = stream.reset(
+            np.stack([one.state for one in beginnings]),
+            state_before=np.stack([one.state_before for one in beginnings]),
+        )
+        later = stream.advance(np.stack([one.actions for one in beginnings]))
+        device = self.engine.device
+        self.engine.reset(
+            rgb=codes.rgb.to(device),
+            depth=None if codes.depth is None else codes.depth.to(device),
+            controls=torch.cat([first.unsqueeze(1), later], dim=1).to(device),
+            worlds=worlds,
+        )
+        self._controls.restore(stream.snapshot(), worlds=worlds)
+        self._confidence = merged(self._confidence, worlds, np.ones(1, np.float32))
+        for kind, frames in (("rgb", given.rgb), ("depth", given.depth_m)):
+            if kind in self._pictures and frames is not None:
+                self._pictures[kind] = merged(self._pictures[kind], worlds, frames[:, -1])
+                self._seen[kind] = merged(self._seen[kind], worlds, np.ones(1, bool))
+
+    def _read(self, start: Start) -> Beginning:
+        """A start's frames and numbers, checked."""
+        if isinstance(start, SeedStart):
+            raise ValueError(
+                "a learned simulator does not know what scene a seed places; give it a frame: an "
+                "`EpisodeStart`, or a `FrameStart` with what a true simulator shows after its reset"
+            )
+        if isinstance(start, FrameStart):
+            found = self._read_frame(start)
+        else:
+            found = self._read_episode(start)
+        size = self.bundle.controls.statistics.state_size
+        for what, state in (("state", found.state), ("state_before", found.state_before)):
+            if state.shape != (size,) or not np.isfinite(state).all():
+                raise ValueError(
+                    f"expected `{what}` to be {size} finite numbers, as in training, got shape "
+                    f"{state.shape}: {state}"
+                )
+        side = self.bundle.tokenizer.config.image_size
+        rgb, depth_m = found.frames.rgb, found.frames.depth_m
+        if rgb.shape[2:] != (side, side, 3) or rgb.dtype != np.uint8:
+            raise ValueError(
+                f"expected RGB images of {side} x {side} pixels, uint8, got {rgb.dtype} of shape "
+                f"{rgb.shape[2:]}; this model has one image size: resize yours"
+            )
+        if "depth" in self._pictures and (depth_m is None or depth_m.shape[2:] != (side, side)):
+            found_depth = "none" if depth_m is None else f"shape {depth_m.shape[2:]}"
+            raise ValueError(
+                f"this model imagines depth and needs the given frame's, {side} x {side} in "
+                f"metres, got {found_depth}; estimate it (`roboscape annotate`) or use a model "
+                "without depth"
+            )
+        return found if "depth" in self._pictures else without_depth(found)
+
+    def _read_frame(self, start: FrameStart) -> Beginning:
+        if self.camera not in start.rgb:
+            raise ValueError(
+                f"expected an image of the camera `{self.camera}`, got {sorted(start.rgb)}"
+            )
+        depth_m = start.depth_m.get(self.camera)
+        state = np.asarray(start.state, np.float32)
+        before = state if start.state_before is None else start.state_before
+        return Beginning(
+            frames=Videos(
+                rgb=start.rgb[self.camera][None, None],
+                depth_m=None if depth_m is None else depth_m[None, None].astype(np.float32),
+            ),
+            state=state,
+            state_before=np.asarray(before, np.float32),
+            actions=np.zeros((0, len(self.spec.action.names)), np.float32),
+        )
+
+    def _read_episode(self, start: EpisodeStart) -> Beginning:
+        dataset, stride = start.dataset, self.spec.stride
+        check_convention(self.bundle, dataset)
+        length = dataset.episode_info(start.episode).length
+        first = start.row - (start.prompt_frames - 1) * stride
+        if start.prompt_frames < 1 or not 0 <= first <= start.row < length:
+            raise ValueError(
+                f"expected a row from 0 to {length - 1} with {stride} rows before it for each "
+                f"further prompt frame, got row {start.row} and {start.prompt_frames} prompt frames"
+            )
+        state = dataset.state(start.episode)
+        return Beginning(
+            frames=read_videos(
+                dataset,
+                camera=self.camera,
+                episodes=[start.episode],
+                rows=slice(first, start.row + 1, stride),
+            ),
+            state=state[first],
+            state_before=state[max(first - 1, 0)],
+            actions=dataset.actions(start.episode)[first : start.row],
+        )
+
+    @torch.no_grad()
+    def _picture(self, kind: str) -> np.ndarray:
+        """Pixels of all worlds; those that nobody has looked at are decoded."""
+        unseen = np.flatnonzero(~self._seen[kind])
+        if len(unseen):
+            codes = self.tokens[("rgb", "depth").index(kind)][torch.from_numpy(unseen)]
+            tokenizer = self.bundle.tokenizer
+            decode = tokenizer.decode_rgb if kind == "rgb" else tokenizer.decode_depth
+            pixels = decode(codes).cpu().numpy()
+            everybody = len(unseen) == self.batch
+            self._pictures[kind] = merged(
+                self._pictures[kind], None if everybody else unseen, pixels
+            )
+            self._seen[kind] = np.ones(self.batch, bool)
+        return self._pictures[kind]
+
+    def _grid(self, confidence: Float[Tensor, "b n"]) -> Float[np.ndarray, "b y x"]:
+        height, width = self.bundle.world_model.config.grid
+        return rearrange(confidence, "b (y x) -> b y x", y=height, x=width).cpu().numpy()
+
+
+def merged(
+    old: np.ndarray, worlds: Sequence[int] | np.ndarray | None, new: np.ndarray
+) -> np.ndarray:
+    """A copy of `old` with some worlds replaced, all where not given; snapshots keep `old`."""
+    if worlds is None:
+        return new
+    changed = old.copy()
+    changed[list(worlds)] = new
+    return changed
+
+
+def without_depth(found: Beginning) -> Beginning:
+    """The same start for a model that imagines RGB alone."""
+    return replace(found, frames=replace(found.frames, depth_m=None))
