@@ -12,7 +12,6 @@ from roboscape.core.progress import progress
 from roboscape.core.seeding import generator_for
 from roboscape.evaluate.clips import ClipSet
 from roboscape.evaluate.control import GENIE_FRAME, delta_psnr_db, partners, random_actions
-from roboscape.evaluate.cube import CubeSighting, table_inverse_depth, watch_cube
 from roboscape.evaluate.metrics import (
     IMAGINED_ACTIONS,
     Metric,
@@ -29,6 +28,7 @@ from roboscape.rollout.videos import (
     encode_videos,
     imagine_codes,
 )
+from roboscape.simulators.lift_cube import CubeSighting, table_inverse_depth, watch_cube
 
 
 @dataclass(frozen=True, kw_only=True)

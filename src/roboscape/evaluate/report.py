@@ -11,11 +11,12 @@ import numpy as np
 from roboscape.core.files import atomic_path
 from roboscape.core.video import write_video
 from roboscape.evaluate.charts import SUBJECT_NAMES, line_chart, range_bar
-from roboscape.evaluate.cube import RISE_HEIGHT, CubeTest
+from roboscape.evaluate.cube import CubeTest
 from roboscape.evaluate.examples import Example
 from roboscape.evaluate.panels import join_columns, make_columns
 from roboscape.evaluate.results import ClipRecord, Results, Setting
 from roboscape.evaluate.tables import number, tables
+from roboscape.simulators.lift_cube import RISE_HEIGHT
 
 REPORT = "report.html"
 FILM_SCALE = 2
