@@ -185,7 +185,9 @@ def test_starts_that_do_not_fit_are_refused(recorded, true_lift):
     with pytest.raises(ValueError, match="rows 0 to 12, got 13"):
         true_lift.reset([EpisodeStart(dataset=dataset, episode=0, row=13)], where=one)
     door = MujocoSimulator("metaworld/door-open", image_size=48)
-    with pytest.raises(ValueError, match=r"recorded with robosuite 1\.5\.2 Lift, not with metaworld"):
+    with pytest.raises(
+        ValueError, match=r"recorded with robosuite 1\.5\.2 Lift, not with metaworld"
+    ):
         door.reset([EpisodeStart(dataset=dataset, episode=0)])
     door.close()
 

@@ -181,6 +181,8 @@ class SceneRenderer:
 
 def _free(context: Any, gl_context: Any) -> None:
     """Free what a renderer holds."""
+    # OpenGL deletes from the current context, which may be another renderer's.
+    gl_context.make_current()
     context.free()
     gl_context.free()
 
