@@ -44,6 +44,23 @@ def test_another_process_makes_the_same_episode(lift_config, lift_episode, tmp_p
     assert_bitwise_equal(load_staged(tmp_path, staged), lift_episode)
 
 
+# Seed, behaviour, and of row 11: the action and the hand's place, as first recorded.
+GOLDEN = (
+    (800000, "expert", (-0.03971, 0.80446, -0.12143, -0.01544, -0.01206, 0.07949, -1.0),
+     (-0.028637, -0.077659, 0.919735)),
+    (800001, "miss", (0.83782, 0.00516, -0.95545, -0.02422, 0.12077, 0.08468, -1.0),
+     (0.027791, 0.059720, 0.932666)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("seed", "behaviour", "action", "hand_m"), GOLDEN)
+def test_golden_episodes_are_still_recorded_from_their_seeds(lift, seed, behaviour, action, hand_m):
+    episode = lift.simulate(seed)
+    assert episode.behaviour == behaviour
+    np.testing.assert_allclose(episode.actions[11], action, atol=1e-5)
+    np.testing.assert_allclose(episode.state[11, :3], hand_m, atol=1e-5)
+
+
 def test_an_episode_fits_its_spec(lift_config, lift_episode):
     check_episode(lift_episode, lift_spec(lift_config), where="the episode")
     assert len(lift_episode) == lift_config.horizon
