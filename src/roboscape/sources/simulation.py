@@ -1,5 +1,6 @@
 """Rendering a MuJoCo scene: RGB, depth in metres and body ids from one pass, right way up."""
 
+import atexit
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -104,8 +105,10 @@ class SceneRenderer:
         self._view.fixedcamid = self._camera_id
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._groups = model.geom_group.copy()
-        # Also when the interpreter ends: freed later than that, OpenGL complains.
         self._free = weakref.finalize(self, _free, self._context, self._gl_context)
+        # At the interpreter's end too, and, registered last, before MuJoCo closes its display.
+        self._free.atexit = False
+        atexit.register(self._free)
 
     def render(self, data: Any) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
         """RGB and depth along the optical axis in metres, of the simulation's present state."""
