@@ -18,11 +18,11 @@ from typing import Literal
 
 import tyro
 
+from roboscape.collect.lift import CollectLift, LiftRecorder, lift_spec
+from roboscape.collect.metaworld import CollectMetaworld, MetaworldRecorder, metaworld_spec
+from roboscape.collect.simulate import Simulator
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
-from roboscape.sources.lift import CollectLift, LiftSimulator, lift_spec
-from roboscape.sources.metaworld import CollectMetaworld, MetaworldSimulator, metaworld_spec
-from roboscape.sources.simulate import Simulator
 from roboscape.sources.simulation import SceneRenderer
 
 
@@ -58,9 +58,9 @@ def make(source: str) -> tuple[Simulator, DatasetSpec, int]:
     """A simulator, what its datasets have in common, and the rows of an episode."""
     if source == "lift":
         lift = CollectLift(output=Path(), episodes=1)
-        return LiftSimulator(lift), lift_spec(lift), lift.horizon
+        return LiftRecorder(lift), lift_spec(lift), lift.horizon
     world = CollectMetaworld(output=Path(), episodes=1)
-    return MetaworldSimulator(world), metaworld_spec(world), world.horizon
+    return MetaworldRecorder(world), metaworld_spec(world), world.horizon
 
 
 def main(config: Benchmark) -> None:

@@ -40,12 +40,12 @@ COMMANDS: dict[str, Command] = {
         summary="Everything from scratch, small, in half an hour.",
     ),
     "collect lift": Command(
-        module="roboscape.sources.lift",
+        module="roboscape.collect.lift",
         config="CollectLift",
         summary="Record a simulated robot that lifts a cube (robosuite).",
     ),
     "collect metaworld": Command(
-        module="roboscape.sources.metaworld",
+        module="roboscape.collect.metaworld",
         config="CollectMetaworld",
         summary="Record Meta-World's scripted policies.",
     ),

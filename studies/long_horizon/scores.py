@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, UInt8
 
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.evaluate.appearance import psnr_db, ssim
-from roboscape.evaluate.cube import cube_patch
 from roboscape.evaluate.geometry import metric_depth_scores, valid_in_range
 from roboscape.evaluate.statistics import CONFIDENCE, NUM_RESAMPLES
 from roboscape.rollout.videos import Videos
+from roboscape.simulators.lift_cube import cube_patch
 
 WINDOW = 8
 """Frames that `at frame t` averages over: t - 7 to t."""

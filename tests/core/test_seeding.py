@@ -16,5 +16,5 @@ def test_coordinates_decide_and_their_order_counts():
 
 
 def test_collecting_imports_no_torch():
-    code = "import roboscape.sources.lift, sys; sys.exit('torch' in sys.modules)"
+    code = "import roboscape.collect.lift, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

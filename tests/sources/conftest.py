@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from roboscape.sources.lift import CollectLift, LiftSimulator
+from roboscape.collect.lift import CollectLift, LiftRecorder
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,7 @@ def lift_config() -> CollectLift:
 
 @pytest.fixture(scope="session")
 def lift(lift_config):
-    simulator = LiftSimulator(lift_config)
+    simulator = LiftRecorder(lift_config)
     yield simulator
     simulator.close()
 

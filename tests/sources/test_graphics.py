@@ -36,3 +36,14 @@ def test_the_users_choice_of_backend_stays():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True
     )
     assert ended.stdout.strip() == "off", ended.stderr
+
+
+def test_pyopengl_is_silent_about_its_accelerators():
+    program = (
+        "import logging; logging.basicConfig(level=logging.INFO); "
+        "from roboscape.sources.graphics import new_gl_context; new_gl_context(8, 8); "
+        "import sys; sys.exit('OpenGL.acceleratesupport' not in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "accelerate" not in ended.stderr

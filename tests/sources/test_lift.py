@@ -1,82 +1,30 @@
-import functools
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from roboscape.dataset.checks import check_episode
-from roboscape.sources.lift import (
-    ACTION_CONVENTION,
-    STATE_NAMES,
-    LiftSimulator,
-    lift_spec,
-    make_environment,
-)
-from roboscape.sources.proportions import Proportions, behaviour_of
-from roboscape.sources.simulate import simulate_seeds
+from roboscape.simulators.protocol import SeedStart
+from roboscape.sources.lift import ACTION_CONVENTION, LiftScene, make_environment
+from roboscape.sources.lift_behaviours import BEHAVIOURS, LiftScript
 from roboscape.sources.simulation import project
-from roboscape.sources.staging import load_staged
-from roboscape.sources.workers import new_counter
 
 
-def assert_bitwise_equal(found, expected):
-    for field in ("actions", "state", "reward"):
-        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
-    for field in ("frames", "depth_m"):
-        np.testing.assert_array_equal(
-            getattr(found, field)["agentview"], getattr(expected, field)["agentview"]
-        )
-    np.testing.assert_array_equal(
-        found.tracks["agentview"].xy_px, expected.tracks["agentview"].xy_px
-    )
-    assert (found.behaviour, found.success) == (expected.behaviour, expected.success)
-
-
-def test_an_episode_depends_on_its_seed_alone(lift, lift_episode):
-    other = lift.simulate(2)
-    assert not np.array_equal(other.actions, lift_episode.actions)
-    assert_bitwise_equal(lift.simulate(1), lift_episode)
-
-
-@pytest.mark.slow
-def test_another_process_makes_the_same_episode(lift_config, lift_episode, tmp_path):
-    (staged,) = simulate_seeds(
-        [1],
-        make_simulator=functools.partial(LiftSimulator, lift_config),
-        folder=tmp_path,
-        workers=1,
-        first_unsaved=new_counter(),
-    )
-    assert_bitwise_equal(load_staged(tmp_path, staged), lift_episode)
-
-
-def test_an_episode_fits_its_spec(lift_config, lift_episode):
-    check_episode(lift_episode, lift_spec(lift_config), where="the episode")
-    assert len(lift_episode) == lift_config.horizon
-    assert np.abs(lift_episode.actions).max() <= 1
-    assert set(np.unique(lift_episode.actions[:, 6])) <= {-1.0, 1.0}
-    quaternion = lift_episode.state[:, 3:7]
-    np.testing.assert_allclose(np.linalg.norm(quaternion, axis=1), 1, atol=1e-5)
-    assert STATE_NAMES[3] == "eef_quaternion_x"
-
-
-def test_the_stored_depth_range_holds_what_the_camera_sees(lift_config, lift_episode):
-    depth_m = lift_episode.depth_m["agentview"]
-    spec = lift_spec(lift_config)
-    assert spec.depth_min_m < depth_m.min() and depth_m.max() < spec.depth_max_m
+def environment_of(lift):
+    (world,) = lift.simulator.worlds
+    assert isinstance(world.scene, LiftScene)
+    return world.scene._environment
 
 
 def test_the_convention_is_the_controllers(lift):
-    arm = lift._environment.robots[0].composite_controller.part_controllers["right"]
+    environment = environment_of(lift)
+    arm = environment.robots[0].composite_controller.part_controllers["right"]
     np.testing.assert_allclose(arm.output_max, ACTION_CONVENTION.scale[:6])
     np.testing.assert_allclose(arm.input_max, 1)
     assert (arm.input_type, arm.input_ref_frame) == ("delta", "base")
-    assert lift._environment.control_freq == ACTION_CONVENTION.action_hz
+    assert environment.control_freq == ACTION_CONVENTION.action_hz
 
 
 def test_gripper_sign_and_axes_are_as_the_convention_says(lift):
-    environment = lift._environment
-    lift._reset(5)
+    environment = environment_of(lift)
+    lift.simulator.reset([SeedStart(seed=5)])
     commands = {"x": 0, "y": 1, "z": 2}
     for index in commands.values():
         before = environment._get_observations(force_update=True)["robot0_eef_pos"].copy()
@@ -93,10 +41,11 @@ def test_gripper_sign_and_axes_are_as_the_convention_says(lift):
 
 
 def test_depth_at_the_cube_and_at_the_table(lift):
-    lift._reset(3)
-    rgb, depth_m = lift._renderer.render(lift._data)
-    camera = lift._renderer.camera_pose(lift._data)
-    cube_m = lift._data.body("cube_main").xpos
+    observation = lift.simulator.reset([SeedStart(seed=3)])
+    rgb, depth_m = observation.rgb["agentview"][0], observation.depth_m["agentview"][0]
+    (world,) = lift.simulator.worlds
+    camera = world.renderers["agentview"].camera_pose(world.scene.data)
+    cube_m = world.scene.data.body("cube_main").xpos
     x_px, y_px, cube_depth_m = project(cube_m[None], camera)[0]
     seen_m = depth_m[round(y_px), round(x_px)]
     assert 0 < cube_depth_m - seen_m < 0.04
@@ -110,32 +59,20 @@ def test_depth_at_the_cube_and_at_the_table(lift):
 def test_environment_is_built_the_same_every_time(lift):
     fresh = make_environment()
     size = fresh.sim.model.geom_size
-    np.testing.assert_array_equal(size, lift._environment.sim.model.geom_size)
+    np.testing.assert_array_equal(size, environment_of(lift).sim.model.geom_size)
 
 
-@pytest.mark.slow
-def test_experts_lift_and_misses_do_not(lift_config):
-    simulator = LiftSimulator(replace(lift_config, horizon=100))
-    seeds = {name: [] for name in ("expert", "miss")}
-    for seed in range(200):
-        behaviour = behaviour_of(seed, lift_config.proportions)
-        if behaviour in seeds and len(seeds[behaviour]) < 6:
-            seeds[behaviour].append(simulator.simulate(seed))
-    simulator.close()
-    assert all(episode.success and episode.reward.max() == 1 for episode in seeds["expert"])
-    assert not any(episode.success or episode.reward.max() for episode in seeds["miss"])
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_two_scripts_of_a_seed_act_alike_and_another_seeds_does_not(lift, behaviour):
+    lift.simulator.reset([SeedStart(seed=5)])
+    view = lift.simulator.worlds[0].scene.view()
+    one, two, other = (LiftScript(seed, behaviour=behaviour) for seed in (5, 5, 6))
+    for _ in range(3):
+        action = one(view)
+        np.testing.assert_array_equal(action, two(view))
+        assert not np.array_equal(action, other(view))
 
 
-@pytest.mark.slow
-def test_a_long_episode_holds_several_attempts(lift_config):
-    simulator = LiftSimulator(
-        replace(
-            lift_config,
-            horizon=420,
-            proportions=Proportions(expert=1.0, noisy_expert=0.0, miss=0.0, random=0.0),
-        )
-    )
-    episode = simulator.simulate(0)
-    simulator.close()
-    closings = (np.diff(episode.actions[:, 6]) > 0).sum()
-    assert len(episode) == 420 and closings >= 2
+def test_an_unknown_behaviour_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="no behaviour 'juggle'; choose one of expert"):
+        LiftScript(0, behaviour="juggle")

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from roboscape.simulators.protocol import SeedStart
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.simulation import (
     CameraPose,
@@ -148,17 +149,55 @@ def test_things_beside_and_behind_are_left_out_and_planes_never():
 
 
 def test_leaving_out_changes_no_pixel(lift, monkeypatch):
-    lift._reset(3)
-    quick = lift._renderer.render(lift._data)
-    bodies = lift._renderer.render_bodies(lift._data)
+    lift.simulator.reset([SeedStart(seed=3)])
+    (world,) = lift.simulator.worlds
+    renderer, data = world.renderers["agentview"], world.scene.data
+    quick = renderer.render(data)
+    bodies = renderer.render_bodies(data)
     monkeypatch.setattr(
         "roboscape.sources.simulation.may_be_seen", lambda _, radii_m, __: radii_m > -1
     )
-    np.testing.assert_array_equal(lift._renderer.render(lift._data)[0], quick[0])
-    np.testing.assert_array_equal(lift._renderer.render(lift._data)[1], quick[1])
-    np.testing.assert_array_equal(lift._renderer.render_bodies(lift._data), bodies)
+    np.testing.assert_array_equal(renderer.render(data)[0], quick[0])
+    np.testing.assert_array_equal(renderer.render(data)[1], quick[1])
+    np.testing.assert_array_equal(renderer.render_bodies(data), bodies)
 
 
 def test_unknown_camera_is_refused_with_the_known_ones(room):
     with pytest.raises(ValueError, match="no camera 'up'; it has down, oblique"):
         SceneRenderer(room[0], camera="up", height=8, width=8)
+
+
+@pytest.fixture(scope="module")
+def fine_and_coarse(room):
+    """One camera, three times as large and drawn once, and drawn three times as large."""
+    fine = SceneRenderer(room[0], camera="oblique", height=72, width=96)
+    coarse = SceneRenderer(room[0], camera="oblique", height=24, width=32, supersampling=3)
+    yield fine, coarse
+    fine.close()
+    coarse.close()
+
+
+def test_a_supersampled_pixel_is_the_mean_of_its_square(room, fine_and_coarse):
+    fine, coarse = (renderer.render(room[1])[0] for renderer in fine_and_coarse)
+    squares = fine.reshape(24, 3, 32, 3, 3).mean(axis=(1, 3))
+    assert coarse.shape == (24, 32, 3) and coarse.dtype == np.uint8
+    assert np.abs(coarse - squares).max() <= 0.5 + 1e-6
+    assert (np.ptp(fine.reshape(24, 3, 32, 3, 3), axis=(1, 3)) > 60).any()
+
+
+def test_supersampled_depth_and_bodies_are_one_sample_and_never_a_mean(room, fine_and_coarse):
+    fine, coarse = fine_and_coarse
+    depth_m, bodies = fine.render(room[1])[1], fine.render_bodies(room[1])
+    np.testing.assert_array_equal(coarse.render(room[1])[1], depth_m[1::3, 1::3])
+    np.testing.assert_array_equal(coarse.render_bodies(room[1]), bodies[1::3, 1::3])
+    means = depth_m.reshape(24, 3, 32, 3).mean(axis=(1, 3))
+    assert np.abs(depth_m[1::3, 1::3] - means).max() > 0.1
+
+
+def test_the_pose_of_a_supersampled_camera_is_that_of_the_stored_image(room, fine_and_coarse):
+    _, coarse = fine_and_coarse
+    plain = SceneRenderer(room[0], camera="oblique", height=24, width=32)
+    poses = [renderer.camera_pose(room[1]) for renderer in (plain, coarse)]
+    plain.close()
+    assert (poses[1].height, poses[1].width) == (24, 32)
+    assert poses[1].focal_px == poses[0].focal_px

@@ -9,8 +9,8 @@ from roboscape.annotate.pipeline import Annotate
 from roboscape.annotate.pipeline import run as annotate
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
-from roboscape.sources.lift import CollectLift
-from roboscape.sources.lift import run as collect_lift
+from roboscape.collect.lift import CollectLift
+from roboscape.collect.lift import run as collect_lift
 from roboscape.tokens.build import Tokenize
 from roboscape.tokens.build import run as tokenize
 from roboscape.tokens.store import TokenStore

@@ -1,6 +1,7 @@
 """MuJoCo, imported with a graphics backend that needs no screen."""
 
 import importlib
+import logging
 import os
 import sys
 from types import ModuleType
@@ -11,6 +12,10 @@ _HELP = (
     "or Ubuntu install `libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6` (apt-get install ...), or "
     "render in software with the environment variable MUJOCO_GL=osmesa."
 )
+
+
+# PyOpenGL says on import that it works without its optional accelerators.
+logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)
 
 
 def import_mujoco() -> ModuleType:
@@ -27,7 +32,7 @@ def import_mujoco() -> ModuleType:
         return importlib.import_module("mujoco")
     except ModuleNotFoundError as error:
         raise ValueError(
-            "collecting needs the simulators; install them with `pip install 'roboscape[sim]'`"
+            "this needs the simulators; install them with `pip install 'roboscape[sim]'`"
         ) from error
     except Exception as error:
         raise ValueError(_help(error)) from error

@@ -1,38 +1,28 @@
-"""robosuite's Lift: a Panda arm and a cube on a table, acted on by scripts of four kinds."""
+"""Robosuite's Lift: a Panda arm and a cube on a table, acted on by scripts of four kinds."""
 
-import functools
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from roboscape.core.seeding import numpy_generator_for
-from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
-from roboscape.sources.collect import collect
-from roboscape.sources.graphics import mujoco
-from roboscape.sources.lift_behaviours import (
-    BEHAVIOURS,
-    LiftObservation,
-    Manner,
-    approach,
-    sample_manner,
+from roboscape.dataset.records import ActionConvention
+from roboscape.sources.capture import (
+    capture_objects,
+    capture_physics,
+    restore_objects,
+    restore_physics,
 )
-from roboscape.sources.noise import SmoothNoise
-from roboscape.sources.proportions import Proportions, behaviour_of
-from roboscape.sources.recording import Recording
-from roboscape.sources.simulation import SceneRenderer
+from roboscape.sources.graphics import mujoco
+from roboscape.sources.lift_behaviours import LiftObservation, LiftScript
+from roboscape.sources.scene import SceneKind
+from roboscape.sources.simulation import VISUAL_GEOM_GROUP
 
 Observed = OrderedDict[str, Any]
 """robosuite's own observation: arrays by name."""
 
-APPROACH_SHARE = 0.6
-"""Share of the episodes that start with the hand at a random place over the table."""
-NOISE_SHARES = np.array([1.0, 1.0, 1.0, 0.4, 0.4, 0.4])
-"""Disturbance of each motion command, relative to that of the translation."""
 TASK = "lift the red cube"
 CONTROL_HZ = 20.0
 STATE_NAMES = (
@@ -53,138 +43,50 @@ ACTION_CONVENTION = ActionConvention(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CollectLift:
-    """Record robosuite's Lift as a LeRobot dataset: RGB, depth, actions, proprioception, tracks."""
-
-    output: Path
-    """Folder of the dataset; collecting into an existing one continues it."""
-    episodes: int
-    """Number of episodes; episode i has the seed `seed` + i."""
-    seed: int = 0
-    """Seed of the first episode: 800000 and above is validation, 900000 and above is test."""
-    workers: int = 2
-    """Simulating processes."""
-    horizon: int = 100
-    """Control steps (rows) of an episode, at 20 Hz."""
-    camera: str = "agentview"
-    """robosuite's name of the camera."""
-    image_size: int = 128
-    """Height and width of the images in pixels."""
-    supersampling: int = 2
-    """Drawn so many times as large and averaged, so that edges do not alias; 1 draws once."""
-    proportions: Proportions = field(default_factory=Proportions)
-    """Shares of the behaviours."""
+LIFT = SceneKind(
+    source="robosuite 1.5.2 Lift",
+    robot_type="panda",
+    action=ACTION_CONVENTION,
+    state_names=STATE_NAMES,
+    camera="agentview",
+    depth_range_m=(0.25, 4.0),
+    geom_groups=(VISUAL_GEOM_GROUP,),
+    one_model=True,
+)
 
 
-def lift_spec(config: CollectLift) -> DatasetSpec:
-    """What all episodes of a Lift dataset have in common."""
-    size = config.image_size
-    return DatasetSpec(
-        fps=CONTROL_HZ,
-        robot_type="panda",
-        cameras=(
-            CameraSpec(
-                name=config.camera,
-                height=size,
-                width=size,
-                has_depth=True,
-                supersampling=config.supersampling,
-            ),
-        ),
-        state_names=STATE_NAMES,
-        action=ACTION_CONVENTION,
-        depth_min_m=0.25,
-        depth_max_m=4.0,
-        source="robosuite 1.5.2 Lift",
-    )
+class LiftScene:
+    """One Lift world; what happens in it depends on the seed, the behaviour and the actions."""
 
+    kind = LIFT
+    task = TASK
 
-class LiftSimulator:
-    """Simulates and renders one Lift episode after another; each depends on its seed alone."""
-
-    def __init__(self, config: CollectLift) -> None:
-        self._config = config
+    def __init__(self) -> None:
         self._environment = make_environment()
-        model = self._environment.sim.model._model
-        self._renderer = SceneRenderer(
-            model,
-            camera=config.camera,
-            height=config.image_size,
-            width=config.image_size,
-            supersampling=config.supersampling,
-        )
-
-    def simulate(self, seed: int) -> Episode:
-        """Record the episode of a seed.
-
-        A row shows the task solved where the cube is more than 4 cm above the table.
-        """
-        behaviour = behaviour_of(seed, self._config.proportions)
-        generator = numpy_generator_for(seed, 1)
-        manner = sample_manner(behaviour, generator=generator)
-        observed = self._reset(seed)
-        if generator.random() < APPROACH_SHARE:
-            observed = self._approach(observed, manner, generator)
-        noise = SmoothNoise(manner.noise * NOISE_SHARES, generator=numpy_generator_for(seed, 2))
-        script = BEHAVIOURS[behaviour](
-            self._script_view(observed), manner=manner, generator=generator
-        )
-        recording = Recording(
-            self._environment.sim.model._model,
-            renderer=self._renderer,
-            camera=self._config.camera,
-            generator=numpy_generator_for(seed, 3),
-        )
-        command = next(script)
-        for _ in range(self._config.horizon):
-            action = noise.disturb(command).astype(np.float32)
-            recording.add(
-                self._data,
-                action=action,
-                state=proprioception(observed),
-                solved=bool(self._environment._check_success()),
-            )
-            observed = self._environment.step(action.astype(np.float64))[0]
-            command = script.send(self._script_view(observed))
-        return recording.episode(task=TASK, seed=seed, behaviour=behaviour)
-
-    def close(self) -> None:
-        """Free the graphics context."""
-        self._renderer.close()
+        self._observed: Observed = OrderedDict()
 
     @property
-    def _data(self) -> Any:
-        """MuJoCo's state; robosuite replaces it when it resets."""
+    def model(self) -> Any:
+        """MuJoCo's model; robosuite keeps it from one episode to the next."""
+        return self._environment.sim.model._model
+
+    @property
+    def data(self) -> Any:
+        """MuJoCo's state."""
         return self._environment.sim.data._data
 
-    def _reset(self, seed: int) -> Observed:
-        """Start the episode of a seed: cube, arm and every random choice inside robosuite."""
-        generator = numpy_generator_for(seed, 4)
-        self._environment.rng = generator
-        self._environment.placement_initializer.rng = generator
-        robot = self._environment.robots[0]
-        robot.initialization_noise = {
-            "type": "uniform",
-            "magnitude": generator.uniform(0.02, 0.15),
-        }
-        return self._environment.reset()
+    def state(self) -> Float[np.ndarray, " s"]:
+        """The robot's own state, in the order of `STATE_NAMES`."""
+        names = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "robot0_joint_pos")
+        return np.concatenate([self._observed[name] for name in names]).astype(np.float32)
 
-    def _approach(
-        self, observed: Observed, manner: Manner, generator: np.random.Generator
-    ) -> Observed:
-        """Take the arm to the place where the recording starts, unrecorded."""
-        script = approach(self._script_view(observed), manner=manner, generator=generator)
-        action = next(script)
-        while True:
-            observed = self._environment.step(action)[0]
-            try:
-                action = script.send(self._script_view(observed))
-            except StopIteration:
-                return observed
+    def solved(self) -> bool:
+        """Whether the cube is more than 4 cm above the table."""
+        return bool(self._environment._check_success())
 
-    def _script_view(self, observed: Observed) -> LiftObservation:
-        """What the script sees of robosuite's observation."""
+    def view(self) -> LiftObservation:
+        """What a script sees: the hand and the cube."""
+        observed = self._observed
         x, y, z, w = observed["cube_quat"]
         rotation = np.zeros(9)
         mujoco.mju_quat2Mat(rotation, observed["robot0_eef_quat"][[3, 0, 1, 2]].astype(np.float64))
@@ -195,11 +97,47 @@ class LiftSimulator:
             cube_yaw_rad=float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))),
         )
 
+    def reset(self, seed: int, *, behaviour: str) -> None:
+        """Place cube and arm by the seed, then take the arm to where the recording starts."""
+        generator = numpy_generator_for(seed, 4)
+        # All random choices inside robosuite are drawn from these.
+        self._environment.rng = generator
+        self._environment.placement_initializer.rng = generator
+        robot = self._environment.robots[0]
+        robot.initialization_noise = {
+            "type": "uniform",
+            "magnitude": generator.uniform(0.02, 0.15),
+        }
+        self._observed = self._environment.reset()
+        start = LiftScript(seed, behaviour=behaviour).approach
+        if start is not None:
+            script = start.script(self.view())
+            action = next(script)
+            while True:
+                self.step(action)
+                try:
+                    action = script.send(self.view())
+                except StopIteration:
+                    break
 
-def proprioception(observed: Observed) -> Float[np.ndarray, " s"]:
-    """The robot's own state, in the order of `STATE_NAMES`."""
-    names = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "robot0_joint_pos")
-    return np.concatenate([observed[name] for name in names]).astype(np.float32)
+    def script(self, seed: int, *, behaviour: str) -> LiftScript:
+        """What acts in the recorded episode of this seed and behaviour."""
+        return LiftScript(seed, behaviour=behaviour)
+
+    def step(self, action: Float[np.ndarray, "7"]) -> None:
+        """Take one native action."""
+        self._observed = self._environment.step(np.asarray(action, np.float64))[0]
+
+    def capture(self) -> Any:
+        """Copy everything that the scene's future depends on, the controllers' state included."""
+        objects = capture_objects([self._environment, self._observed])
+        return objects, capture_physics(self.model, self.data)
+
+    def restore(self, captured: Any) -> None:
+        """Be as another scene was when it was captured."""
+        objects, physics = captured
+        restore_objects([self._environment, self._observed], objects)
+        restore_physics(self.model, self.data, physics)
 
 
 def make_environment() -> Any:
@@ -228,13 +166,4 @@ def make_environment() -> Any:
         hard_reset=False,
         ignore_done=True,
         seed=0,
-    )
-
-
-def run(config: CollectLift) -> None:
-    """Collect the episodes; an interrupted run continues where it stopped."""
-    collect(
-        config,
-        make_simulator=functools.partial(LiftSimulator, config),
-        spec=lift_spec(config),
     )

@@ -5,13 +5,21 @@ A behaviour is a generator: it yields an action and is sent the observation that
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.seeding import numpy_generator_for
+from roboscape.sources.noise import SmoothNoise
+
 POSITION_SCALE_M = 0.05
 ROTATION_SCALE_RAD = 0.5
 OPEN, CLOSED = -1.0, 1.0
+APPROACH_SHARE = 0.6
+"""Share of the episodes that start with the hand at a random place over the table."""
+NOISE_SHARES = np.array([1.0, 1.0, 1.0, 0.4, 0.4, 0.4])
+"""Disturbance of each motion command, relative to that of the translation."""
 TABLE_HEIGHT_M = 0.8
 WORKSPACE_LOW_M = np.array([-0.16, -0.22, TABLE_HEIGHT_M + 0.012])
 WORKSPACE_HIGH_M = np.array([0.16, 0.22, TABLE_HEIGHT_M + 0.20])
@@ -180,22 +188,36 @@ def after_lift(
     return observation
 
 
-def approach(
-    observation: LiftObservation, *, manner: Manner, generator: np.random.Generator
-) -> Phase:
-    """Move to a random place above the table, where the recording then starts."""
-    low_m = np.array([*WORKSPACE_LOW_M[:2], TABLE_HEIGHT_M + 0.07])
-    place_m = generator.uniform(low_m, WORKSPACE_HIGH_M)
-    return (
-        yield from move(
+@dataclass(frozen=True, kw_only=True)
+class Approach:
+    """A random place above the table, where a recording starts."""
+
+    manner: Manner
+    place_m: Point
+    gripper: float
+    yaw_rad: float
+
+    def script(self, observation: LiftObservation) -> Phase:
+        """Move there, unrecorded."""
+        return move(
             observation,
-            lambda _: place_m,
-            manner=manner,
-            gripper=generator.choice([OPEN, CLOSED]),
-            yaw_rad=generator.uniform(-0.5, 0.5),
+            lambda _: self.place_m,
+            manner=self.manner,
+            gripper=self.gripper,
+            yaw_rad=self.yaw_rad,
             tolerance_m=0.03,
             steps=(1, 25),
         )
+
+
+def sample_approach(manner: Manner, *, generator: np.random.Generator) -> Approach:
+    """Draw where a recording starts."""
+    low_m = np.array([*WORKSPACE_LOW_M[:2], TABLE_HEIGHT_M + 0.07])
+    return Approach(
+        manner=manner,
+        place_m=generator.uniform(low_m, WORKSPACE_HIGH_M),
+        gripper=generator.choice([OPEN, CLOSED]),
+        yaw_rad=generator.uniform(-0.5, 0.5),
     )
 
 
@@ -244,3 +266,36 @@ BEHAVIOURS: dict[str, Callable[..., Script]] = {
     "miss": keep_attempting,
     "random": play,
 }
+
+
+class LiftScript:
+    """Acts in the episode of a seed: called with what is to be seen, it gives the next action.
+
+    All its random choices follow from the seed, so that a second one acts the same.
+    """
+
+    def __init__(self, seed: int, *, behaviour: str) -> None:
+        if behaviour not in BEHAVIOURS:
+            raise ValueError(
+                f"Lift episodes know no behaviour {behaviour!r}; choose one of "
+                f"{', '.join(BEHAVIOURS)}"
+            )
+        generator = numpy_generator_for(seed, 1)
+        manner = sample_manner(behaviour, generator=generator)
+        begins_elsewhere = generator.random() < APPROACH_SHARE
+        self.approach = sample_approach(manner, generator=generator) if begins_elsewhere else None
+        """How the arm gets to where the episode starts; None where it starts at rest."""
+        self._noise = SmoothNoise(
+            manner.noise * NOISE_SHARES, generator=numpy_generator_for(seed, 2)
+        )
+        self._begin = partial(BEHAVIOURS[behaviour], manner=manner, generator=generator)
+        self._script: Script | None = None
+
+    def __call__(self, view: LiftObservation) -> Action:
+        """The next native action, each between -1 and 1."""
+        if self._script is None:
+            self._script = self._begin(view)
+            command = next(self._script)
+        else:
+            command = self._script.send(view)
+        return self._noise.disturb(command).astype(np.float32)

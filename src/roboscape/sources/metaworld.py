@@ -1,29 +1,30 @@
 """Meta-World: a Sawyer arm, fifty tasks, acted on by the scripts that come with it, and by play."""
 
-import functools
+import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from roboscape.core.seeding import numpy_generator_for
-from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
-from roboscape.sources.collect import collect
+from roboscape.dataset.records import ActionConvention
+from roboscape.sources.capture import (
+    capture_objects,
+    capture_physics,
+    restore_objects,
+    restore_physics,
+)
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.metaworld_tasks import TASK_TEXTS, choose_tasks
 from roboscape.sources.noise import SmoothNoise
-from roboscape.sources.proportions import Proportions, behaviour_of
-from roboscape.sources.recording import Recording
-from roboscape.sources.simulation import SceneRenderer, set_camera_upright
+from roboscape.sources.scene import SceneKind
+from roboscape.sources.simulation import set_camera_upright
 
 CONTROL_HZ = 80.0
 LONGEST_HORIZON = 500
-"""Meta-World refuses to step further."""
-GEOM_GROUPS = (0, 1, 2)
+"""Native steps after which Meta-World's own episodes end."""
 CUSTOMARY_CAMERA_POSITIONS_M = {"corner2": (0.75, 0.075, 0.7)}
 """Nearer than in Meta-World's own files, as nearly everybody who learns from its images has it."""
 HAND, OBJECTS, EARLIER_OBJECTS, GOAL = slice(0, 3), slice(4, 7), slice(22, 25), slice(36, 39)
@@ -45,104 +46,86 @@ Observation = Float[np.ndarray, "39"]
 Script = Callable[[Observation], Action]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CollectMetaworld:
-    """Record Meta-World as a LeRobot dataset: RGB, depth, actions, proprioception, tracks."""
-
-    output: Path
-    """Folder of the dataset; collecting into an existing one continues it."""
-    episodes: int
-    """Number of episodes; episode i has the seed `seed` + i, and the tasks take turns."""
-    tasks: tuple[str, ...] = ("all",)
-    """Meta-World's names of the tasks, e.g. `door-open pick-place`; `all` are fifty."""
-    seed: int = 0
-    """Seed of the first episode: 800000 and above is validation, 900000 and above is test."""
-    workers: int = 2
-    """Simulating processes."""
-    horizon: int = 200
-    """Control steps (rows) of an episode, at 80 Hz."""
-    camera: str = "corner2"
-    """Meta-World's name of the camera."""
-    image_size: int = 128
-    """Height and width of the images in pixels."""
-    supersampling: int = 2
-    """Drawn so many times as large and averaged, so that edges do not alias; 1 draws once."""
-    proportions: Proportions = field(default_factory=Proportions)
-    """Shares of the behaviours."""
+METAWORLD = SceneKind(
+    source="metaworld 3.1.1",
+    robot_type="sawyer",
+    action=ACTION_CONVENTION,
+    state_names=STATE_NAMES,
+    camera="corner2",
+    depth_range_m=(0.1, 6.0),
+    geom_groups=(0, 1, 2),
+    one_model=False,
+)
 
 
-def task_of(seed: int, tasks: tuple[str, ...]) -> str:
-    """The task of an episode: the tasks take turns by seed."""
-    return tasks[seed % len(tasks)]
+class MetaworldScene:
+    """One world of a Meta-World task; it depends on the task, the seed and the actions alone."""
 
+    kind = METAWORLD
 
-def metaworld_spec(config: CollectMetaworld) -> DatasetSpec:
-    """What all episodes of a Meta-World dataset have in common."""
-    size = config.image_size
-    return DatasetSpec(
-        fps=CONTROL_HZ,
-        robot_type="sawyer",
-        cameras=(
-            CameraSpec(
-                name=config.camera,
-                height=size,
-                width=size,
-                has_depth=True,
-                supersampling=config.supersampling,
-            ),
-        ),
-        state_names=STATE_NAMES,
-        action=ACTION_CONVENTION,
-        depth_min_m=0.1,
-        depth_max_m=6.0,
-        source="metaworld 3.1.1",
-    )
+    def __init__(self, task: str, *, cameras: tuple[str, ...] = ()) -> None:
+        (self._name,) = choose_tasks((task,))
+        self.task = TASK_TEXTS[self._name]
+        self._cameras = cameras or (METAWORLD.camera,)
+        self._environment: Any = None
+        self._observed: Observation = np.zeros(39)
+        self._solved = False
 
+    @property
+    def model(self) -> Any:
+        """MuJoCo's model, another one after every reset; None before the first."""
+        return getattr(self._environment, "model", None)
 
-class MetaworldSimulator:
-    """Simulates and renders Meta-World episodes; each depends on its seed and task alone."""
+    @property
+    def data(self) -> Any:
+        """MuJoCo's state."""
+        return getattr(self._environment, "data", None)
 
-    def __init__(self, config: CollectMetaworld) -> None:
-        if not 1 <= config.horizon <= LONGEST_HORIZON:
-            raise ValueError(
-                f"the horizon must be between 1 and {LONGEST_HORIZON}, got {config.horizon}"
-            )
-        self._config = config
-        self._tasks = choose_tasks(config.tasks)
+    def state(self) -> Float[np.ndarray, " s"]:
+        """The robot's own state, in the order of `STATE_NAMES`."""
+        return self._observed[:4].astype(np.float32)
 
-    def simulate(self, seed: int) -> Episode:
-        """Record the episode of a seed; rows in which Meta-World reports success show it solved."""
-        task = task_of(seed, self._tasks)
-        behaviour = behaviour_of(seed, self._config.proportions)
+    def solved(self) -> bool:
+        """Whether Meta-World reported success after the last action."""
+        return self._solved
+
+    def view(self) -> Observation:
+        """What a script sees: Meta-World's own observation."""
+        return self._observed
+
+    def reset(self, seed: int, *, behaviour: str) -> None:
+        """Place object and goal by the seed; all behaviours begin alike."""
         # A fresh simulation each time: Meta-World carries state from one episode to the next.
-        environment = make_environment(task, seed=seed)
-        model, data = environment.model, environment.data
-        size, camera = self._config.image_size, self._config.camera
-        place_camera(model, data, camera)
-        renderer = SceneRenderer(
-            model,
-            camera=camera,
-            height=size,
-            width=size,
-            geom_groups=GEOM_GROUPS,
-            supersampling=self._config.supersampling,
-        )
-        recording = Recording(
-            model, renderer=renderer, camera=camera, generator=numpy_generator_for(seed, 3)
-        )
-        script = make_script(task, behaviour, generator=numpy_generator_for(seed, 1))
-        observation: Observation = environment.reset()[0]
-        solved = False
-        for _ in range(self._config.horizon):
-            action = script(observation)
-            recording.add(data, action=action, state=observation[:4], solved=solved)
-            observation, _, _, _, info = environment.step(action)
-            solved = bool(info["success"])
-        renderer.close()
-        return recording.episode(task=TASK_TEXTS[task], seed=seed, behaviour=behaviour)
+        self._environment = make_environment(self._name, seed=seed)
+        for camera in self._cameras:
+            place_camera(self.model, self.data, camera)
+        self._observed, self._solved = self._environment.reset()[0], False
 
-    def close(self) -> None:
-        """Nothing outlives an episode."""
+    def script(self, seed: int, *, behaviour: str) -> Script:
+        """What acts in the recorded episode of this seed and behaviour."""
+        return make_script(self._name, behaviour, generator=numpy_generator_for(seed, 1))
+
+    def step(self, action: Action) -> None:
+        """Take one native action."""
+        self._observed, _, _, _, info = self._environment.step(np.asarray(action, np.float32))
+        self._solved = bool(info["success"])
+
+    def capture(self) -> Any:
+        """Copy everything that the scene's future depends on, Meta-World's own state included."""
+        objects = capture_objects(self._environment)
+        physics = capture_physics(self.model, self.data)
+        return self._name, objects, physics, self._observed.copy(), self._solved
+
+    def restore(self, captured: Any) -> None:
+        """Be as another scene of the same task was when it was captured."""
+        name, objects, physics, observed, self._solved = captured
+        if name != self._name:
+            raise ValueError(f"this snapshot is of the task {name}, not of {self._name}")
+        if self._environment is None:
+            self.reset(0, behaviour="")
+        restore_objects(self._environment, objects)
+        restore_physics(self.model, self.data, physics)
+        self._observed = observed.copy()
 
 
 def make_environment(task: str, *, seed: int) -> Any:
@@ -151,7 +134,10 @@ def make_environment(task: str, *, seed: int) -> Any:
 
     # Meta-World makes these classes at run time, so that type checkers do not know their arguments.
     make: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-v3-goal-observable"]
-    return make(seed=seed)
+    environment = make(seed=seed)
+    # How long an episode lasts is decided by who runs it.
+    environment.max_path_length = sys.maxsize
+    return environment
 
 
 def place_camera(model: Any, data: Any, camera: str) -> None:
@@ -240,13 +226,3 @@ class Play:
         self._speed = generator.uniform(0.4, 1.0)
         self._gripper = generator.choice([-1.0, 1.0])
         self._steps_left = int(generator.integers(15, 50))
-
-
-def run(config: CollectMetaworld) -> None:
-    """Collect the episodes; an interrupted run continues where it stopped."""
-    choose_tasks(config.tasks)
-    collect(
-        config,
-        make_simulator=functools.partial(MetaworldSimulator, config),
-        spec=metaworld_spec(config),
-    )

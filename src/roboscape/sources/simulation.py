@@ -1,5 +1,7 @@
 """Rendering a MuJoCo scene: RGB, depth in metres and body ids from one pass, right way up."""
 
+import atexit
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +105,10 @@ class SceneRenderer:
         self._view.fixedcamid = self._camera_id
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._groups = model.geom_group.copy()
+        self._free = weakref.finalize(self, _free, self._context, self._gl_context)
+        # At the interpreter's end too, and, registered last, before MuJoCo closes its display.
+        self._free.atexit = False
+        atexit.register(self._free)
 
     def render(self, data: Any) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
         """RGB and depth along the optical axis in metres, of the simulation's present state."""
@@ -144,8 +150,7 @@ class SceneRenderer:
 
     def close(self) -> None:
         """Free the graphics context."""
-        self._context.free()
-        self._gl_context.free()
+        self._free()
 
     def _one_sample(self, image: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, "y x"]:
         """The sample nearest to the middle of every pixel."""
@@ -175,6 +180,14 @@ class SceneRenderer:
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
         mujoco.mjr_readPixels(rgb, buffer, self._rectangle, self._context)
         return np.flipud(rgb), np.flipud(buffer)
+
+
+def _free(context: Any, gl_context: Any) -> None:
+    """Free what a renderer holds."""
+    # OpenGL deletes from the current context, which may be another renderer's.
+    gl_context.make_current()
+    context.free()
+    gl_context.free()
 
 
 def set_camera_upright(model: Any, data: Any, camera: str) -> None:

@@ -3,16 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roboscape.dataset.checks import check_episode
-from roboscape.sources.metaworld import (
+from roboscape.collect.metaworld import (
     CollectMetaworld,
-    MetaworldSimulator,
-    make_environment,
+    MetaworldRecorder,
     metaworld_spec,
-    place_camera,
     run,
     task_of,
 )
+from roboscape.dataset.checks import check_episode
+from roboscape.sources.metaworld import make_environment, place_camera
 from roboscape.sources.metaworld_tasks import TASK_TEXTS, choose_tasks
 from roboscape.sources.proportions import Proportions
 from roboscape.sources.simulation import SceneRenderer, project
@@ -27,11 +26,11 @@ def config() -> CollectMetaworld:
 
 @pytest.fixture(scope="module")
 def episode(config):
-    return MetaworldSimulator(config).simulate(4)
+    return MetaworldRecorder(config).simulate(4)
 
 
 def test_an_episode_depends_on_its_seed_alone(config, episode):
-    simulator = MetaworldSimulator(config)
+    simulator = MetaworldRecorder(config)
     other, again = simulator.simulate(6), simulator.simulate(4)
     assert not np.array_equal(other.actions, episode.actions)
     for field in ("actions", "state", "reward"):
@@ -86,7 +85,7 @@ def test_unknown_tasks_are_refused_with_the_known_ones(names, tmp_path):
 
 def test_an_impossible_horizon_is_refused():
     with pytest.raises(ValueError, match="between 1 and 500, got 501"):
-        MetaworldSimulator(CollectMetaworld(output=Path("d"), episodes=1, horizon=501))
+        MetaworldRecorder(CollectMetaworld(output=Path("d"), episodes=1, horizon=501))
 
 
 @pytest.mark.slow
@@ -102,7 +101,7 @@ def test_experts_solve_and_misses_mostly_fail():
             image_size=32,
             proportions=Proportions(**{**shares, behaviour: 1.0}),
         )
-        simulator = MetaworldSimulator(config)
+        simulator = MetaworldRecorder(config)
         solved[behaviour] = sum(simulator.simulate(seed).success for seed in range(5))
     assert solved["expert"] >= 4
     assert solved["miss"] < solved["expert"]

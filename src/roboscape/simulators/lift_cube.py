@@ -1,4 +1,4 @@
-"""The Lift test: does the imagined cube rise when, and only when, the true one does?
+"""The cube of Lift, read off RGB and depth: where it is, and whether it left the table.
 
 The rule, the same for true and imagined video:
 
@@ -14,12 +14,9 @@ The rule, the same for true and imagined video:
    hand's depth bleeding into the cube's edge can't do.
 4. The cube rose if its height exceeds 0.145 in any frame, about 5 cm. Resting cubes read up to
    0.09, lifted ones mostly 0.16 and more.
-5. Where the rule and the simulator's own reward disagree on the *true* video, the clip is left out
-   as undecided. That is 2.8 % of 360 Lift recordings that the rule was not set on, all of them
-   lifts that begin in the last frame or happen out of sight.
 
 The image row alone would not do: a cube that is carried towards the camera sinks in the picture
-while it rises in the world. Depth is needed; without it the test is left out.
+while it rises in the world. Depth is needed.
 """
 
 from dataclasses import dataclass
@@ -117,6 +114,6 @@ def table_inverse_depth(depth_m: Float[np.ndarray, "h w"]) -> Float[np.ndarray, 
         if inside.mean() < SMALLEST_TABLE:
             raise ValueError(
                 "expected a table in view: no plane explains the depth of the first frame. The "
-                "cube test is made for robosuite's Lift; switch it off (--cube off) elsewhere"
+                "cube test is made for robosuite's Lift; switch it off (`--tasks off`) elsewhere"
             )
     return plane

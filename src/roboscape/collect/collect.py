@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from roboscape.collect.simulate import Simulator, simulate_seeds
 from roboscape.core.files import remove
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
 from roboscape.sources.saving import OrderedSaver, check_same_settings, tidy
-from roboscape.sources.simulate import Simulator, simulate_seeds
 from roboscape.sources.staging import staged_path
 
 logger = logging.getLogger(__name__)

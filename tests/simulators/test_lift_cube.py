@@ -1,11 +1,7 @@
 import numpy as np
 import pytest
 
-from roboscape.evaluate.cube import (
-    cube_patch,
-    table_inverse_depth,
-    watch_cube,
-)
+from roboscape.simulators.lift_cube import cube_patch, table_inverse_depth, watch_cube
 
 
 def test_the_table_is_found_under_a_wall_and_a_cube(lift_scene):

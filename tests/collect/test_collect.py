@@ -8,10 +8,10 @@ from threading import Event
 import numpy as np
 import pytest
 
+from roboscape.collect import collect as collecting
+from roboscape.collect.collect import STAGING_FOLDER, collect, collected_seeds
 from roboscape.dataset.annotations import annotations_folder, read_tracks
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.sources import collect as collecting
-from roboscape.sources.collect import STAGING_FOLDER, collect, collected_seeds
 from roboscape.sources.saving import OrderedSaver
 from roboscape.sources.staging import load_staged, stage_episode, staged_path
 

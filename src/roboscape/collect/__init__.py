@@ -1,0 +1,1 @@
+"""Recording simulated episodes as a LeRobot dataset."""

@@ -1,0 +1,78 @@
+"""Recording robosuite's Lift: a Panda arm and a cube on a table."""
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roboscape.collect.collect import collect
+from roboscape.collect.recording import record_episode
+from roboscape.dataset.records import DatasetSpec, Episode
+from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
+from roboscape.sources.lift import CONTROL_HZ, LIFT
+from roboscape.sources.proportions import Proportions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectLift:
+    """Record robosuite's Lift as a LeRobot dataset: RGB, depth, actions, proprioception, tracks."""
+
+    output: Path
+    """Folder of the dataset; collecting into an existing one continues it."""
+    episodes: int
+    """Number of episodes; episode i has the seed `seed` + i."""
+    seed: int = 0
+    """Seed of the first episode: 800000 and above is validation, 900000 and above is test."""
+    workers: int = 2
+    """Simulating processes."""
+    horizon: int = 100
+    """Control steps (rows) of an episode, at 20 Hz."""
+    camera: str = "agentview"
+    """robosuite's name of the camera."""
+    image_size: int = 128
+    """Height and width of the images in pixels."""
+    supersampling: int = 2
+    """Drawn so many times as large and averaged, so that edges do not alias; 1 draws once."""
+    proportions: Proportions = field(default_factory=Proportions)
+    """Shares of the behaviours."""
+
+
+def lift_spec(config: CollectLift) -> DatasetSpec:
+    """What all episodes of a Lift dataset have in common."""
+    return dataset_spec(
+        LIFT,
+        cameras=(config.camera,),
+        image_size=config.image_size,
+        supersampling=config.supersampling,
+    )
+
+
+class LiftRecorder:
+    """Records one Lift episode after another; each depends on its seed alone."""
+
+    def __init__(self, config: CollectLift) -> None:
+        self._rows = config.horizon
+        self.simulator = MujocoSimulator(
+            "Lift",
+            cameras=(config.camera,),
+            image_size=config.image_size,
+            supersampling=config.supersampling,
+            frame_hz=CONTROL_HZ,
+            proportions=config.proportions,
+        )
+
+    def simulate(self, seed: int) -> Episode:
+        """Record the episode of a seed."""
+        return record_episode(self.simulator, seed=seed, rows=self._rows)
+
+    def close(self) -> None:
+        """Free the graphics context."""
+        self.simulator.close()
+
+
+def run(config: CollectLift) -> None:
+    """Collect the episodes; an interrupted run continues where it stopped."""
+    collect(
+        config,
+        make_simulator=functools.partial(LiftRecorder, config),
+        spec=lift_spec(config),
+    )

@@ -1,0 +1,3 @@
+from tests.sources.conftest import lift, lift_config, lift_episode
+
+__all__ = ["lift", "lift_config", "lift_episode"]
