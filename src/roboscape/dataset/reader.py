@@ -162,6 +162,7 @@ class LeRobotDataset:
             task=info.task,
             success=bool(info.success),
             seed=info.seed,
+            split=info.split,
             behaviour=info.behaviour,
             tracks={
                 name: read_tracks(annotations, annotator=SIMULATOR, camera=name, episode=episode)

@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 ControlMode = Literal["delta", "absolute"]
+Split = Literal["train", "validation", "test"]
 
 FIRST_VALIDATION_SEED = 800_000
 FIRST_TEST_SEED = 900_000
-"""An episode's own seed says its split; the seeds below the first of these are for training."""
+"""A simulated episode's seed says its split; the seeds below the first are for training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +125,13 @@ class Episode:
     task: str
     success: bool
     seed: int
-    """The episode's own seed: the train/validation/test split goes by it."""
+    """The episode's own seed; a recording that has none gets one when it is imported."""
     behaviour: str
     """What acted: `expert`, `noisy_expert`, `miss`, `random`, or a person."""
     tracks: dict[str, Tracks]
     """By camera name: a simulator's true tracks, kept under `annotations/`; else empty."""
+    split: Split | None = None
+    """What it is for; None: its seed says so, as a simulator's does (`dataset/splits.py`)."""
 
     def __len__(self) -> int:
         """Number of frames."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
+from roboscape.clips.split import SPLITS
 from roboscape.controls.encoder import PROPRIOCEPTION, ControlEncoder
 from roboscape.controls.measure import measure_controls
 from roboscape.controls.proprioception import Proprioception
@@ -23,6 +24,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.encode import Source, encoded_episodes
+from roboscape.tokens.imagined import remove_others, write_imagined
 from roboscape.tokens.selection import kept_starts
 from roboscape.tokens.store import (
     CLIPS,
@@ -58,6 +60,9 @@ class Tokenize:
     """Tracks kept an episode: those that travel farthest."""
     stride: int = 4
     """Native rows between two frames of a clip; the control statistics are measured for it."""
+    length: int = 16
+    """Frames of a clip: so far the states that `proprioception` imagines are computed beforehand.
+    Longer clips can be read, and are imagined as they are."""
     proprioception: str | None = None
     """Folder or hub name of a trained `Proprioception`: control signals then hold the state that it
     imagines; without it, the sum of the commands and the first state."""
@@ -68,10 +73,11 @@ class Tokenize:
 
     def __post_init__(self) -> None:
         """Refuse a store of nothing."""
-        if not self.datasets or self.points < 1 or self.stride < 1 or self.episodes_per_shard < 1:
+        least = min(self.points, self.stride, self.length, self.episodes_per_shard)
+        if not self.datasets or least < 1:
             raise ValueError(
-                "expected at least one dataset, and points, stride and episodes_per_shard >= 1; "
-                f"got {self}"
+                "expected at least one dataset, and points, stride, length and episodes_per_shard "
+                f">= 1; got {self}"
             )
         if self.proprioception and self.controls:
             raise ValueError(
@@ -97,7 +103,7 @@ def run(config: Tokenize) -> TokenStore:
     total = sum(source.length for shard in shards for source in shard)
     with progress(total, f"tokenizing into {config.output.name}", unit="frame") as bar:
         for number, sources in enumerate(shards):
-            wanted = settings | {"episodes": [asdict(source) for source in sources]}
+            wanted = settings | {"episodes": [source.identity for source in sources]}
             if not is_written(shard_folder(config.output, number), wanted):
                 write_shard(
                     shard_folder(config.output, number),
@@ -170,6 +176,7 @@ def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[lis
                 success=info.success,
                 behaviour=info.behaviour,
                 task=info.task,
+                split=SPLITS.index(info.split),
             )
             for info in infos
         ]
@@ -234,9 +241,14 @@ def finish(
         pq.write_table(pa.Table.from_pylist(rows), temporary)
     sources = [source for shard in shards for source in shard]
     with atomic_path(config.output / CLIPS) as temporary:
-        np.save(temporary, kept_starts(sources, datasets, stride=config.stride))
+        np.save(
+            temporary,
+            kept_starts(sources, datasets, camera=str(settings["camera"]), stride=config.stride),
+        )
     controls = control_encoder(config, datasets=datasets)
+    imagined = ""
     if controls.proprioception is not None:
+        imagined = imagine_states(config, shards, model=controls.proprioception)
         controls.proprioception.save_pretrained(config.output / PROPRIOCEPTION)
     store = StoreConfig(
         tokenizer=tokenizer.config,
@@ -246,9 +258,30 @@ def finish(
         datasets=tuple(str(root) for root in config.datasets),
         controls=controls.statistics,
         has_depth=config.depth != NONE,
+        imagined=imagined,
     )
     write_json(config.output / STORE, asdict(store))
+    for number in range(len(shards)):
+        remove_others(shard_folder(config.output, number), keep=imagined)
     return TokenStore(config.output)
+
+
+def imagine_states(config: Tokenize, shards: list[list[Source]], *, model: Proprioception) -> str:
+    """Write the missing arrays of imagined states; returns their name."""
+    name = ""
+    total = sum(source.length for shard in shards for source in shard)
+    with progress(total, "imagining states", unit="row") as bar:
+        for number, shard in enumerate(shards):
+            lengths = [source.length for source in shard]
+            name = write_imagined(
+                shard_folder(config.output, number),
+                model,
+                lengths=lengths,
+                stride=config.stride,
+                frames=config.length,
+            )
+            bar.update(sum(lengths))
+    return name
 
 
 def control_encoder(config: Tokenize, *, datasets: list[LeRobotDataset]) -> ControlEncoder:

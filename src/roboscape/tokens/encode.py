@@ -1,7 +1,7 @@
 """One episode of a dataset as columns of a token store."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -30,6 +30,13 @@ class Source:
     success: bool | None
     behaviour: str
     task: str
+    split: int
+    """Index into `SPLITS`."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What its codes depend on: all but the split, so that another split encodes nothing."""
+        return {name: value for name, value in asdict(self).items() if name != "split"}
 
 
 @torch.inference_mode()

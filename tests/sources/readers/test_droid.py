@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from roboscape.core.video import write_video
-from roboscape.dataset.records import FIRST_VALIDATION_SEED
 from roboscape.sources.readers import droid
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
 
 REAL = Path(__file__).parents[4] / "shared/data/droid"
 
@@ -35,10 +33,10 @@ def test_success_and_split_are_what_the_recording_says(tmp_path):
     recordings = droid.open_recordings(source)
     episodes = read_all(recordings)
     assert [episode.success for episode in episodes] == [True, False]
-    assert [episode.seed for episode in episodes] == [SPLIT_UNSAID] * 2
+    assert [episode.split for episode in episodes] == [None] * 2
     (source / "annotation/val").mkdir()
     (source / "annotation/0002.json").rename(source / "annotation/val/0002.json")
-    assert droid.open_recordings(source).read("val/0002").seed == FIRST_VALIDATION_SEED
+    assert droid.open_recordings(source).read("val/0002").split == "validation"
 
 
 @pytest.mark.parametrize(("frames", "good"), [(7, False), (8, True), (9, True), (10, False)])

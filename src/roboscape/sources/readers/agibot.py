@@ -15,7 +15,7 @@ from roboscape.core.video import write_video
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.hdf5 import array, open_hdf5
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import NO_SEED, first_described
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class AgibotRecordings:
             task=self._tasks(int(key.split("/")[0])).get(int(key.split("/")[1]), ""),
             # Demonstrations that were reviewed after recording; none is called a failure.
             success=True,
-            seed=SPLIT_UNSAID,
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
         )

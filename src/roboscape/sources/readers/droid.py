@@ -11,11 +11,10 @@ from jaxtyping import Float32, UInt8
 from roboscape.core.files import read_json
 from roboscape.core.video import write_video
 from roboscape.dataset.records import (
-    FIRST_TEST_SEED,
-    FIRST_VALIDATION_SEED,
     CameraSpec,
     DatasetSpec,
     Episode,
+    Split,
 )
 from roboscape.sources.readers.droid_common import (
     CAMERAS,
@@ -27,9 +26,9 @@ from roboscape.sources.readers.droid_common import (
 )
 from roboscape.sources.readers.droid_raw import RawDroidRecordings
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, RecordingReader, first_described
+from roboscape.sources.readers.protocol import NO_SEED, RecordingReader, first_described
 
-SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
+SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 """Of an annotation in a folder of this name; one that lies in `annotation` itself says none."""
 
 
@@ -75,9 +74,10 @@ class DroidRecordings:
             reward=np.zeros(len(poses), np.float32),
             task=next(iter(annotation.get("texts", [])), ""),
             success=bool(annotation.get("success", False)),
-            seed=SPLIT_SEEDS.get(path.parent.name, SPLIT_UNSAID),
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
+            split=SPLITS.get(path.parent.name),
         )
 
     @cached_property

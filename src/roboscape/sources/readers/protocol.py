@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 Description = TypeVar("Description")
 
-SPLIT_UNSAID = -1
-"""`Episode.seed` where a recording does not say its split: the importer decides by the key.
+NO_SEED = -1
+"""`Episode.seed` of what a reader gives: the importer makes one from the recording's key.
 
-A format that names splits gives 0 (train), `FIRST_VALIDATION_SEED` or `FIRST_TEST_SEED`.
+A format that names splits sets `Episode.split`; else the importer decides (`dataset/splits.py`).
 """
 
 READERS = {
@@ -96,7 +96,7 @@ def plain_episode(
         reward=np.zeros(len(actions), np.float32) if reward is None else reward,
         task=task,
         success=success,
-        seed=SPLIT_UNSAID,
+        seed=NO_SEED,
         behaviour=behaviour,
         tracks={},
     )
