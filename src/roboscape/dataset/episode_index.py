@@ -49,6 +49,8 @@ class EpisodePlace:
     data: Path
     videos: dict[str, VideoSpan]
     """By feature."""
+    names_split: bool
+    """Whether the dataset's own metadata says what the episode is for."""
 
 
 def read_dataset_info(root: Path) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def _place_in_tables(
     return EpisodePlace(
         info=_episode_info(row, split=split),
         stored_index=row["episode_index"],
+        names_split=_recorded_split(row) is not None,
         data=root / info["data_path"].format(**_place(row, "data")),
         videos={
             key: VideoSpan(
@@ -167,7 +170,11 @@ def _place_in_lines(
     }
     data = root / info["data_path"].format(**names)
     return EpisodePlace(
-        info=_episode_info(row, split=split), stored_index=index, data=data, videos=videos
+        info=_episode_info(row, split=split),
+        stored_index=index,
+        data=data,
+        videos=videos,
+        names_split=_recorded_split(row) is not None,
     )
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, UInt8
 
 ControlMode = Literal["delta", "absolute"]
 Split = Literal["train", "validation", "test"]
+Commands = Literal["recorded", "next_state", "current_state"]
+"""What stands in rows whose command was not recorded, see `DatasetSpec.commands`."""
 
 FIRST_VALIDATION_SEED = 800_000
 FIRST_TEST_SEED = 900_000
@@ -95,6 +97,10 @@ class DatasetSpec:
     depth_max_m: float = 10.0
     source: str = ""
     """Where the recordings come from, e.g. `robosuite 1.5.2 Lift`."""
+    commands: Commands = "recorded"
+    """`recorded`: actions are what was commanded. Else all or some rows lack a command and hold a
+    recorded state: `next_state` that of the next row, so that a model is given the pose that it is
+    to predict; `current_state` that of the row itself, which is known there (lag one)."""
 
 
 @dataclass(frozen=True, kw_only=True)

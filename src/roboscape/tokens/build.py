@@ -15,6 +15,7 @@ from roboscape.clips.split import SPLITS
 from roboscape.controls.encoder import PROPRIOCEPTION, ControlEncoder
 from roboscape.controls.measure import measure_controls
 from roboscape.controls.proprioception import Proprioception
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
@@ -68,6 +69,8 @@ class Tokenize:
     imagines; without it, the sum of the commands and the first state."""
     controls: str | None = None
     """Folder or hub name of a checkpoint to fine-tune: keeps the control signals that it knows."""
+    device: str = AUTO
+    """Where frames are encoded: `auto`, `cpu` or `cuda`."""
     episodes_per_shard: int = 50
     """Episodes a shard; an interrupted run repeats at most one shard."""
 
@@ -88,7 +91,7 @@ class Tokenize:
 
 def run(config: Tokenize) -> TokenStore:
     """Write the missing shards, then what makes the store whole."""
-    tokenizer = Tokenizer.from_pretrained(config.tokenizer)
+    tokenizer = Tokenizer.from_pretrained(config.tokenizer).to(resolve_device(config.device))
     sha256 = weights_sha256(resolve(config.tokenizer))
     datasets = [LeRobotDataset(root) for root in config.datasets]
     camera = check_datasets(datasets, tokenizer=tokenizer, config=config)

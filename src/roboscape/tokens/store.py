@@ -248,10 +248,11 @@ class TokenStore:
         controls = self.controls
         if "imagined" not in known:
             return controls.encode(**known)
+        rows = known["actions"].shape[1]
         signals = imagined_signals(
             known["actions"],
             # It takes a state a native row and looks at those of the frames alone.
-            np.repeat(known["imagined"], controls.stride, axis=1),
+            np.repeat(known["imagined"], controls.stride, axis=1)[:, : rows + 1],
             convention=controls.convention,
             stride=controls.stride,
         )

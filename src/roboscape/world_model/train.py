@@ -253,8 +253,9 @@ def batch_of(
 ) -> TokenClip:
     """Clips of a split, on the run's device."""
     clip = store.batch(indices, split=split, **clip_shape(store, config=config))
-    tensors = {name: value.to(config.device) for name, value in vars(clip).items()}
-    return TokenClip(**tensors)
+    found = {name: value for name, value in vars(clip).items() if value is not None}
+    tensors = {name: value.to(config.device) for name, value in found.items()}
+    return TokenClip(**{"depth": None, **tensors})
 
 
 def make_evaluation(

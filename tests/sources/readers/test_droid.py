@@ -23,6 +23,15 @@ def test_an_action_is_the_next_pose(tmp_path):
     assert np.array_equal(episode.actions[-1], episode.state[-1])
 
 
+def test_the_lag_one_form_gives_the_pose_of_the_row_itself(tmp_path):
+    source = droid.example(tmp_path)
+    assert droid.open_recordings(source).spec().commands == "next_state"
+    lagging = droid.open_recordings(source, commands="current_state")
+    episode = lagging.read("0001")
+    assert lagging.spec().commands == "current_state"
+    assert np.array_equal(episode.actions, episode.state)
+
+
 def test_rotation_past_pi_does_not_jump(tmp_path):
     episode = droid.open_recordings(droid.example(tmp_path)).read("0001")
     assert np.abs(np.diff(episode.state[:, droid.ROTATION_X])).max() < 0.1

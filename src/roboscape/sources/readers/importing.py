@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -30,7 +31,12 @@ from roboscape.sources.readers.prepare import (
     prepared_episode,
     prepared_spec,
 )
-from roboscape.sources.readers.protocol import RecordingReader, reader_of
+from roboscape.sources.readers.protocol import (
+    FORMAT_HELP,
+    FilledCommands,
+    RecordingReader,
+    open_source,
+)
 from roboscape.sources.saving import OrderedSaver, check_same_settings, tidy
 from roboscape.sources.staging import staged_path
 from roboscape.sources.workers import staged_by_workers
@@ -48,9 +54,8 @@ STAGING_FOLDER = ".imported"
 class ImportRecordings:
     """Write recordings of another format as a LeRobot v3.0 dataset; goes on where it stopped."""
 
-    format: tyro.conf.Positional[str]
-    """robomimic, libero, agibot, folder, rlds, droid, bair, ivideogpt, metaworld-npz, or the path
-    of a Python file with a reader of yours (docs/add-a-source.md)."""
+    format: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=FORMAT_HELP)]
+    """A name of `READERS`, or the path of a Python file with a reader of yours."""
     source: tyro.conf.Positional[Path]
     """File or folder that holds the recordings."""
     output: Path
@@ -67,6 +72,10 @@ class ImportRecordings:
     that counts."""
     test: float = 0.05
     """Share of the episodes for tests."""
+    commands: FilledCommands | None = None
+    """What rows without a recorded command say (`agibot`, `droid`): `next_state`, the state reached
+    next, which they hold where not given: the pose to predict is then the input; `current_state`,
+    the state reached at the row, which is known there."""
     workers: int = 2
     """Processes that read and decode; each holds an episode in memory."""
     episodes_per_file: int = 50
@@ -109,7 +118,7 @@ class ImportSummary:
 
 def run(config: ImportRecordings) -> ImportSummary:
     """Import the recordings that the dataset does not hold yet."""
-    reader = reader_of(config.format).open_recordings(config.source)
+    reader = open_source(config.format, config.source, commands=config.commands)
     spec = prepared_spec(reader.spec(), config.preparation)
     keys = _checked_keys(reader, config.source)
     check_same_settings(config.output / SETTINGS_FILE, _deciding_settings(config), verb="imported")
@@ -178,7 +187,7 @@ def _reading(
     """A function that reads the episode of a number; opened in every process."""
     cameras = tuple(camera.name for camera in spec.cameras)
     with listening() as heard:
-        reader = reader_of(config.format).open_recordings(config.source)
+        reader = open_source(config.format, config.source, commands=config.commands)
         # What it says of all recordings is said once, by the parent.
         reader.spec()
 
@@ -237,6 +246,7 @@ def _deciding_settings(config: ImportRecordings) -> dict[str, object]:
         "image_size": config.image_size,
         "validation": config.validation,
         "test": config.test,
+        **({"commands": config.commands} if config.commands else {}),
     }
 
 
