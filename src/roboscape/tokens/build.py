@@ -46,7 +46,7 @@ class Tokenize:
     """Encode every frame of some datasets, RGB and depth; goes on where it stopped."""
 
     datasets: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """LeRobot datasets; they may hold different splits, an episode's seed says which."""
+    """LeRobot datasets; an episode's split is what its dataset says."""
     tokenizer: str
     """Folder or hub name of a trained tokenizer."""
     output: Path
