@@ -195,11 +195,11 @@ def stride_that_fits(dataset: LeRobotDataset, *, frame_hz: float, length: int) -
     stride = model_stride(fps, frame_hz=frame_hz)
     if abs(fps / stride - frame_hz) > 0.01 * frame_hz:
         log.warning(
-            "asked for %g frames a second, the recordings have %g rows a second: every %s row is "
+            "asked for %g frames a second, the recordings have %g rows a second: every %srow is "
             "taken, which makes %.4g frames a second",
             frame_hz,
             fps,
-            f"{stride}th" if stride > 1 else "single",
+            f"{stride}th " if stride > 1 else "",
             fps / stride,
         )
     needed = (length - 1) * stride + 1
