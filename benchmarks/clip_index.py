@@ -84,13 +84,14 @@ def make(root: Path, *, clips: int, clips_per_range: int) -> None:
         "first_row": numbers % 198 * rows,
         "length": 0 * numbers + rows,
         "seed": numbers % FIRST_VALIDATION_SEED,
+        "split": 0 * numbers,
     }
     pq.write_table(pa.table(table), root / EPISODES)
     ranges = np.arange(-(-clips // clips_per_range))
     per_episode = clips_per_episode // clips_per_range
     start = ranges % per_episode * 3
     ends = start + clips_per_range
-    columns = [ranges // per_episode, start, ends, 0 * ranges]
+    columns = [ranges // per_episode, start, ends, 0 * ranges, 0 * ranges + rows]
     np.save(root / CLIPS, np.stack(columns, axis=1).astype(np.int32))
 
 

@@ -1,16 +1,25 @@
 """A folder of videos and tables: prepared, learnt from and imagined, as `prepare` itself says."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from roboscape.cli import main
+from roboscape.cli import main, parse
 from roboscape.core.video import count_frames, write_video
+from roboscape.dataset.reader import LeRobotDataset, open_dataset
+from roboscape.dataset.splits import SplitShares
+from roboscape.dataset.writer import DatasetWriter
+from roboscape.pipelines import prepare
 from roboscape.pipelines.prepare import Prepare
+from tests.small_dataset import convention, make_episode, spec
+
+__all__ = ["convention", "make_episode", "spec"]
 
 PREPARE = (
     "prepare folder recordings --output data/mine --image-size 32 --frame-hz 10 --length 6 "
@@ -47,6 +56,80 @@ def test_the_command_that_prepare_prints_leads_to_an_imagined_video(tmp_path, mo
     (line,) = [line for line in caplog.text.splitlines() if line.startswith("Then: roboscape ")]
     main([*line.split()[2:], *LEARN.split()])
     assert count_frames(tmp_path / "runs/mine/imagined.mp4") >= 4
+
+
+@pytest.fixture
+def foreign(tmp_path, spec, make_episode):
+    """A LeRobot dataset of four episodes as others write it: no columns and no file of ours."""
+    spec = replace(spec, cameras=spec.cameras[1:])
+    root = tmp_path / "recordings"
+    with DatasetWriter(root, spec) as writer:
+        for number in range(4):
+            episode = make_episode(number, length=13)
+            writer.add(replace(episode, depth_m={}, tracks={}, frames={"wrist": moving(number)}))
+    (root / "meta/roboscape.json").unlink()
+    (path,) = (root / "meta/episodes").rglob("*.parquet")
+    pq.write_table(
+        pq.read_table(path).drop_columns(["seed", "split", "success", "behaviour"]), path
+    )
+    return root
+
+
+def moving(seed: int) -> np.ndarray:
+    """A textured square that moves over texture, 13 frames of 32 x 32."""
+    random = np.random.default_rng(seed)
+    ground, thing = (
+        np.kron(random.integers(0, 255, (n, n, 3)), np.ones((4, 4, 1))) for n in (8, 3)
+    )
+    frames = np.repeat(ground[None], 13, axis=0).astype(np.uint8)
+    for step in range(13):
+        frames[step, 10:22, step : step + 12] = thing
+    return frames
+
+
+PLAIN = "--cuts none --motion none --segments none"
+
+
+@pytest.mark.slow
+def test_a_lerobot_dataset_used_in_place_is_learnt_from(foreign, tmp_path, caplog):
+    main(f"prepare lerobot {foreign} --frame-hz 20 --length 6 --validation 0.3 {PLAIN}".split())
+    dataset = LeRobotDataset(foreign)
+    splits = [dataset.episode_info(number).split for number in range(4)]
+    assert sorted(splits) == ["train"] * 3 + ["validation"]
+    main(
+        f"learn {foreign} --output {tmp_path}/run --frame-hz 20 --length 6 --tracks lucas_kanade "
+        f"{LEARN}".split()
+    )
+    assert count_frames(tmp_path / "run/imagined.mp4") >= 4
+    with pytest.raises(ValueError, match="delete the file to choose anew"):
+        prepare.choose_splits(dataset, SplitShares(validation=0.5))
+
+
+def test_what_no_clip_fits_into_is_said_before_anything_is_annotated(foreign, monkeypatch):
+    monkeypatch.setattr(prepare, "annotate", None)
+    monkeypatch.setattr(prepare, "inspect", None)
+    with pytest.raises(ValueError, match=r"takes 61 rows, the longest has 13. Use --length 4 or"):
+        main_run(f"prepare lerobot {foreign} --frame-hz 5 {PLAIN}")
+    with pytest.raises(ValueError, match="expected validation and test to be shares"):
+        main_run(f"prepare lerobot {foreign} --validation 1.5")
+
+
+@pytest.mark.parametrize(("asked", "said"), [(14, "20 frames a second"), (20, ""), (10, "")])
+def test_a_rate_that_cannot_be_met_is_said_with_both_numbers(foreign, asked, said, caplog):
+    stride = prepare.stride_that_fits(LeRobotDataset(foreign), frame_hz=asked, length=4)
+    assert stride == round(20 / asked)
+    assert (f"asked for {asked} frames" in caplog.text) == bool(said) and said in caplog.text
+
+
+def test_too_few_episodes_to_train_and_validate_are_said(foreign):
+    dataset = open_dataset(foreign, episodes=slice(0, 1))
+    with pytest.raises(ValueError, match="no validation episode"):
+        prepare.stride_that_fits(dataset, frame_hz=20, length=4)
+
+
+def main_run(line: str) -> None:
+    """A command, whose error is raised."""
+    prepare.run(parse("prepare", line.split()[1:]))
 
 
 @pytest.mark.parametrize("change", [{"format": "folder"}, {"output": Path("x")}, {"frame_hz": 0.0}])

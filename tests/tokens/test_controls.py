@@ -94,3 +94,50 @@ def test_another_arm_is_refused(config, spec, tmp_path):
     arm(spec, state_names=("x", "z")).save_pretrained(tmp_path / "arm")
     with pytest.raises(ValueError, match="state dimensions"):
         build.run(replace(config, output=tmp_path / "t", proprioception=str(tmp_path / "arm")))
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5])
+def test_signals_from_the_store_are_those_that_the_encoder_makes(imagining, length):
+    """Stored for 4 frames; shorter clips read a part, longer ones are imagined as they are."""
+    store = build.run(replace(imagining, length=4))
+    shape = {"length": length, "stride": 2}
+    for split in ("train", "validation"):
+        table = store.clips(split, **shape)
+        chosen = np.arange(len(table))
+        found = store.batch(chosen, split=split, **shape).controls
+        rows = 2 * (length - 1)
+        for row, (episode, start) in enumerate(zip(*table.locate(chosen), strict=True)):
+            place = store.episodes.first_row[episode] + start
+            shard = store._shard(int(store.episodes.shard[episode]))
+            (expected,) = store.controls.encode(
+                shard["actions"][place : place + rows][None],
+                shard["state"][place][None],
+                state_before=shard["state"][place - (start > 0)][None],
+            )
+            torch.testing.assert_close(found[row], expected)
+
+
+def test_no_arm_is_imagined_while_clips_are_read(imagining, monkeypatch):
+    store = build.run(imagining)
+    monkeypatch.setattr(Proprioception, "imagine", None)
+    assert some_clips(store).controls.shape == (3, 4, store.control_size)
+
+
+def test_what_was_imagined_is_kept_and_of_another_arm_made_anew(imagining, config, spec, tmp_path):
+    build.run(imagining)
+    (first, *_), files = imagined(config.output.with_name("tokens"))
+    before = first.stat().st_mtime_ns
+    build.run(imagining)
+    assert first.stat().st_mtime_ns == before
+    other = arm(spec)
+    torch.nn.init.normal_(other.change[2].bias)
+    other.save_pretrained(tmp_path / "other")
+    store = build.run(replace(imagining, proprioception=str(tmp_path / "other")))
+    again, names = imagined(store.root)
+    assert len(again) == len(set(again)) == 4 and names == {store.config.imagined} != files
+
+
+def imagined(root):
+    """The arrays of imagined states of a store, and their names."""
+    found = sorted(root.glob("shard_*/imagined_*.npy"))
+    return found, {path.name for path in found}

@@ -1,11 +1,17 @@
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from roboscape.clips.split import split_of
+from roboscape.clips.split import SPLITS
+from roboscape.dataset.annotations import annotations_folder, write_values
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.splits import SplitChoice, SplitShares, save_splits
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.build import run
 from roboscape.tokens.store import ClipTable, TokenStore
@@ -47,10 +53,9 @@ def test_clips_are_every_start_of_the_split(store):
     train, validation = store.clips("train", **SHAPE), store.clips("validation", **SHAPE)
     assert len(train) == 5 * (14 - 6) and len(validation) == 2 * (14 - 6)
     assert train.first_of_episodes().tolist() == [0, 8, 16, 24, 32]
-    seeds = store.episodes.seed
     for table, split in ((train, "train"), (validation, "validation")):
         episode, start = table.locate(np.arange(len(table)))
-        assert {split_of(int(seed)) for seed in seeds[episode]} == {split}
+        assert {SPLITS[number] for number in store.episodes.split[episode]} == {split}
         assert (start + 6 < store.episodes.length[episode]).all()
         assert len({*zip(episode.tolist(), start.tolist(), strict=True)}) == len(table)
 
@@ -122,3 +127,47 @@ def test_opening_again_gives_the_same_clips(store, config):
 def test_a_store_of_other_statistics_is_no_store(store):
     with pytest.raises(ValueError, match="control signals"):
         replace(store.config.controls, mean=(0.0,))
+
+
+def test_no_training_clip_crosses_a_cut(config, files):
+    """One judged start speaks for the rows up to the next; each start's own span must be whole."""
+    cut = 9
+    root = annotations_folder(files.train)
+    index = {"episode": 0, "start": 0, "stride": 2, "camera": "front", "keep": True}
+    table = pa.Table.from_pylist([{**index, "difficulty": "easy"}])
+    about = {"roboscape": json.dumps({"cuts": "a_test", "annotations": None})}
+    pq.write_table(table.replace_schema_metadata(about), root / "clips.parquet")
+    where = {"kind": "cuts", "annotator": "a_test", "camera": "front", "episode": 0}
+    write_values(root, {"rows": [cut]}, **where)
+    try:
+        store = run(replace(config, datasets=(files.train,)))
+    finally:
+        (root / "clips.parquet").unlink()
+    for length, expected in ((4, [0, 1, 2]), (3, [0, 1, 2, 3, 4, 9]), (2, [*range(7), 9, 10, 11])):
+        table = store.clips("train", length=length, stride=2)
+        _, start = table.locate(np.arange(len(table)))
+        assert start.tolist() == expected
+
+
+def test_a_store_of_an_older_format_says_what_to_do(store):
+    path = store.root / "store.json"
+    content = json.loads(path.read_text())
+    del content["version"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"format 1, this version reads 2.*tokenize.*nothing twice"
+    ):
+        TokenStore(store.root)
+
+
+def test_another_split_encodes_nothing_and_moves_the_clips(config, files, tmp_path):
+    own = tmp_path / "train"
+    shutil.copytree(files.train, own)
+    moving = replace(config, datasets=(own,))
+    before = {path: path.stat().st_mtime_ns for path in run(moving).root.glob("shard_*/*.npy")}
+    splits = ("validation", *["train"] * 4)
+    save_splits(own, SplitChoice(shares=SplitShares(), splits=splits))
+    store = run(moving)
+    assert {path: path.stat().st_mtime_ns for path in store.root.glob("shard_*/*.npy")} == before
+    table = store.clips("validation", **SHAPE)
+    assert set(table.locate(np.arange(len(table)))[0].tolist()) == {0}

@@ -10,7 +10,15 @@ from roboscape.controls.signals import control_size
 from roboscape.core.config import save_config
 from roboscape.dataset.records import ActionConvention
 from roboscape.tokenizer.model import TokenizerConfig
-from roboscape.tokens.store import CLIPS, EPISODES, STORE, StoreConfig, TokenStore, shard_folder
+from roboscape.tokens.store import (
+    CLIPS,
+    EPISODES,
+    STORE,
+    StoreConfig,
+    TokenStore,
+    shard_folder,
+    whole_episodes,
+)
 
 CONVENTION = ActionConvention(
     mode="delta",
@@ -49,10 +57,10 @@ def token_store(tmp_path_factory):
         "first_row": [ROWS * index for index in range(len(seeds))],
         "length": [ROWS] * len(seeds),
         "seed": seeds,
+        "split": [0, 0, 0, 1, 1],
     }
     pq.write_table(pa.table(episodes), root / EPISODES)
-    everywhere = [(episode, 0, ROWS) for episode in range(len(seeds))]
-    np.save(root / CLIPS, np.array(everywhere))
+    np.save(root / CLIPS, whole_episodes(np.array(episodes["length"])))
     size = control_size(CONVENTION, stride=STRIDE, state_size=STATE)
     config = StoreConfig(
         tokenizer=TokenizerConfig(image_size=16 * SIDE),
@@ -79,6 +87,6 @@ def graded_store(token_store, tmp_path_factory):
     root = tmp_path_factory.mktemp("graded") / "tokens"
     shutil.copytree(token_store.root, root)
     clips = np.load(root / CLIPS)
-    grades = np.array([[0], [1], [2], [1], [1]])
-    np.save(root / CLIPS, np.concatenate([clips, grades], axis=1))
+    clips[:, 3] = [0, 1, 2, 1, 1]
+    np.save(root / CLIPS, clips)
     return TokenStore(root)

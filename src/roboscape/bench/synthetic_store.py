@@ -7,12 +7,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from roboscape.clips.split import SPLITS, split_of
 from roboscape.controls.encoder import ControlStatistics
 from roboscape.controls.signals import control_size
 from roboscape.core.files import write_json
 from roboscape.dataset.records import ActionConvention
 from roboscape.tokenizer.model import TokenizerConfig
-from roboscape.tokens.store import CLIPS, EPISODES, STORE, StoreConfig, shard_folder
+from roboscape.tokens.store import (
+    CLIPS,
+    EPISODES,
+    STORE,
+    StoreConfig,
+    shard_folder,
+    whole_episodes,
+)
 
 CONVENTION = ActionConvention(
     mode="delta",
@@ -59,9 +67,15 @@ def make_store(
     for name, array in columns.items():
         np.save(folder / f"{name}.npy", array)
     starts = rows * np.arange(episodes)
-    table = {"shard": 0 * starts, "first_row": starts, "length": 0 * starts + rows, "seed": seeds}
+    table = {
+        "shard": 0 * starts,
+        "first_row": starts,
+        "length": 0 * starts + rows,
+        "seed": seeds,
+        "split": [SPLITS.index(split_of(seed)) for seed in seeds],
+    }
     pq.write_table(pa.table(table), root / EPISODES)
-    np.save(root / CLIPS, np.array([(e, 0, rows) for e in range(episodes)], np.int32))
+    np.save(root / CLIPS, whole_episodes(table["length"]))
     write_json(root / STORE, asdict(store_config(tokenizer)))
 
 

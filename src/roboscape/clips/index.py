@@ -1,5 +1,6 @@
 """The clip index of a dataset: `roboscape clips DATASET` writes `annotations/clips.parquet`."""
 
+import json
 import logging
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from roboscape.annotate.categories import group_scenes, scene_signature
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.clips.evidence import Annotators, Evidence, gather
 from roboscape.clips.judgement import ClipRow, Limits, grade, judge
-from roboscape.clips.split import split_of
+from roboscape.core.config import config_from_dict
 from roboscape.core.files import atomic_path
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import SIMULATOR, AnnotationKind, annotations_folder
@@ -23,6 +24,33 @@ from roboscape.dataset.reader import LeRobotDataset
 log = logging.getLogger(__name__)
 
 FILE = "clips.parquet"
+ABOUT = "roboscape"
+"""Key of the Parquet file's metadata that holds the `IndexSettings` as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSettings:
+    """What an index was made with, as far as its readers must know."""
+
+    cuts: str
+    """Who found the camera cuts; empty where nobody was asked."""
+    annotations: Path | None
+    """Folder of the annotations; the dataset's own where None."""
+
+
+def index_settings(schema: pa.Schema, *, where: Path) -> IndexSettings:
+    """The settings that an index keeps.
+
+    Raises:
+        ValueError: an older version wrote it, which kept none.
+    """
+    stored = (schema.metadata or {}).get(ABOUT.encode())
+    if stored is None:
+        raise ValueError(
+            f"{where} was written by an older version and does not say by whose camera cuts; run "
+            "`roboscape clips` with its settings again"
+        )
+    return config_from_dict(IndexSettings, json.loads(stored), where=str(where))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +102,9 @@ def run(config: IndexClips) -> Path:
     rows = grade(index_clips(dataset, config))
     path = config.output or annotations_folder(config.dataset) / FILE
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), temporary)
+        table = pa.Table.from_pylist([asdict(row) for row in rows])
+        about = json.dumps({"cuts": config.cuts, "annotations": config.annotations}, default=str)
+        pq.write_table(table.replace_schema_metadata({ABOUT: about}), temporary)
     kept = sum(row.keep for row in rows)
     reasons = Counter(row.reason.split(":")[0] for row in rows if not row.keep)
     log.info("%s: %d clips, %d kept, left out: %s", path, len(rows), kept, dict(reasons) or "none")
@@ -172,7 +202,7 @@ def clips_of_episode(
             start=start,
             stride=config.stride,
             length=config.length,
-            split=split_of(info.seed),
+            split=info.split,
             skill=info.task,
             skill_share=1.0,
             difficulty="",

@@ -18,6 +18,7 @@ from roboscape.controls.proprioception import (
     proprioception_loss,
 )
 from roboscape.controls.signals import UNCHANGING
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
@@ -37,7 +38,7 @@ class ProprioceptionRun:
     """A complete training of imagined proprioception."""
 
     dataset: Path
-    """LeRobot dataset with states; the episodes whose seeds are for training are learnt from."""
+    """LeRobot dataset with states; its training episodes are learnt from."""
     validation: Path | None = None
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
@@ -54,6 +55,8 @@ class ProprioceptionRun:
     """Sequences measured on."""
     seed: int = 0
     """Where all randomness comes from."""
+    device: str = AUTO
+    """`auto`, `cpu` or `cuda`."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             kind="adamw", learning_rate=3e-3, weight_decay=1e-4, decay_fraction=0.9
@@ -152,9 +155,18 @@ class Batch:
     known: Float[Tensor, "b n"]
     """1 where the state after an action was recorded."""
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same sequences on a device."""
+        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
+
     def imagine(self, model: Proprioception) -> Float[Tensor, "b n s"]:
         """The model's states, in deviations."""
         return model(self.actions, self.states[:, 0], self.state_before)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model computes."""
+    return next(model.parameters()).device
 
 
 def as_tensor(values: np.ndarray) -> Float[Tensor, "..."]:
@@ -176,6 +188,7 @@ def run(config: ProprioceptionRun) -> Proprioception:
     model.check(judge)
     open_run(config.output, config)
     model.set_deviations(learnt.deviations())
+    model.to(resolve_device(config.device))
     evaluate = make_evaluation(held_out, config=config)
     trained = fit(
         model,
@@ -191,7 +204,8 @@ def run(config: ProprioceptionRun) -> Proprioception:
     write_json(config.output / "proprioception" / "accuracy.json", found)
     for name, value in found.items():
         log.info("%s: %.1f %% of the way", name, 100 * value)
-    return trained.requires_grad_(requires_grad=False)
+    # Imagining a clip or two is quicker on the CPU than the way to another device.
+    return trained.cpu().requires_grad_(requires_grad=False)
 
 
 def make_step(
@@ -205,7 +219,7 @@ def make_step(
             size=config.batch_size,
             rows=config.rows,
             from_start=config.from_start,
-        )
+        ).to(device_of(model))
         true = model.normalize(batch.states[:, 1:])
         return proprioception_loss(batch.imagine(model), true, known=batch.known), {}
 
@@ -216,7 +230,7 @@ def make_evaluation(
     held_out: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Errors on fixed sequences, as shares of the way that the state really goes."""
-    batch = held_out.draw(
+    drawn = held_out.draw(
         numpy_generator_for(0),
         size=config.validation_sequences,
         rows=config.rows,
@@ -226,6 +240,7 @@ def make_evaluation(
     @torch.no_grad()
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Proprioception)
+        batch = drawn.to(device_of(model))
         true = model.normalize(batch.states)
         way = (true[:, 1:] - true[:, :1]).abs()
         error = (batch.imagine(model) - true[:, 1:]).abs()

@@ -8,6 +8,8 @@ from typing import Any
 from roboscape.core.files import read_json
 from roboscape.dataset import layout
 from roboscape.dataset.hub import WHOLE, Part
+from roboscape.dataset.records import Split
+from roboscape.dataset.splits import SPLITS, resolve_splits, split_of
 from roboscape.dataset.tables import read_episode_tables
 
 
@@ -19,7 +21,9 @@ class EpisodeInfo:
     length: int
     task: str
     seed: int
-    """The split goes by it; the episode's own index in datasets that keep no seed."""
+    """The episode's own index in datasets that keep no seed."""
+    split: Split
+    """What it is for (`dataset/splits.py`)."""
     success: bool | None
     """None where the dataset does not say."""
     behaviour: str
@@ -45,6 +49,8 @@ class EpisodePlace:
     data: Path
     videos: dict[str, VideoSpan]
     """By feature."""
+    names_split: bool
+    """Whether the dataset's own metadata says what the episode is for."""
 
 
 def read_dataset_info(root: Path) -> dict[str, Any]:
@@ -77,8 +83,22 @@ def read_episode_places(root: Path, info: dict[str, Any]) -> list[EpisodePlace]:
     """Every episode in order, wherever the dataset's version keeps it."""
     keys = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
     if info["codebase_version"] == "v3.0":
-        return _places_in_tables(root, info, keys=keys)
-    return _places_in_lines(root, info, keys=keys)
+        rows = _rows_in_tables(root, info)
+        place_of = _place_in_tables
+    else:
+        rows = _rows_in_lines(root, info)
+        place_of = _place_in_lines
+    splits = resolve_splits(root, [_recorded_split(row) for row in rows])
+    try:
+        return [
+            place_of(root, info, row, keys=keys, split=split)
+            for row, split in zip(rows, splits, strict=True)
+        ]
+    except KeyError as error:
+        raise ValueError(
+            f"{root / 'meta/episodes'} lacks the column {error}; the dataset was not finished or "
+            "not converted to v3.0 completely"
+        ) from error
 
 
 def part_of(places: list[EpisodePlace], part: Part, *, where: str) -> list[EpisodePlace]:
@@ -93,41 +113,39 @@ def part_of(places: list[EpisodePlace], part: Part, *, where: str) -> list[Episo
     ]
 
 
-def _places_in_tables(root: Path, info: dict[str, Any], *, keys: list[str]) -> list[EpisodePlace]:
+def _rows_in_tables(root: Path, info: dict[str, Any]) -> list[dict[str, Any]]:
     """Version 3.0: many episodes share a file."""
     if not info["total_episodes"]:
         return []
     table = read_episode_tables(root, num_episodes=info["total_episodes"])
     columns = [name for name in table.column_names if not name.startswith("stats/")]
-    try:
-        return [
-            EpisodePlace(
-                info=_episode_info(row),
-                stored_index=row["episode_index"],
-                data=root / info["data_path"].format(**_place(row, "data")),
-                videos={
-                    key: VideoSpan(
-                        path=root
-                        / info["video_path"].format(video_key=key, **_place(row, f"videos/{key}")),
-                        from_s=row[f"videos/{key}/from_timestamp"],
-                    )
-                    for key in keys
-                },
+    return table.select(columns).to_pylist()
+
+
+def _place_in_tables(
+    root: Path, info: dict[str, Any], row: dict[str, Any], *, keys: list[str], split: Split
+) -> EpisodePlace:
+    return EpisodePlace(
+        info=_episode_info(row, split=split),
+        stored_index=row["episode_index"],
+        names_split=_recorded_split(row) is not None,
+        data=root / info["data_path"].format(**_place(row, "data")),
+        videos={
+            key: VideoSpan(
+                path=root
+                / info["video_path"].format(video_key=key, **_place(row, f"videos/{key}")),
+                from_s=row[f"videos/{key}/from_timestamp"],
             )
-            for row in table.select(columns).to_pylist()
-        ]
-    except KeyError as error:
-        raise ValueError(
-            f"{root / 'meta/episodes'} lacks the column {error}; the dataset was not finished or "
-            "not converted to v3.0 completely"
-        ) from error
+            for key in keys
+        },
+    )
 
 
 def _place(row: dict[str, Any], prefix: str) -> dict[str, int]:
     return {name: row[f"{prefix}/{name}"] for name in ("chunk_index", "file_index")}
 
 
-def _places_in_lines(root: Path, info: dict[str, Any], *, keys: list[str]) -> list[EpisodePlace]:
+def _rows_in_lines(root: Path, info: dict[str, Any]) -> list[dict[str, Any]]:
     """Versions 2.0 and 2.1: every episode has files of its own."""
     rows = _read_lines(root / "meta/episodes.jsonl")
     if len(rows) < info["total_episodes"]:
@@ -135,33 +153,53 @@ def _places_in_lines(root: Path, info: dict[str, Any], *, keys: list[str]) -> li
             f"{root / layout.INFO_PATH} promises {info['total_episodes']} episodes, "
             f"meta/episodes.jsonl describes {len(rows)}; copy the `meta` folder again"
         )
-    places = []
-    for row in sorted(rows, key=lambda row: row["episode_index"]):
-        index = row["episode_index"]
-        names = {
-            "episode_index": index,
-            "episode_chunk": index // info.get("chunks_size", layout.FILES_PER_CHUNK),
-        }
-        videos = {
-            key: VideoSpan(
-                path=root / info["video_path"].format(video_key=key, **names), from_s=0.0
-            )
-            for key in keys
-        }
-        data = root / info["data_path"].format(**names)
-        places.append(
-            EpisodePlace(info=_episode_info(row), stored_index=index, data=data, videos=videos)
+    return sorted(rows, key=lambda row: row["episode_index"])
+
+
+def _place_in_lines(
+    root: Path, info: dict[str, Any], row: dict[str, Any], *, keys: list[str], split: Split
+) -> EpisodePlace:
+    index = row["episode_index"]
+    names = {
+        "episode_index": index,
+        "episode_chunk": index // info.get("chunks_size", layout.FILES_PER_CHUNK),
+    }
+    videos = {
+        key: VideoSpan(path=root / info["video_path"].format(video_key=key, **names), from_s=0.0)
+        for key in keys
+    }
+    data = root / info["data_path"].format(**names)
+    return EpisodePlace(
+        info=_episode_info(row, split=split),
+        stored_index=index,
+        data=data,
+        videos=videos,
+        names_split=_recorded_split(row) is not None,
+    )
+
+
+def _recorded_split(row: dict[str, Any]) -> Split | None:
+    """What the metadata of an episode says; None where it says nothing."""
+    split = row.get("split")
+    if split is None:
+        seed = row.get("seed")
+        return None if seed is None else split_of(seed)
+    if split not in SPLITS:
+        raise ValueError(
+            f"episode {row['episode_index']} has the split {split!r}; expected one of {SPLITS}"
         )
-    return places
+    return split
 
 
-def _episode_info(row: dict[str, Any]) -> EpisodeInfo:
+def _episode_info(row: dict[str, Any], *, split: Split) -> EpisodeInfo:
     success = row.get("success")
+    seed = row.get("seed")
     return EpisodeInfo(
         index=row["episode_index"],
         length=row["length"],
         task=next(iter(row["tasks"]), ""),
-        seed=row.get("seed", row["episode_index"]),
+        seed=row["episode_index"] if seed is None else seed,
+        split=split,
         success=None if success is None else bool(success),
         behaviour=row.get("behaviour") or "",
     )

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from roboscape.core.video import Pixels, VideoWriter
 from roboscape.dataset import layout
 from roboscape.dataset.records import DatasetSpec, Episode
+from roboscape.dataset.splits import split_of
 from roboscape.dataset.staging import Staging
 from roboscape.dataset.statistics import Statistics, episode_statistics
 
@@ -129,6 +130,7 @@ class PartWriter:
             "tasks": [episode.task],
             "length": len(episode),
             "seed": episode.seed,
+            "split": episode.split or split_of(episode.seed),
             "success": bool(episode.success),
             "behaviour": episode.behaviour,
             "dataset_from_index": self._next_frame,

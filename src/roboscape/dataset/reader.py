@@ -72,6 +72,8 @@ class LeRobotDataset:
         part = part or (name.part if name else WHOLE)
         self._hub = HubFiles(name) if name else None
         files = self._hub.folder if self._hub else root
+        self.is_part = part.home(files) != files
+        """Whether these are some episodes of a larger dataset."""
         self.root = part.home(files)
         """The dataset's folder; of a part of its episodes, one beside it, for their annotations."""
         info = read_dataset_info(files)
@@ -96,6 +98,11 @@ class LeRobotDataset:
     def num_frames(self) -> int:
         """Number of rows of all episodes together."""
         return sum(place.info.length for place in self._places)
+
+    @property
+    def names_splits(self) -> bool:
+        """Whether the dataset's own metadata says what every episode is for."""
+        return all(place.names_split for place in self._places)
 
     def episode_info(self, episode: int) -> EpisodeInfo:
         """What the dataset says about an episode; reads nothing."""
@@ -162,6 +169,7 @@ class LeRobotDataset:
             task=info.task,
             success=bool(info.success),
             seed=info.seed,
+            split=info.split,
             behaviour=info.behaviour,
             tracks={
                 name: read_tracks(annotations, annotator=SIMULATOR, camera=name, episode=episode)

@@ -7,10 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 ControlMode = Literal["delta", "absolute"]
+Split = Literal["train", "validation", "test"]
+Commands = Literal["recorded", "next_state", "current_state"]
+"""What stands in rows whose command was not recorded, see `DatasetSpec.commands`."""
 
 FIRST_VALIDATION_SEED = 800_000
 FIRST_TEST_SEED = 900_000
-"""An episode's own seed says its split; the seeds below the first of these are for training."""
+"""A simulated episode's seed says its split; the seeds below the first are for training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,10 @@ class DatasetSpec:
     depth_max_m: float = 10.0
     source: str = ""
     """Where the recordings come from, e.g. `robosuite 1.5.2 Lift`."""
+    commands: Commands = "recorded"
+    """`recorded`: actions are what was commanded. Else all or some rows lack a command and hold a
+    recorded state: `next_state` that of the next row, so that a model is given the pose that it is
+    to predict; `current_state` that of the row itself, which is known there (lag one)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +131,13 @@ class Episode:
     task: str
     success: bool
     seed: int
-    """The episode's own seed: the train/validation/test split goes by it."""
+    """The episode's own seed; a recording that has none gets one when it is imported."""
     behaviour: str
     """What acted: `expert`, `noisy_expert`, `miss`, `random`, or a person."""
     tracks: dict[str, Tracks]
     """By camera name: a simulator's true tracks, kept under `annotations/`; else empty."""
+    split: Split | None = None
+    """What it is for; None: its seed says so, as a simulator's does (`dataset/splits.py`)."""
 
     def __len__(self) -> int:
         """Number of frames."""

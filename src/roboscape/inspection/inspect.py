@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import annotated_episodes, annotations_folder, annotators
 from roboscape.dataset.hub import hub_name
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import Commands
+from roboscape.dataset.splits import SPLITS
 from roboscape.inspection.contact_sheet import (
     choose_episodes,
     show_episodes,
@@ -135,6 +138,16 @@ def draw(
     _LOG.info("wrote %s and episodes.mp4 beside it", folder / "contact_sheet.png")
 
 
+COMMANDS: dict[Commands, str] = {
+    "recorded": "recorded",
+    "next_state": (
+        "missing ones hold the NEXT row's state: a model is given the pose that it is to predict"
+    ),
+    "current_state": "missing ones hold the state at their own row (lag one)",
+}
+"""What `DatasetSpec.commands` means, in words."""
+
+
 def _about_episodes(dataset: LeRobotDataset, seen: Survey) -> Iterator[str]:
     fps = dataset.spec.fps
     yield (
@@ -148,6 +161,8 @@ def _about_episodes(dataset: LeRobotDataset, seen: Survey) -> Iterator[str]:
         f"lengths      {lengths.min()} to {lengths.max()} rows, median {np.median(lengths):g} "
         f"({np.median(lengths) / fps:.1f} s)"
     )
+    splits = Counter(dataset.episode_info(number).split for number in range(dataset.num_episodes))
+    yield "splits       " + ", ".join(f"{splits[split]} {split}" for split in SPLITS)
     yield f"seeds        {min(seen.seeds)} to {max(seen.seeds)}"
     for task, count in seen.tasks.most_common(5):
         yield f"task         {task!r} ({count})"
@@ -190,6 +205,7 @@ def _about_annotations(dataset: LeRobotDataset, annotations: Path) -> Iterator[s
 
 def _about_actions(dataset: LeRobotDataset) -> Iterator[str]:
     action = dataset.spec.action
+    yield f"commands     {COMMANDS[dataset.spec.commands]}"
     if not action.known:
         yield "convention   unknown: the dataset does not say what its actions mean"
         return

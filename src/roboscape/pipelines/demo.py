@@ -13,8 +13,8 @@ from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.pipelines.pipeline import (
     Amount,
     Stages,
-    annotate_and_cut,
     collect,
+    cut_clips,
     write_tokens,
 )
 from roboscape.presets.world_model import lift
@@ -51,8 +51,8 @@ def run(config: Demo) -> Path:
     bundle = Bundle.from_pretrained(config.checkpoint)
     stages.begin(f"Collect {config.episodes + config.held_out} fresh episodes in MuJoCo")
     folders = collect(config.output, amount=amount(config), workers=config.workers)
-    stages.begin("Track points, cut clips")
-    annotate_and_cut(folders)
+    stages.begin("Cut clips")
+    cut_clips(folders)
     stages.begin("Tokenize")
     store = config.output / "tokens"
     write_tokens(

@@ -37,7 +37,7 @@ class Learn:
     """
 
     dataset: tyro.conf.Positional[Path]
-    """LeRobot dataset with clips (`roboscape prepare`); seeds say what is held out."""
+    """LeRobot dataset with clips (`roboscape prepare`); its splits say what is held out."""
     output: Path
     """Folder for the runs, the checkpoint and a video."""
     frame_hz: float = 5.0
@@ -81,6 +81,7 @@ def run(config: Learn) -> Path:
             depth=depth,
             tracks=config.tracks,
             stride=model_stride(dataset.spec.fps, frame_hz=config.frame_hz),
+            length=config.length,
             proprioception=proprioception,
         )
     )

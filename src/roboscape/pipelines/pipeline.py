@@ -5,8 +5,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roboscape.annotate.pipeline import Annotate
-from roboscape.annotate.pipeline import run as annotate
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
 from roboscape.collect.lift import CollectLift
@@ -71,10 +69,9 @@ def collect(output: Path, *, amount: Amount, workers: int) -> dict[str, Path]:
     return folders
 
 
-def annotate_and_cut(folders: dict[str, Path]) -> None:
-    """Track points through every episode with the offline tracker, and index the clips."""
+def cut_clips(folders: dict[str, Path]) -> None:
+    """Index the clips of recordings that bring the simulator's own tracks."""
     for folder in folders.values():
-        annotate(Annotate(dataset=folder, tracks=TRACKER))
         index_clips(IndexClips(dataset=folder))
 
 

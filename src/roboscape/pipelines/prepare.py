@@ -1,8 +1,10 @@
 """`roboscape prepare`: from a folder of recordings to annotated, filtered, graded clips."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -14,11 +16,20 @@ from roboscape.clips.card import run as write_card
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.splits import (
+    SPLITS_FILE,
+    SplitChoice,
+    SplitShares,
+    complete_splits,
+    read_splits,
+    save_splits,
+)
 from roboscape.inspection.inspect import Inspect
 from roboscape.inspection.inspect import run as inspect
 from roboscape.pipelines.pipeline import TRACKER, Stages, model_stride
 from roboscape.sources.readers.importing import ImportRecordings
 from roboscape.sources.readers.importing import run as import_recordings
+from roboscape.sources.readers.protocol import FORMAT_HELP, FilledCommands
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +41,11 @@ class Prepare:
     Every stage goes on where it stopped, and can be run alone with more settings.
     """
 
-    format: tyro.conf.Positional[str]
-    """What the recordings are: one that `roboscape import` reads, or `lerobot` for a dataset that
-    needs no import."""
+    format: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(help=f"`lerobot` for a dataset that needs no import; {FORMAT_HELP}"),
+    ]
+    """`lerobot`, a name of `READERS`, or the path of a Python file with a reader."""
     source: tyro.conf.Positional[Path]
     """File or folder that holds the recordings."""
     output: Path | None = None
@@ -44,9 +57,12 @@ class Prepare:
     length: int = 16
     """Frames of a clip."""
     validation: float = 0.05
-    """Share of the episodes that an import keeps for validation."""
+    """Share of the episodes for validation, at least one of two, where the recordings do not name
+    their split; a LeRobot dataset gets an `annotations/splits.json`."""
     test: float = 0.05
-    """Share of the episodes that an import keeps for tests."""
+    """Share of the episodes for tests."""
+    commands: FilledCommands | None = None
+    """What rows without a recorded command say, see `roboscape import --help`."""
     depth: str | None = None
     """Who estimates depth (docs/annotators.md); `none`; where not given: the recorded one, if there
     is any."""
@@ -68,6 +84,7 @@ class Prepare:
                 "expected --output, the folder of the dataset, for every format but `lerobot`, "
                 f"whose datasets are used in place; got format {self.format}, output {self.output}"
             )
+        _ = SplitShares(validation=self.validation, test=self.test)
         if self.frame_hz <= 0:
             raise ValueError(f"expected --frame-hz above 0, got {self.frame_hz}")
 
@@ -79,9 +96,13 @@ def run(config: Prepare) -> Path:
     stages.begin("Import" if config.output else "Nothing to import: the dataset is used in place")
     if config.output:
         import_recordings(import_of(config, output=config.output))
+    dataset = LeRobotDataset(folder)
+    if not config.output:
+        choose_splits(dataset, SplitShares(validation=config.validation, test=config.test))
+    spec = dataset.spec
+    stride = stride_that_fits(dataset, frame_hz=config.frame_hz, length=config.length)
     stages.begin("Look for what is wrong")
     inspect(Inspect(dataset=folder, video=True))
-    spec = LeRobotDataset(folder).spec
     depth = config.depth or (RECORDED if spec.cameras[0].has_depth else NONE)
     stages.begin("Annotate")
     annotate(
@@ -99,7 +120,7 @@ def run(config: Prepare) -> Path:
         IndexClips(
             dataset=folder,
             length=config.length,
-            stride=model_stride(spec.fps, frame_hz=config.frame_hz),
+            stride=stride,
             tracks=config.tracks,
             cuts=named(config.cuts),
             motion=named(config.motion),
@@ -130,8 +151,70 @@ def import_of(config: Prepare, *, output: Path) -> ImportRecordings:
         image_size=config.image_size,
         validation=config.validation,
         test=config.test,
+        commands=config.commands,
         workers=config.workers,
     )
+
+
+def choose_splits(dataset: LeRobotDataset, shares: SplitShares) -> None:
+    """Hold episodes out of a dataset used in place, and keep the choice in `splits.json`.
+
+    What a user has chosen stays, and so does what the dataset's own metadata says. Of a part of a
+    dataset on a hub, the episodes have the splits that the rule gives them in the whole.
+
+    Raises:
+        ValueError: it has fewer than two episodes; or splits were chosen with other shares.
+    """
+    root, count = dataset.root, dataset.num_episodes
+    chosen = read_splits(root)
+    if chosen is not None:
+        if chosen.shares != shares:
+            raise ValueError(
+                f"{root / SPLITS_FILE} was made with {chosen.shares}, asked for {shares}; give "
+                "those shares, or delete the file to choose anew"
+            )
+        return
+    if dataset.names_splits or dataset.is_part:
+        return
+    if count < 2:
+        raise ValueError(
+            f"{root} has {count} episode; training needs one and validation another: record more"
+        )
+    splits = complete_splits([None] * count, shares)
+    save_splits(root, SplitChoice(shares=shares, splits=tuple(splits)))
+    log.info("%s: %s", root / SPLITS_FILE, dict(Counter(splits)))
+
+
+def stride_that_fits(dataset: LeRobotDataset, *, frame_hz: float, length: int) -> int:
+    """Rows from one frame of the model to the next; says so where it is another rate than asked.
+
+    Raises:
+        ValueError: no episode to train on, or none to validate on, is long enough for a clip.
+    """
+    fps = dataset.spec.fps
+    stride = model_stride(fps, frame_hz=frame_hz)
+    if abs(fps / stride - frame_hz) > 0.01 * frame_hz:
+        log.warning(
+            "asked for %g frames a second, the recordings have %g rows a second: every %srow is "
+            "taken, which makes %.4g frames a second",
+            frame_hz,
+            fps,
+            f"{stride}th " if stride > 1 else "",
+            fps / stride,
+        )
+    needed = (length - 1) * stride + 1
+    infos = [dataset.episode_info(number) for number in range(dataset.num_episodes)]
+    for split in ("train", "validation"):
+        longest = max((info.length for info in infos if info.split == split), default=0)
+        if longest < needed:
+            fitting = 1 + max(longest - 1, 0) // stride
+            raise ValueError(
+                f"no {split} episode of {dataset.root} is long enough for clips of {length} frames "
+                f"at {fps / stride:g} Hz: that takes {needed} rows, the longest has {longest}. Use "
+                f"--length {fitting} or less, a higher --frame-hz, longer recordings, or other "
+                "splits (--validation)"
+            )
+    return stride
 
 
 def named(backend: str) -> str:

@@ -14,8 +14,8 @@ from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.pipelines.pipeline import (
     Amount,
     Stages,
-    annotate_and_cut,
     collect,
+    cut_clips,
     write_tokens,
 )
 from roboscape.presets import proprioception as proprioception_presets
@@ -56,8 +56,8 @@ def run(config: Quickstart) -> Path:
     total = config.episodes + 2 * config.held_out
     stages.begin(f"Collect {total} episodes in MuJoCo: about 6 minutes")
     folders = collect(config.output, amount=amount(config), workers=config.workers)
-    stages.begin("Track points, cut clips: about 1 minute")
-    annotate_and_cut(folders)
+    stages.begin("Cut clips")
+    cut_clips(folders)
     stages.begin("Train a tokenizer: about 6 minutes")
     tokenizer = train_tokenizer(tokenizer_run(config, folders=folders))
     stages.begin("Learn where commands bring the arm: about 1 minute")

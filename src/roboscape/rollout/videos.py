@@ -16,9 +16,7 @@ from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import imagine
 from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.tokenizer.model import Tokenizer
-
-FRAMES_AT_ONCE = 64
-"""Frames that pass through the tokenizer together; memory grows with it, not with the video."""
+from roboscape.tokenizer.passes import through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +147,5 @@ def imagine_codes(
 
 def _through(change: Callable[[Any], Tensor], clips: Tensor, tokenizer: Tokenizer) -> Tensor:
     """Apply a per-frame map of the tokenizer to all frames of all clips, some at a time."""
-    device = next(tokenizer.parameters()).device
-    flat = rearrange(clips, "b t ... -> (b t) ...")
-    parts = [change(part.to(device)).cpu() for part in flat.split(FRAMES_AT_ONCE)]
-    return rearrange(torch.cat(parts), "(b t) ... -> b t ...", b=len(clips))
+    flat = through(change, rearrange(clips, "b t ... -> (b t) ..."), tokenizer)
+    return rearrange(flat, "(b t) ... -> b t ...", b=len(clips))

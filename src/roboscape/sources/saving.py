@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from roboscape.core.files import read_json, remove, write_json
-from roboscape.dataset.records import DatasetSpec
+from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.sources.staging import load_staged, staged_path
 from roboscape.sources.workers import new_counter
@@ -29,6 +29,7 @@ class OrderedSaver:
         folder: Path,
         group: int,
         before_save: Callable[[list[int]], None] = lambda _: None,
+        complete: Callable[[Episode], Episode] = lambda episode: episode,
     ) -> None:
         self.first_unsaved = new_counter()
         """The first number that is neither saved nor given up, for the workers to see."""
@@ -38,6 +39,7 @@ class OrderedSaver:
         self._folder = folder
         self._group = group
         self._before_save = before_save
+        self._complete = complete
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._saving: tuple[list[int], Future[None]] | None = None
         self._at_work = Lock()
@@ -100,7 +102,7 @@ class OrderedSaver:
             self._before_save(numbers)
             with DatasetWriter(self._root, self._spec, episodes_per_file=self._group) as writer:
                 for number in numbers:
-                    writer.add(load_staged(self._folder, number))
+                    writer.add(self._complete(load_staged(self._folder, number)))
             for number in numbers:
                 remove(staged_path(self._folder, number))
 

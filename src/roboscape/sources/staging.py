@@ -30,6 +30,7 @@ def stage_episode(folder: Path, episode: Episode, *, number: int) -> None:
         "task": episode.task,
         "success": episode.success,
         "seed": episode.seed,
+        "split": episode.split,
         "behaviour": episode.behaviour,
     }
     with atomic_path(staged_path(folder, number)) as temporary:

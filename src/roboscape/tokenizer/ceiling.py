@@ -1,4 +1,4 @@
-"""The tokenizer's ceiling: what a world model scores that predicts every one of its codes."""
+"""The tokenizer's ceiling: what is left of true frames after encoding and decoding."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from roboscape.core.files import atomic_path
 from roboscape.tokenizer.frames import FrameCache
 from roboscape.tokenizer.losses import code_usage, psnr
 from roboscape.tokenizer.model import Tokenizer, rgb_to_image
+from roboscape.tokenizer.passes import through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,14 @@ class Ceiling:
 def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 64) -> Ceiling:
     """Encode and decode frames, and compare."""
     rgb_codes, depth_codes, rgb_scores, depth_scores = [], [], [], []
+    device = next(tokenizer.parameters()).device
     for start in range(0, len(frames), batch_size):
         indices = np.arange(start, min(start + batch_size, len(frames)))
-        rgb = rgb_to_image(frames.rgb_at(indices))
+        rgb = rgb_to_image(frames.rgb_at(indices).to(device))
         rgb_codes.append(tokenizer.encode(rgb))
         rgb_scores.append(psnr(tokenizer.decode(rgb_codes[-1]), rgb))
         if frames.depth_m is not None:
-            codes, scores = score_depth(tokenizer, frames.depth_at(indices))
+            codes, scores = score_depth(tokenizer, frames.depth_at(indices).to(device))
             depth_codes.append(codes)
             depth_scores.append(scores)
     codes = torch.cat([*rgb_codes, *depth_codes])
@@ -84,7 +86,7 @@ def score_depth(
 def unchanged(codes: Int[Tensor, "t n"], *, episode: Int[np.ndarray, " t"]) -> float:
     """Share of tokens equal to those of the frame before in the same episode."""
     same_episode = torch.from_numpy(episode[1:] == episode[:-1])
-    return (codes[1:] == codes[:-1])[same_episode].float().mean().item()
+    return (codes[1:] == codes[:-1]).cpu()[same_episode].float().mean().item()
 
 
 @torch.inference_mode()
@@ -93,10 +95,15 @@ def comparison_picture(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """RGB, its reconstruction, and where there is depth it and its own (near is bright)."""
     rgb = frames.rgb_at(indices)
-    rows = [rgb.numpy(), tokenizer.decode_rgb(tokenizer.encode_rgb(rgb)).numpy()]
+    rows = [
+        rgb.numpy(),
+        through(lambda x: tokenizer.decode_rgb(tokenizer.encode_rgb(x)), rgb, tokenizer).numpy(),
+    ]
     if frames.depth_m is not None:
         depth_m = frames.depth_at(indices)
-        decoded = tokenizer.decode_depth(tokenizer.encode_depth(depth_m))
+        decoded = through(
+            lambda x: tokenizer.decode_depth(tokenizer.encode_depth(x)), depth_m, tokenizer
+        )
         rows += [depth_picture(tokenizer, depth_m), depth_picture(tokenizer, decoded)]
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
 

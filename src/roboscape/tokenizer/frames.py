@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from roboscape.clips.reader import ClipReader
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.progress import progress
-from roboscape.dataset.depth_choice import depth_from
 from roboscape.dataset.reader import LeRobotDataset
 
 log = logging.getLogger(__name__)
@@ -107,22 +107,19 @@ def cache_dataset(
         "camera": camera,
         "depth": depth,
         "stride": stride,
-        "episodes": [dataset.episode_info(episode).seed for episode in episodes],
+        "episodes": episodes,
+        "seeds": [dataset.episode_info(episode).seed for episode in episodes],
     }
     settings = folder.with_name(folder.name + ".json")
     if (folder / "index.json").is_file() and settings.is_file() and read_json(settings) == wanted:
         return FrameCache.open(folder)
-    names = [spec.name for spec in dataset.spec.cameras]
-    if camera not in names:
-        raise ValueError(f"{dataset.root} has no camera `{camera}`; it has {sorted(names)}")
-    every = slice(None, None, stride)
+    reader = ClipReader(dataset=dataset, cameras=(camera,), length=None, stride=stride, depth=depth)
 
     def frames() -> Iterable[EpisodeFrames]:
         with progress(len(episodes), f"caching {dataset.root.name}", unit="episode") as bar:
             for episode in episodes:
-                rgb = dataset.frames(episode, camera)[every]
-                depth_m = depth_from(dataset, episode, camera=camera, depth=depth)
-                yield rgb, None if depth_m is None else depth_m[every]
+                clip = reader.read(episode)
+                yield clip.frames[camera], clip.depth_m[camera]
                 bar.update()
 
     cache = write_cache(folder, frames())

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from roboscape.clips.split import Split, episodes_of
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import open_run
@@ -38,7 +39,7 @@ class TokenizerRun:
     """A complete tokenizer training."""
 
     dataset: Path
-    """LeRobot dataset; the episodes whose seeds are for training are learnt from."""
+    """LeRobot dataset; its training episodes are learnt from."""
     validation: Path | None = None
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
@@ -57,6 +58,8 @@ class TokenizerRun:
     """Images a step, half RGB and half depth; all RGB without depth."""
     seed: int = 0
     """Where all randomness comes from."""
+    device: str = AUTO
+    """`auto`, `cpu` or `cuda`."""
     precision: Precision = "auto"
     """Number format of the passes; "auto" times both."""
     model: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -111,7 +114,7 @@ def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
 def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> Tokenizer:
     """Train on frames that are already there."""
     torch.manual_seed(seed_for(config.seed))
-    tokenizer = Tokenizer(config.model)
+    tokenizer = Tokenizer(config.model).to(resolve_device(config.device))
     optimizer = make_optimizer(
         tokenizer, config=config.optimizer, tables=TABLES, precision=config.precision
     )
@@ -128,7 +131,7 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
     ceiling = measure_ceiling(trained, held_out)
     write_json(config.output / "tokenizer" / "ceiling.json", asdict(ceiling))
     log.info("%s", ceiling)
-    return trained
+    return trained.cpu()
 
 
 def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:

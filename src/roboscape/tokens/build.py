@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
+from roboscape.clips.split import SPLITS
 from roboscape.controls.encoder import PROPRIOCEPTION, ControlEncoder
 from roboscape.controls.measure import measure_controls
 from roboscape.controls.proprioception import Proprioception
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
@@ -23,6 +25,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.encode import Source, encoded_episodes
+from roboscape.tokens.imagined import remove_others, write_imagined
 from roboscape.tokens.selection import kept_starts
 from roboscape.tokens.store import (
     CLIPS,
@@ -43,7 +46,7 @@ class Tokenize:
     """Encode every frame of some datasets, RGB and depth; goes on where it stopped."""
 
     datasets: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """LeRobot datasets; they may hold different splits, an episode's seed says which."""
+    """LeRobot datasets; an episode's split is what its dataset says."""
     tokenizer: str
     """Folder or hub name of a trained tokenizer."""
     output: Path
@@ -58,20 +61,26 @@ class Tokenize:
     """Tracks kept at a time: those that travel farthest."""
     stride: int = 4
     """Native rows between two frames of a clip; the control statistics are measured for it."""
+    length: int = 16
+    """Frames of a clip: so far the states that `proprioception` imagines are computed beforehand.
+    Longer clips can be read, and are imagined as they are."""
     proprioception: str | None = None
     """Folder or hub name of a trained `Proprioception`: control signals then hold the state that it
     imagines; without it, the sum of the commands and the first state."""
     controls: str | None = None
     """Folder or hub name of a checkpoint to fine-tune: keeps the control signals that it knows."""
+    device: str = AUTO
+    """Where frames are encoded: `auto`, `cpu` or `cuda`."""
     episodes_per_shard: int = 50
     """Episodes a shard; an interrupted run repeats at most one shard."""
 
     def __post_init__(self) -> None:
         """Refuse a store of nothing."""
-        if not self.datasets or self.points < 1 or self.stride < 1 or self.episodes_per_shard < 1:
+        least = min(self.points, self.stride, self.length, self.episodes_per_shard)
+        if not self.datasets or least < 1:
             raise ValueError(
-                "expected at least one dataset, and points, stride and episodes_per_shard >= 1; "
-                f"got {self}"
+                "expected at least one dataset, and points, stride, length and episodes_per_shard "
+                f">= 1; got {self}"
             )
         if self.proprioception and self.controls:
             raise ValueError(
@@ -82,7 +91,7 @@ class Tokenize:
 
 def run(config: Tokenize) -> TokenStore:
     """Write the missing shards, then what makes the store whole."""
-    tokenizer = Tokenizer.from_pretrained(config.tokenizer)
+    tokenizer = Tokenizer.from_pretrained(config.tokenizer).to(resolve_device(config.device))
     sha256 = weights_sha256(resolve(config.tokenizer))
     datasets = [LeRobotDataset(root) for root in config.datasets]
     camera = check_datasets(datasets, tokenizer=tokenizer, config=config)
@@ -97,7 +106,7 @@ def run(config: Tokenize) -> TokenStore:
     total = sum(source.length for shard in shards for source in shard)
     with progress(total, f"tokenizing into {config.output.name}", unit="frame") as bar:
         for number, sources in enumerate(shards):
-            wanted = settings | {"episodes": [asdict(source) for source in sources]}
+            wanted = settings | {"episodes": [source.identity for source in sources]}
             if not is_written(shard_folder(config.output, number), wanted):
                 write_shard(
                     shard_folder(config.output, number),
@@ -170,6 +179,7 @@ def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[lis
                 success=info.success,
                 behaviour=info.behaviour,
                 task=info.task,
+                split=SPLITS.index(info.split),
             )
             for info in infos
         ]
@@ -234,9 +244,14 @@ def finish(
         pq.write_table(pa.Table.from_pylist(rows), temporary)
     sources = [source for shard in shards for source in shard]
     with atomic_path(config.output / CLIPS) as temporary:
-        np.save(temporary, kept_starts(sources, datasets, stride=config.stride))
+        np.save(
+            temporary,
+            kept_starts(sources, datasets, camera=str(settings["camera"]), stride=config.stride),
+        )
     controls = control_encoder(config, datasets=datasets)
+    imagined = ""
     if controls.proprioception is not None:
+        imagined = imagine_states(config, shards, model=controls.proprioception)
         controls.proprioception.save_pretrained(config.output / PROPRIOCEPTION)
     store = StoreConfig(
         tokenizer=tokenizer.config,
@@ -246,9 +261,30 @@ def finish(
         datasets=tuple(str(root) for root in config.datasets),
         controls=controls.statistics,
         has_depth=config.depth != NONE,
+        imagined=imagined,
     )
     write_json(config.output / STORE, asdict(store))
+    for number in range(len(shards)):
+        remove_others(shard_folder(config.output, number), keep=imagined)
     return TokenStore(config.output)
+
+
+def imagine_states(config: Tokenize, shards: list[list[Source]], *, model: Proprioception) -> str:
+    """Write the missing arrays of imagined states; returns their name."""
+    name = ""
+    total = sum(source.length for shard in shards for source in shard)
+    with progress(total, "imagining states", unit="row") as bar:
+        for number, shard in enumerate(shards):
+            lengths = [source.length for source in shard]
+            name = write_imagined(
+                shard_folder(config.output, number),
+                model,
+                lengths=lengths,
+                stride=config.stride,
+                frames=config.length,
+            )
+            bar.update(sum(lengths))
+    return name
 
 
 def control_encoder(config: Tokenize, *, datasets: list[LeRobotDataset]) -> ControlEncoder:

@@ -1,7 +1,7 @@
 """One episode of a dataset as columns of a token store."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from roboscape.annotate.tracks.camera_motion import (
     most_active,
     own_motion,
 )
-from roboscape.dataset.annotations import annotations_folder, read_tracks
-from roboscape.dataset.depth_choice import NONE, depth_from
+from roboscape.clips.reader import ClipReader
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.passes import through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,15 @@ class Source:
     success: bool | None
     behaviour: str
     task: str
+    split: int
+    """Index into `SPLITS`."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What its codes depend on: all but the split, so that another split encodes nothing."""
+        return {name: value for name, value in asdict(self).items() if name != "split"}
 
 
-@torch.inference_mode()
 def encoded_episodes(
     sources: list[Source],
     datasets: list[LeRobotDataset],
@@ -44,33 +50,31 @@ def encoded_episodes(
     points: int,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The columns of every episode, one after the other; arguments as in `Tokenize`."""
+    readers = [
+        ClipReader(
+            dataset=dataset, cameras=(camera,), length=None, stride=1, depth=depth, tracks=tracks
+        )
+        for dataset in datasets
+    ]
     for source in sources:
-        dataset = datasets[source.dataset]
-        rgb = torch.from_numpy(dataset.frames(source.episode, camera))
-        depth_m = depth_from(dataset, source.episode, camera=camera, depth=depth)
-        columns = {
-            "rgb": tokenizer.encode_rgb(rgb).numpy(),
-            "actions": dataset.actions(source.episode),
-            "state": dataset.state(source.episode),
-        }
-        if depth_m is not None:
-            columns["depth"] = tokenizer.encode_depth(torch.from_numpy(depth_m)).numpy()
-        else:
-            columns["depth"] = np.zeros((len(rgb), 0), np.int32)
-        found = (
-            read_tracks(
-                annotations_folder(dataset.root),
-                annotator=tracks,
-                camera=camera,
-                episode=source.episode,
-            )
-            if tracks != NONE
-            else None
+        clip = readers[source.dataset].read(source.episode)
+        depth_m = clip.depth_m[camera]
+        yield {
+            "rgb": through(
+                tokenizer.encode_rgb, torch.from_numpy(clip.frames[camera]), tokenizer
+            ).numpy(),
+            "depth": np.zeros((len(clip), 0), np.int32)
+            if depth_m is None
+            else through(tokenizer.encode_depth, torch.from_numpy(depth_m), tokenizer).numpy(),
+            # A row's own action leads to the next row, so the last one lies beyond the clip.
+            "actions": datasets[source.dataset].actions(source.episode),
+            "state": clip.states,
+        } | track_columns(
+            clip.tracks.get(camera),
+            source.length,
+            points=points,
+            cell_px=tokenizer.config.downsampling,
         )
-        columns |= track_columns(
-            found, source.length, points=points, cell_px=tokenizer.config.downsampling
-        )
-        yield columns
 
 
 def track_columns(

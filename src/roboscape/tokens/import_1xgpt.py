@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
-from roboscape.clips.split import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
+from roboscape.clips.split import SPLITS, split_of
 from roboscape.controls.encoder import ControlStatistics
 from roboscape.controls.signals import one_where_still
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.depth_choice import NONE
+from roboscape.dataset.records import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
 from roboscape.tokenizer.config import TokenizerConfig
 from roboscape.tokens.build import is_written, write_shard
 from roboscape.tokens.encode import track_columns
@@ -34,6 +35,7 @@ from roboscape.tokens.store import (
     StoreConfig,
     TokenStore,
     shard_folder,
+    whole_episodes,
 )
 
 log = logging.getLogger(__name__)
@@ -177,14 +179,18 @@ def _finish(
     for number, shard in enumerate(shards):
         starts = np.cumsum([0, *(segment.length for segment in shard)])
         rows += [
-            {"shard": number, **asdict(segment), "first_row": int(start)}
+            {
+                "shard": number,
+                **asdict(segment),
+                "first_row": int(start),
+                "split": SPLITS.index(split_of(segment.seed)),
+            }
             for segment, start in zip(shard, starts[:-1], strict=True)
         ]
     with atomic_path(config.output / EPISODES) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
     with atomic_path(config.output / CLIPS) as temporary:
-        ranges = [(number, 0, row["length"]) for number, row in enumerate(rows)]
-        np.save(temporary, np.array(ranges, np.int32))
+        np.save(temporary, whole_episodes(np.array([row["length"] for row in rows])))
     store = StoreConfig(
         tokenizer=TokenizerConfig(
             image_size=folders[0].side * PATCH_PX, code_bits=CODE_BITS, downsampling=PATCH_PX

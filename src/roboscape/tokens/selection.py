@@ -2,7 +2,9 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,8 +12,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32
 
 from roboscape.clips.curriculum import NOT_GRADED, grade_of
-from roboscape.clips.index import FILE
-from roboscape.dataset.annotations import annotations_folder
+from roboscape.clips.index import FILE, index_settings
+from roboscape.dataset.annotations import annotations_folder, read_values
 from roboscape.dataset.reader import LeRobotDataset
 
 log = logging.getLogger(__name__)
@@ -37,51 +39,78 @@ class Located(Protocol):
         ...
 
 
-def kept_starts(
-    episodes: Sequence[Located], datasets: list[LeRobotDataset], *, stride: int
-) -> Int32[np.ndarray, "n 4"]:
-    """Ranges of start rows that the clip indices keep: store episode, first row, end row, grade.
+@dataclass(frozen=True, kw_only=True)
+class IndexedClips:
+    """What the clip index says of one dataset, as far as training needs it."""
 
-    The index looks at a clip every few rows; the rows up to its next clip follow its verdict and
-    share its grade, an index into `DIFFICULTIES`. A dataset that was never indexed counts as a
-    whole, and is not graded.
+    verdicts: dict[int, list[tuple[int, bool, int]]]
+    """Start row, whether it is kept, and grade of every clip, by episode."""
+    cuts: Callable[[int], list[int]]
+    """First rows of an episode's shots but the first; none where the index went by no cuts."""
+
+
+def kept_starts(
+    episodes: Sequence[Located], datasets: list[LeRobotDataset], *, camera: str, stride: int
+) -> Int32[np.ndarray, "n 5"]:
+    """Ranges of start rows that the clip indices keep, with the columns of `clips.npy`.
+
+    The index looks at a clip every few rows; the rows up to its next clip are kept with it and
+    share its grade, an index into `DIFFICULTIES`. But a range does not go on across a camera cut,
+    and names the row at which its shot ends: a start whose own clip would reach it is no start,
+    however long the clip. A dataset that was never indexed counts as a whole, and is not graded.
 
     Raises:
-        ValueError: an index was made for another stride.
+        ValueError: an index was made for another stride or camera, or by an older version.
     """
-    verdicts = [read_verdicts(dataset, stride=stride) for dataset in datasets]
-    ranges: list[tuple[int, int, int, int]] = []
+    indices = [read_index(dataset, camera=camera, stride=stride) for dataset in datasets]
+    ranges: list[tuple[int, int, int, int, int]] = []
     for number, place in enumerate(episodes):
-        index = verdicts[place.dataset]
-        clips = [(0, True, NOT_GRADED)] if index is None else index[place.episode]
+        index = indices[place.dataset]
+        if index is None:
+            ranges.append((number, 0, place.length, NOT_GRADED, place.length))
+            continue
+        clips = index.verdicts[place.episode]
         # An episode shorter than a clip has none in the index.
         ends = [*(start for start, _, _ in clips[1:]), place.length][: len(clips)]
+        # An episode whose annotation failed has no cuts to read, and no clip that is kept.
+        kept = any(keep for _, keep, _ in clips)
+        shots = list(pairwise([0, *index.cuts(place.episode), place.length])) if kept else []
         ranges += [
-            (number, start, end, grade)
+            (number, max(start, shot), min(end, shot_end), grade, shot_end)
             for (start, keep, grade), end in zip(clips, ends, strict=True)
-            if keep
+            for shot, shot_end in shots
+            if keep and max(start, shot) < min(end, shot_end)
         ]
-    return np.array(ranges, np.int32).reshape(-1, 4)
+    return np.array(ranges, np.int32).reshape(-1, 5)
 
 
-def read_verdicts(
-    dataset: LeRobotDataset, *, stride: int
-) -> dict[int, list[tuple[int, bool, int]]] | None:
-    """Start row, verdict and grade of every indexed clip, by episode; None without an index."""
+def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedClips | None:
+    """What the clip index of a dataset says; None where there is none."""
     path = annotations_folder(dataset.root) / FILE
     if not path.is_file():
         log.info("%s has no clip index (`roboscape clips`): every clip counts", dataset.root)
         return None
-    columns = ["episode", "start", "stride", "keep", "difficulty"]
-    table = pq.ParquetFile(path).read(columns).to_pydict()
-    if wrong := set(table["stride"]) - {stride}:
-        raise ValueError(
-            f"{path} indexes clips at stride {wrong.pop()}, the store is for stride {stride}; run "
-            f"`roboscape clips {dataset.root} --stride {stride}` again"
-        )
+    file = pq.ParquetFile(path)
+    columns = ["episode", "start", "keep", "difficulty"]
+    table = file.read([*columns, "stride", "camera"]).to_pydict()
+    for what, wanted in (("stride", stride), ("camera", camera)):
+        if wrong := set(table[what]) - {wanted}:
+            raise ValueError(
+                f"{path} indexes clips at {what} {wrong.pop()}, the store is for {what} {wanted}; "
+                f"run `roboscape clips {dataset.root} --{what} {wanted}` again"
+            )
     verdicts: dict[int, list[tuple[int, bool, int]]] = defaultdict(list)
-    for episode, start, _, keep, difficulty in zip(*(table[c] for c in columns), strict=True):
+    for episode, start, keep, difficulty in zip(*(table[c] for c in columns), strict=True):
         verdicts[episode].append((start, keep, grade_of(difficulty)))
     kept = sum(table["keep"])
     log.info("%s: the clip index keeps %d of %d clips", dataset.root, kept, len(table["keep"]))
-    return verdicts
+    about = index_settings(file.schema_arrow, where=path)
+    root = about.annotations or annotations_folder(dataset.root)
+
+    def cuts(episode: int) -> list[int]:
+        if not about.cuts:
+            return []
+        found = read_values(root, kind="cuts", annotator=about.cuts, camera=camera, episode=episode)
+        return [int(row) for row in found["rows"]]
+
+    return IndexedClips(verdicts=verdicts, cuts=cuts)

@@ -12,15 +12,20 @@ from jaxtyping import Bool, Float32, Int, Int32
 from torch import Tensor
 
 from roboscape.clips.curriculum import NOT_GRADED
-from roboscape.clips.split import Split, is_of_split
+from roboscape.clips.split import SPLITS, Split
 from roboscape.controls.encoder import ControlEncoder, ControlStatistics
+from roboscape.controls.signals import imagined_signals
 from roboscape.core.config import config_from_dict
 from roboscape.core.files import read_json
 from roboscape.tokenizer.model import TokenizerConfig
 
+FORMAT = 2
+"""Version of the layout; stores of another are tokenized again, which encodes nothing twice."""
 STORE, EPISODES, CLIPS = "store.json", "episodes.parquet", "clips.npy"
 COLUMNS = ("rgb", "depth", "actions", "state", "tracks", "visible")
 """One array a shard each: `<column>.npy`, frames along its first axis."""
+CONTROL_ARRAYS = ("actions", "first_state", "state_before", "imagined")
+"""What a clip's control signals are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,9 @@ class StoreConfig:
     datasets: tuple[str, ...]
     controls: ControlStatistics
     has_depth: bool
+    version: int = FORMAT
+    imagined: str = ""
+    """Name of each shard's array of imagined states (`tokens/imagined.py`); empty without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,7 @@ class TokenClip:
 
     rgb: Int32[Tensor, "b t n"]
     depth: Int32[Tensor, "b t n"] | None
-    """The RGB codes again for a store without depth."""
+    """None for a store without depth."""
     controls: Float32[Tensor, "b t c"]
     """Normalised; row t led into frame t, before row 0 there were no actions."""
     tracks: Float32[Tensor, "b t k 2"]
@@ -110,6 +118,8 @@ class EpisodeTable:
     length: Int[np.ndarray, " e"]
     """Native rows."""
     seed: Int[np.ndarray, " e"]
+    split: Int[np.ndarray, " e"]
+    """Index into `SPLITS`."""
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -126,13 +136,21 @@ class TokenStore:
                 "goes on where it stopped"
             )
         self.root = root
-        self.config = config_from_dict(
-            StoreConfig, read_json(root / STORE), where=str(root / STORE)
-        )
+        content = read_json(root / STORE)
+        if (found := content.get("version", 1)) != FORMAT:
+            raise ValueError(
+                f"{root} is a token store of format {found}, this version reads {FORMAT}; run the "
+                "`roboscape tokenize` (or `import-tokens`) command that made it again: it "
+                "encodes nothing twice"
+            )
+        self.config = config_from_dict(StoreConfig, content, where=str(root / STORE))
         # `read_table` would import a dataset engine, and `to_numpy` pandas: a second each.
         table = pq.ParquetFile(root / EPISODES).read()
         self.episodes = EpisodeTable(
-            **{name: integers(table[name]) for name in ("shard", "first_row", "length", "seed")}
+            **{
+                name: integers(table[name])
+                for name in ("shard", "first_row", "length", "seed", "split")
+            }
         )
         self.controls = ControlEncoder.of(self.config.controls, root)
         """Makes the control signals of the clips."""
@@ -172,20 +190,21 @@ class TokenStore:
     def _clips(self, split: Split, *, length: int = 16, stride: int = 4) -> ClipTable:
         """Every clip of a split: any start row that leaves room for `length` frames.
 
-        Training takes only what the clip index kept; measuring takes everything.
+        Training takes only what the clip index kept, and no clip across a cut; measuring takes
+        everything.
         """
         rows_needed = (length - 1) * stride + 1
-        of_split = is_of_split(self.episodes.seed, split)
+        of_split = self.episodes.split == SPLITS.index(split)
         room = np.where(of_split, np.maximum(self.episodes.length - rows_needed + 1, 0), 0)
         room = room.astype(np.int32)
         if split == "train":
             ranges = np.asarray(np.load(self.root / CLIPS, mmap_mode="r"))
         else:
-            ranges = np.stack([np.arange(len(room)), np.zeros_like(room), room], axis=1)
+            ranges = whole_episodes(self.episodes.length)
         # Columns stay where they lie: of millions of ranges a run looks at the few that it draws.
-        episode, first, end, *graded = ranges.T
-        grade = graded[0] if graded else np.full(len(ranges), NOT_GRADED, np.int32)
-        counts = np.maximum(np.minimum(end, room[episode]) - first, 0)
+        episode, first, end, grade, shot_end = ranges.T
+        last = np.minimum(np.minimum(end, shot_end - rows_needed + 1), room[episode])
+        counts = np.maximum(last - first, 0)
         if not counts.any():
             raise ValueError(
                 f"{self.root} has no {split} clip of {length} frames at stride {stride} "
@@ -220,22 +239,34 @@ class TokenStore:
             for episode, start in zip(*table.locate(clips), strict=True)
         ]
         arrays = {name: np.stack([piece[name] for piece in pieces]) for name in pieces[0]}
-        controls = self.controls.encode(
-            **{name: arrays.pop(name) for name in ("actions", "first_state", "state_before")}
-        )
+        known = {name: arrays.pop(name) for name in CONTROL_ARRAYS if name in arrays}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return TokenClip(controls=controls, **tensors)
+        return TokenClip(controls=self._controls(known), **{"depth": None, **tensors})
+
+    def _controls(self, known: dict[str, np.ndarray]) -> Float32[Tensor, "b t c"]:
+        """Normalised control signals, from the imagined states where those reach far enough."""
+        controls = self.controls
+        if "imagined" not in known:
+            return controls.encode(**known)
+        rows = known["actions"].shape[1]
+        signals = imagined_signals(
+            known["actions"],
+            # It takes a state a native row and looks at those of the frames alone.
+            np.repeat(known["imagined"], controls.stride, axis=1)[:, : rows + 1],
+            convention=controls.convention,
+            stride=controls.stride,
+        )
+        return controls.statistics.normalize(torch.from_numpy(signals))
 
     def _piece(self, episode: int, start: int, *, length: int) -> dict[str, np.ndarray]:
-        """One clip's arrays: what `TokenClip` and `ControlEncoder.encode` take."""
+        """One clip's arrays: what `TokenClip` and `_controls` take."""
         stride = self.controls.stride
         shard = self._shard(int(self.episodes.shard[episode]))
         first = int(self.episodes.first_row[episode]) + start
         rows = slice(first, first + (length - 1) * stride + 1, stride)
         visible = shard["visible"][rows]
-        return {
+        piece = {
             "rgb": shard["rgb"][rows],
-            "depth": shard["depth" if self.config.has_depth else "rgb"][rows],
             "actions": shard["actions"][first : first + (length - 1) * stride],
             "first_state": shard["state"][first],
             "state_before": shard["state"][first - 1 if start else first],
@@ -243,14 +274,33 @@ class TokenStore:
             # Another number: the place holds another track (`roboscape.tokens.encode`).
             "visible": (visible != 0) & (visible == visible[0]),
         }
+        if self.config.has_depth:
+            piece["depth"] = shard["depth"][rows]
+        if self.config.imagined and length <= shard["imagined"].shape[1]:
+            piece["imagined"] = shard["imagined"][first, :length]
+        return piece
 
     def _open_shard(self, shard: int) -> dict[str, np.ndarray]:
         """A shard's arrays, mapped."""
         folder = shard_folder(self.root, shard)
         # Plain views: numpy's own class for mapped arrays makes every slice ten times as dear.
+        files = {name: f"{name}.npy" for name in COLUMNS}
+        if self.config.imagined:
+            files["imagined"] = self.config.imagined
         return {
-            name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in COLUMNS
+            name: np.asarray(np.load(folder / file, mmap_mode="r")) for name, file in files.items()
         }
+
+
+def whole_episodes(lengths: Int[np.ndarray, " e"]) -> Int32[np.ndarray, "e 5"]:
+    """Every row of every episode as a range of starts, not graded and without cuts.
+
+    The columns of `clips.npy`: episode of the store, first and end row of the starts, grade, and
+    the row at which their shot ends, that no clip may reach.
+    """
+    nothing = np.zeros(len(lengths), np.int32)
+    columns = [np.arange(len(lengths)), nothing, lengths, nothing + NOT_GRADED, lengths]
+    return np.stack(columns, axis=1).astype(np.int32)
 
 
 def integers(column: pa.ChunkedArray) -> Int[np.ndarray, " n"]:

@@ -101,3 +101,31 @@ def test_a_broken_first_episode_does_not_hide_the_others(source):
     reader = agibot.open_recordings(source)
     assert len(reader.spec().cameras) == 2
     assert len(reader.read(PARTLY)) == 8
+
+
+def test_rows_without_a_command_can_say_the_state_reached_there(source):
+    reader = agibot.open_recordings(source, commands="current_state")
+    assert agibot.open_recordings(source).spec().commands == "next_state"
+    assert reader.spec().commands == "current_state"
+    empty = reader.read(EMPTY)
+    np.testing.assert_array_equal(empty.actions[:, :14], empty.state[:, :14])
+    filled = agibot.open_recordings(source).read(PARTLY).actions
+    # Rows 2 to 5 of the grippers were recorded, and stay; the others say their own row.
+    np.testing.assert_array_equal(reader.read(PARTLY).actions[2:6, 14:], filled[2:6, 14:])
+    assert not np.array_equal(reader.read(PARTLY).actions[:2, 14:], filled[:2, 14:])
+
+
+def test_a_dataset_whose_commands_were_all_recorded_says_so(source):
+    reader = agibot.open_recordings(source)
+    keys = reader.keys()
+    for key in keys:
+        with h5py.File(numbers(source, key), "r+") as file:
+            for part, width in (
+                ("end/position", 3),
+                ("end/orientation", 4),
+                ("effector/position", 0),
+            ):
+                del file[f"action/{part}"]
+                shape = (8, 2, width) if width else (8, 2)
+                file[f"action/{part}"] = np.zeros(shape)
+    assert agibot.open_recordings(source).spec().commands == "recorded"

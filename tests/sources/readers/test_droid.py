@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from roboscape.core.video import write_video
-from roboscape.dataset.records import FIRST_VALIDATION_SEED
 from roboscape.sources.readers import droid
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
 
 REAL = Path(__file__).parents[4] / "shared/data/droid"
 
@@ -25,6 +23,15 @@ def test_an_action_is_the_next_pose(tmp_path):
     assert np.array_equal(episode.actions[-1], episode.state[-1])
 
 
+def test_the_lag_one_form_gives_the_pose_of_the_row_itself(tmp_path):
+    source = droid.example(tmp_path)
+    assert droid.open_recordings(source).spec().commands == "next_state"
+    lagging = droid.open_recordings(source, commands="current_state")
+    episode = lagging.read("0001")
+    assert lagging.spec().commands == "current_state"
+    assert np.array_equal(episode.actions, episode.state)
+
+
 def test_rotation_past_pi_does_not_jump(tmp_path):
     episode = droid.open_recordings(droid.example(tmp_path)).read("0001")
     assert np.abs(np.diff(episode.state[:, droid.ROTATION_X])).max() < 0.1
@@ -35,10 +42,10 @@ def test_success_and_split_are_what_the_recording_says(tmp_path):
     recordings = droid.open_recordings(source)
     episodes = read_all(recordings)
     assert [episode.success for episode in episodes] == [True, False]
-    assert [episode.seed for episode in episodes] == [SPLIT_UNSAID] * 2
+    assert [episode.split for episode in episodes] == [None] * 2
     (source / "annotation/val").mkdir()
     (source / "annotation/0002.json").rename(source / "annotation/val/0002.json")
-    assert droid.open_recordings(source).read("val/0002").seed == FIRST_VALIDATION_SEED
+    assert droid.open_recordings(source).read("val/0002").split == "validation"
 
 
 @pytest.mark.parametrize(("frames", "good"), [(7, False), (8, True), (9, True), (10, False)])

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from roboscape.core.files import write_json
+from roboscape.core.video import write_video
 from roboscape.dataset.checks import check_episode
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.records import FIRST_TEST_SEED, FIRST_VALIDATION_SEED
+from roboscape.dataset.splits import SPLITS, SplitShares, split_of
 from roboscape.sources.readers import importing
 from roboscape.sources.readers.importing import (
     FAILURES_FILE,
@@ -25,13 +26,13 @@ from roboscape.sources.readers.importing import (
 from roboscape.sources.readers.notices import read_notices
 from roboscape.sources.readers.prepare import (
     Preparation,
+    Splitter,
     prepared_episode,
     prepared_spec,
-    seed_of_key,
 )
 from roboscape.sources.readers.protocol import (
+    NO_SEED,
     READERS,
-    SPLIT_UNSAID,
     RecordingReader,
     reader_of,
 )
@@ -74,7 +75,7 @@ def test_a_reader_keeps_its_promises(name, examples, tmp_path):
         episode = reader.read(key)
         check_episode(episode, spec, where=key)
         assert episode.actions.dtype == episode.state.dtype == np.float32
-        assert episode.seed in (SPLIT_UNSAID, 0, FIRST_VALIDATION_SEED, FIRST_TEST_SEED)
+        assert episode.seed == NO_SEED and episode.split in (None, *SPLITS)
     one = spec.cameras[0].name
     assert list(reader.read(keys[0], cameras=(one,)).frames) == [one]
     again = reader_of(name).open_recordings(reader_of(name).example(tmp_path)).read(keys[-1])
@@ -252,37 +253,59 @@ def test_an_unknown_camera_and_an_odd_size_are_refused(examples):
 
 
 @pytest.mark.parametrize("shares", [{"validation": 0.6, "test": 0.4}, {"test": -0.1}])
-def test_shares_that_leave_nothing_are_refused(shares):
+def test_shares_that_leave_nothing_are_refused(shares, tmp_path):
     with pytest.raises(ValueError, match="leave something for training"):
-        prepared(**shares)
+        ImportRecordings(format="robomimic", source=tmp_path, output=tmp_path, **shares)
 
 
 def prepared(**settings) -> Preparation:
-    return Preparation(
-        **{"camera": (), "image_size": None, "validation": 0.1, "test": 0.2, **settings}
-    )
+    return Preparation(**{"camera": (), "image_size": None, **settings})
 
 
-def test_seeds_follow_from_keys_in_the_asked_proportions():
-    def seeds(**shares):
-        keys = [f"task/{number}" for number in range(3000)]
-        return np.array([seed_of_key(key, said=SPLIT_UNSAID, **shares) for key in keys])
-
-    found = seeds(validation=0.1, test=0.2)
-    assert (found >= 0).all()
-    assert np.array_equal(found, seeds(validation=0.1, test=0.2))
-    assert (found >= FIRST_TEST_SEED).mean() == pytest.approx(0.2, abs=0.03)
-    assert (found < FIRST_VALIDATION_SEED).mean() == pytest.approx(0.7, abs=0.03)
-    # What was held out stays held out when more is.
-    assert (seeds(validation=0.1, test=0.3)[found >= FIRST_TEST_SEED] >= FIRST_TEST_SEED).all()
-    assert (seeds(validation=0.0, test=0.0) < FIRST_VALIDATION_SEED).all()
+def test_the_split_that_a_recording_names_counts(examples, tmp_path):
+    import_here(examples("robomimic"), tmp_path / "d", validation=0.0, test=0.9)
+    dataset = LeRobotDataset(tmp_path / "d")
+    infos = [dataset.episode_info(number) for number in range(3)]
+    assert [info.split for info in infos] == ["train", "train", "validation"]
+    assert [split_of(info.seed) for info in infos] == [info.split for info in infos]
 
 
-def test_the_split_that_a_recording_names_counts(examples):
-    reader = reader_of("robomimic").open_recordings(examples("robomimic"))
-    how, keys = prepared(validation=0.0, test=0.9), reader.keys()
-    seeds = [prepared_episode(reader.read(key), key, how).seed for key in keys]
-    assert max(seeds[:2]) < FIRST_VALIDATION_SEED <= seeds[2] < FIRST_TEST_SEED
+def test_of_few_recordings_a_share_of_their_number_is_held_out(tmp_path):
+    write_table_recordings(tmp_path / "recordings", count=6)
+    about = {"format": "folder", "validation": 0.3, "image_size": 16}
+    import_here(tmp_path / "recordings", tmp_path / "whole", **about)
+    import_here(tmp_path / "recordings", tmp_path / "grown", episodes=2, **about)
+    first = splits_of(tmp_path / "grown")
+    import_here(tmp_path / "recordings", tmp_path / "grown", **about)
+    found = splits_of(tmp_path / "whole")
+    assert sorted(found) == ["train"] * 4 + ["validation"] * 2
+    assert splits_of(tmp_path / "grown") == found and found[:2] == first
+
+
+def splits_of(root: Path) -> list[str]:
+    dataset = LeRobotDataset(root)
+    return [dataset.episode_info(number).split for number in range(dataset.num_episodes)]
+
+
+def write_table_recordings(root: Path, *, count: int) -> None:
+    (root / "episodes").mkdir(parents=True)
+    for number in range(count):
+        frames = np.full((3, 16, 16, 3), 40 * number, np.uint8)
+        write_video(root / f"episodes/take_{number}.mp4", frames, fps=10.0)
+        (root / f"episodes/take_{number}.csv").write_text("action.x\n0\n1\n2\n")
+
+
+def test_a_seed_follows_from_the_key_alone_and_agrees_with_the_split(examples):
+    reader = reader_of("agibot").open_recordings(examples("agibot"))
+    key, other = reader.keys()[:2]
+    one = prepared_episode(reader.read(key), key, prepared())
+    assert one.seed == prepared_episode(reader.read(key), key, prepared(image_size=16)).seed
+    assert one.seed != prepared_episode(reader.read(key), other, prepared()).seed
+    shares = SplitShares(validation=0.5, test=0.0)
+    splitter = Splitter(shares, taken=["train"])
+    held_out = splitter(one)
+    assert held_out.split == split_of(held_out.seed) == "validation"
+    assert splitter(one).split == "validation" and splitter(one).split == "train"
 
 
 def test_what_is_to_be_known_about_a_recording_reaches_the_user(examples, tmp_path, caplog):

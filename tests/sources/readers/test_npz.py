@@ -3,9 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roboscape.dataset.records import FIRST_TEST_SEED
 from roboscape.sources.readers.npz import bair, ivideogpt, metaworld
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
 
 DATA = Path(__file__).parents[4] / "shared/data"
 
@@ -39,8 +37,8 @@ def test_a_file_in_a_folder_of_a_split_belongs_to_it(tmp_path):
     (source / "00001.npz").rename(source / "test/00001.npz")
     recordings = bair.open_recordings(source)
     assert recordings.keys() == ["00000", "test/00001"]
-    seeds = [episode.seed for episode in read_all(recordings, cameras=())]
-    assert seeds == [SPLIT_UNSAID, FIRST_TEST_SEED]
+    splits = [episode.split for episode in read_all(recordings, cameras=())]
+    assert splits == [None, "test"]
 
 
 def test_a_single_file_is_a_source(tmp_path):

@@ -4,12 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roboscape.cli import main
 from roboscape.dataset.checks import check_episode
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.sources.readers.importing import ImportRecordings, run
 from roboscape.sources.readers.protocol import (
     READERS,
     first_described,
+    open_source,
     plain_episode,
     reader_of,
     spec_like,
@@ -45,12 +47,28 @@ def test_the_documented_reader_is_complete_and_short(tmp_path):
 
 
 def test_every_format_is_documented():
-    page = PAGE.read_text()
-    assert [name for name in READERS if f"`{name}`" not in page] == []
-    assert [name for name in READERS if name not in ImportRecordings.__doc__ + HELP] == []
+    table = PAGE.read_text().split("| format |")[1].split("\n\n")[0]
+    named = [
+        name
+        for row in table.splitlines()[2:]
+        for name in re.findall(r"`([\w-]+)`", row[: row.index("|", 1)])
+    ]
+    assert sorted(named) == sorted(READERS)
 
 
-HELP = (Path(__file__).parents[3] / "src/roboscape/sources/readers/importing.py").read_text()
+@pytest.mark.parametrize("command", ["import", "prepare"])
+def test_every_format_is_in_the_help(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert [name for name in READERS if name not in said] == []
+
+
+def test_a_format_that_records_its_commands_has_none_to_fill(tmp_path):
+    source = reader_of("robomimic").example(tmp_path)
+    with pytest.raises(ValueError, match="leave --commands out"):
+        open_source("robomimic", source, commands="current_state")
 
 
 def test_a_file_without_a_reader_is_refused(tmp_path):

@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roboscape.core.files import read_json, write_json
-from roboscape.dataset.records import FIRST_VALIDATION_SEED
 from roboscape.sources.readers import rlds
 from roboscape.sources.readers.crc32c import crc32c, masked_crc32c
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
 from roboscape.sources.readers.rlds_datasets import DATASETS
 from roboscape.sources.readers.tf_example import encode_example, parse_example
 from roboscape.sources.readers.tfrecord import index_records, read_record, write_records
@@ -193,12 +191,12 @@ def test_a_camera_without_images_is_left_out(tmp_path):
 def test_splits_on_disk_are_kept(tmp_path):
     source = rlds.example(tmp_path)
     recordings = rlds.open_recordings(source)
-    assert recordings.read(recordings.keys()[0]).seed == SPLIT_UNSAID
+    assert recordings.read(recordings.keys()[0]).split is None
     validation = source / "bridge_dataset-val.tfrecord-00000-of-00001"
     validation.write_bytes((source / TRAIN_FILE).read_bytes())
     recordings = rlds.open_recordings(source)
-    seeds = [episode.seed for episode in read_all(recordings)]
-    assert seeds == [0, 0, FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED]
+    splits = [episode.split for episode in read_all(recordings)]
+    assert splits == ["train"] * 2 + ["validation"] * 2
 
 
 def test_a_folder_without_a_dataset_is_refused(tmp_path):

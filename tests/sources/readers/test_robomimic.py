@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from roboscape.dataset.checks import check_episode
-from roboscape.dataset.records import FIRST_VALIDATION_SEED
 from roboscape.sources.readers import robomimic
 from roboscape.sources.readers.robosuite_control import osc_convention
 
@@ -37,7 +36,7 @@ def test_an_episode_is_what_the_file_holds(source):
         )
     np.testing.assert_array_equal(episode.state, expected.astype(np.float32))
     assert (episode.task, episode.success) == ("Lift", True)
-    assert reader.read("image.hdf5/demo_2").seed == FIRST_VALIDATION_SEED
+    assert reader.read("image.hdf5/demo_2").split == "validation"
 
 
 def test_demonstrations_are_in_order_of_their_numbers(source):

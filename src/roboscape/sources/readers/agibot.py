@@ -15,7 +15,12 @@ from roboscape.core.video import write_video
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.hdf5 import array, open_hdf5
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import (
+    NO_SEED,
+    FilledCommands,
+    filled_commands,
+    first_described,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +45,13 @@ class AgibotRecordings:
 
     Actions are the paper's 16 numbers (section 3.1): positions, orientations and grippers of both
     arms, absolute. Where `action/*` is empty or lacks rows, a row's action is the state of the next
-    row. The gripper is 0 open, 1 closed; the state keeps what was measured.
+    row, or with `commands` of `current_state` that of the row itself. The gripper is 0 open, 1
+    closed; the state keeps what was measured.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, *, commands: FilledCommands = "next_state") -> None:
         self.source = source
+        self._commands: FilledCommands = commands
 
     def spec(self) -> DatasetSpec:
         """From the first episode's video headers and first depth image."""
@@ -78,7 +85,7 @@ class AgibotRecordings:
             task=self._tasks(int(key.split("/")[0])).get(int(key.split("/")[1]), ""),
             # Demonstrations that were reviewed after recording; none is called a failure.
             success=True,
-            seed=SPLIT_UNSAID,
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
         )
@@ -114,7 +121,17 @@ class AgibotRecordings:
             state_names=(*ACTION_NAMES, *JOINT_NAMES),
             action=_convention(hz),
             source="AgiBot-World",
+            commands=self._commands if any(map(self._lacks_commands, self.keys())) else "recorded",
         )
+
+    def _lacks_commands(self, key: str) -> bool:
+        """Whether rows of an episode have to be filled; True where its file cannot be read."""
+        try:
+            with h5py.File(self.source / "proprio_stats" / key / "proprio_stats.h5") as file:
+                rows = num_rows(file, "state/end/position")
+                return any(num_rows(file, f"action/{part}") < rows for part in PARTS)
+        except OSError:
+            return True
 
     def _folder(self, key: str) -> Path:
         return self.source / "observations" / key
@@ -127,7 +144,10 @@ class AgibotRecordings:
             length = len(array(file, "state/end/position", path))
             states = {part: _state_part(file, part, path, length=length) for part in PARTS}
             joints = array(file, "state/joint/position", path, length=length, width=14)
-            parts = [_action_part(file, part, path, states=states[part]) for part in PARTS]
+            parts = [
+                _action_part(file, part, path, states=states[part], commands=self._commands)
+                for part in PARTS
+            ]
         actions = np.concatenate(parts, axis=1).astype(np.float32)
         return actions, np.concatenate([*states.values(), joints], axis=1).astype(np.float32)
 
@@ -156,9 +176,9 @@ class AgibotRecordings:
         return {int(entry["episode_id"]): entry.get("task_name", "") for entry in read_json(path)}
 
 
-def open_recordings(source: Path) -> AgibotRecordings:
+def open_recordings(source: Path, *, commands: FilledCommands | None = None) -> AgibotRecordings:
     """Open a folder with `observations`, `proprio_stats` and `task_info`, unpacked."""
-    recordings = AgibotRecordings(source)
+    recordings = AgibotRecordings(source, commands=commands or "next_state")
     if not recordings.keys():
         raise ValueError(
             f"expected {source}/proprio_stats/<task>/<episode>/proprio_stats.h5, found none; "
@@ -217,27 +237,35 @@ def _state_part(file: h5py.File, part: str, path: Path, *, length: int) -> np.nd
     return values
 
 
-def _action_part(file: h5py.File, part: str, path: Path, *, states: np.ndarray) -> np.ndarray:
-    """Commands of a part; rows that were not recorded say the next row's state."""
-    next_states = np.concatenate([states[1:], states[-1:]])
-    filled = gripper_command(next_states) if part.startswith("effector") else next_states
+def num_rows(file: h5py.File, name: str) -> int:
+    """Rows of an array of a file; 0 where it is not there."""
+    stored = file.get(name)
+    return len(stored) if isinstance(stored, h5py.Dataset) else 0
+
+
+def _action_part(
+    file: h5py.File, part: str, path: Path, *, states: np.ndarray, commands: FilledCommands
+) -> np.ndarray:
+    """Commands of a part; rows that were not recorded hold a state."""
+    reached = filled_commands(states, commands).copy()
+    filled = gripper_command(reached) if part.startswith("effector") else reached
     stored = file.get(f"action/{part}")
     if not isinstance(stored, h5py.Dataset) or not len(stored):
         log.info("%s: action/%s is empty; filled from the state", path, part)
         return filled
-    commands = np.asarray(stored[()]).reshape(len(stored), -1)
+    recorded = np.asarray(stored[()]).reshape(len(stored), -1)
     index = file.get(f"action/{part.split('/')[0]}/index")
-    has_index = isinstance(index, h5py.Dataset) and len(index) == len(commands)
-    rows = np.asarray(index[()]) if has_index else np.arange(len(commands))  # type: ignore[index]
-    fits = commands.shape[1] == PARTS[part] and rows.min() >= 0 and rows.max() < len(states)
-    if not fits or (not has_index and len(commands) != len(states)):
+    has_index = isinstance(index, h5py.Dataset) and len(index) == len(recorded)
+    rows = np.asarray(index[()]) if has_index else np.arange(len(recorded))  # type: ignore[index]
+    fits = recorded.shape[1] == PARTS[part] and rows.min() >= 0 and rows.max() < len(states)
+    if not fits or (not has_index and len(recorded) != len(states)):
         raise ValueError(
             f"{path}: expected action/{part} of {len(states)} rows (or rows named by its `index`) "
-            f"of {PARTS[part]} numbers, got {commands.shape}; leave the episode out"
+            f"of {PARTS[part]} numbers, got {recorded.shape}; leave the episode out"
         )
     if len(rows) < len(states):
         log.info("%s: action/%s lacks rows; filled from the state", path, part)
-    filled[rows] = commands
+    filled[rows] = recorded
     return filled
 
 

@@ -11,11 +11,10 @@ from jaxtyping import Float32, UInt8
 from roboscape.core.files import read_json
 from roboscape.core.video import write_video
 from roboscape.dataset.records import (
-    FIRST_TEST_SEED,
-    FIRST_VALIDATION_SEED,
     CameraSpec,
     DatasetSpec,
     Episode,
+    Split,
 )
 from roboscape.sources.readers.droid_common import (
     CAMERAS,
@@ -27,9 +26,15 @@ from roboscape.sources.readers.droid_common import (
 )
 from roboscape.sources.readers.droid_raw import RawDroidRecordings
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, RecordingReader, first_described
+from roboscape.sources.readers.protocol import (
+    NO_SEED,
+    FilledCommands,
+    RecordingReader,
+    filled_commands,
+    first_described,
+)
 
-SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
+SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 """Of an annotation in a folder of this name; one that lies in `annotation` itself says none."""
 
 
@@ -37,11 +42,13 @@ class DroidRecordings:
     """Teleoperated episodes of a Franka arm.
 
     The recordings hold poses, no commands: the action of a row is the pose of the next row (of the
-    last row its own), which is how models of this data are driven.
+    last row its own), which is how models of this data are driven; or with `commands` of
+    `current_state` the pose of the row itself.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, commands: FilledCommands = "next_state") -> None:
         self.folder = folder
+        self._commands: FilledCommands = commands
 
     def spec(self) -> DatasetSpec:
         """From the first annotation and the headers of its videos."""
@@ -70,14 +77,15 @@ class DroidRecordings:
                 for name in wanted
             },
             depth_m={},
-            actions=np.concatenate([poses[1:], poses[-1:]]),
+            actions=filled_commands(poses, self._commands),
             state=poses,
             reward=np.zeros(len(poses), np.float32),
             task=next(iter(annotation.get("texts", [])), ""),
             success=bool(annotation.get("success", False)),
-            seed=SPLIT_SEEDS.get(path.parent.name, SPLIT_UNSAID),
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
+            split=SPLITS.get(path.parent.name),
         )
 
     @cached_property
@@ -112,6 +120,7 @@ class DroidRecordings:
             state_names=STATE_NAMES,
             action=pose_convention(action_hz=rates[0]),
             source="DROID as mp4 and JSON",
+            commands=self._commands,
         )
 
     def _videos(self, annotation: dict[str, Any], path: Path) -> dict[str, Path]:
@@ -137,14 +146,16 @@ class DroidRecordings:
         return found
 
 
-def open_recordings(source: Path) -> RecordingReader:
+def open_recordings(source: Path, *, commands: FilledCommands | None = None) -> RecordingReader:
     """Open a folder with `annotation/**/*.json` and `videos/`, or DROID as it was published.
 
     The latter is found by the `metadata_*.json` of its episodes, any depth below the folder.
     """
     if any((source / "annotation").rglob("*.json")):
-        return DroidRecordings(source)
+        return DroidRecordings(source, commands=commands or "next_state")
     if any(source.rglob("metadata_*.json")):
+        if commands:
+            raise ValueError(f"{source} holds DROID's own commands; leave --commands out")
         return RawDroidRecordings(source)
     raise ValueError(
         f"expected annotations of episodes in {source}/annotation (*.json), or DROID's own folders "

@@ -17,7 +17,7 @@ from roboscape.sources.readers.droid_common import (
     without_jumps,
 )
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import NO_SEED, first_described
 
 ACTION_HZ = 15.0
 """DROID's control rate; the headers of its videos say something else."""
@@ -68,7 +68,7 @@ class RawDroidRecordings:
             reward=np.zeros(len(actions), np.float32),
             task=str(metadata.get("current_task", "")),
             success=bool(metadata["success"]),
-            seed=SPLIT_UNSAID,
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
         )

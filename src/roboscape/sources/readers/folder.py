@@ -17,7 +17,7 @@ from roboscape.core.video import write_video
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.mp4 import read_video, size_and_rate
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import NO_SEED, first_described
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class FolderRecordings:
             else np.zeros(length, np.float32),
             task=self._task(key),
             success="success" in table.column_names and bool(table["success"][-1].as_py()),
-            seed=SPLIT_UNSAID,
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
         )

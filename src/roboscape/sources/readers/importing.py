@@ -8,10 +8,12 @@ import functools
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -20,15 +22,21 @@ from roboscape.core.progress import progress
 from roboscape.dataset import layout
 from roboscape.dataset.checks import check_episode
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.records import (
-    FIRST_TEST_SEED,
-    FIRST_VALIDATION_SEED,
-    DatasetSpec,
-    Episode,
-)
+from roboscape.dataset.records import DatasetSpec, Episode, Split
+from roboscape.dataset.splits import SPLITS, SplitShares
 from roboscape.sources.readers.notices import NOTICES_FILE, listening, note, read_notices
-from roboscape.sources.readers.prepare import Preparation, prepared_episode, prepared_spec
-from roboscape.sources.readers.protocol import RecordingReader, reader_of
+from roboscape.sources.readers.prepare import (
+    Preparation,
+    Splitter,
+    prepared_episode,
+    prepared_spec,
+)
+from roboscape.sources.readers.protocol import (
+    FORMAT_HELP,
+    FilledCommands,
+    RecordingReader,
+    open_source,
+)
 from roboscape.sources.saving import OrderedSaver, check_same_settings, tidy
 from roboscape.sources.staging import staged_path
 from roboscape.sources.workers import staged_by_workers
@@ -46,9 +54,8 @@ STAGING_FOLDER = ".imported"
 class ImportRecordings:
     """Write recordings of another format as a LeRobot v3.0 dataset; goes on where it stopped."""
 
-    format: tyro.conf.Positional[str]
-    """robomimic, libero, agibot, folder, rlds, droid, bair, ivideogpt, metaworld-npz, or the path
-    of a Python file with a reader of yours (docs/add-a-source.md)."""
+    format: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=FORMAT_HELP)]
+    """A name of `READERS`, or the path of a Python file with a reader of yours."""
     source: tyro.conf.Positional[Path]
     """File or folder that holds the recordings."""
     output: Path
@@ -61,17 +68,22 @@ class ImportRecordings:
     """Cut the square in the middle of every image and resize it to this side; colours by area,
     depth by the nearest pixel. As recorded where not given."""
     validation: float = 0.05
-    """Share of the episodes for validation, drawn by their keys; where recordings name their
-    split, that counts."""
+    """Share of the episodes for validation, at least one of two; where recordings name their split,
+    that counts."""
     test: float = 0.05
     """Share of the episodes for tests."""
+    commands: FilledCommands | None = None
+    """What rows without a recorded command say (`agibot`, `droid`): `next_state`, the state reached
+    next, which they hold where not given: the pose to predict is then the input; `current_state`,
+    the state reached at the row, which is known there."""
     workers: int = 2
     """Processes that read and decode; each holds an episode in memory."""
     episodes_per_file: int = 50
     """Episodes a video file; up to three times as many wait on disk uncompressed."""
 
     def __post_init__(self) -> None:
-        """Refuse an import of nothing by nobody."""
+        """Refuse an import of nothing by nobody, and shares that leave nothing to train on."""
+        _ = self.shares
         counts = (
             self.workers,
             self.episodes_per_file,
@@ -86,12 +98,12 @@ class ImportRecordings:
     @property
     def preparation(self) -> Preparation:
         """What is changed in every episode."""
-        return Preparation(
-            camera=self.camera,
-            image_size=self.image_size,
-            validation=self.validation,
-            test=self.test,
-        )
+        return Preparation(camera=self.camera, image_size=self.image_size)
+
+    @property
+    def shares(self) -> SplitShares:
+        """How many episodes are held out."""
+        return SplitShares(validation=self.validation, test=self.test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +118,7 @@ class ImportSummary:
 
 def run(config: ImportRecordings) -> ImportSummary:
     """Import the recordings that the dataset does not hold yet."""
-    reader = reader_of(config.format).open_recordings(config.source)
+    reader = open_source(config.format, config.source, commands=config.commands)
     spec = prepared_spec(reader.spec(), config.preparation)
     keys = _checked_keys(reader, config.source)
     check_same_settings(config.output / SETTINGS_FILE, _deciding_settings(config), verb="imported")
@@ -123,6 +135,7 @@ def run(config: ImportRecordings) -> ImportSummary:
         folder=folder,
         group=config.episodes_per_file,
         before_save=functools.partial(_note_keys, config.output, keys),
+        complete=Splitter(config.shares, _splits(config.output)),
     )
     unread = [number for number in missing if not staged_path(folder, number).exists()]
     read = len(wanted) - len(unread)
@@ -174,7 +187,7 @@ def _reading(
     """A function that reads the episode of a number; opened in every process."""
     cameras = tuple(camera.name for camera in spec.cameras)
     with listening() as heard:
-        reader = reader_of(config.format).open_recordings(config.source)
+        reader = open_source(config.format, config.source, commands=config.commands)
         # What it says of all recordings is said once, by the parent.
         reader.spec()
 
@@ -233,16 +246,16 @@ def _deciding_settings(config: ImportRecordings) -> dict[str, object]:
         "image_size": config.image_size,
         "validation": config.validation,
         "test": config.test,
+        **({"commands": config.commands} if config.commands else {}),
     }
 
 
-def _splits(root: Path) -> dict[str, int]:
-    """Episodes of each split."""
+def _splits(root: Path) -> list[Split]:
+    """The split of every episode that the dataset holds; none where there is no dataset."""
+    if not (root / layout.INFO_PATH).exists():
+        return []
     dataset = LeRobotDataset(root)
-    seeds = [dataset.episode_info(number).seed for number in range(dataset.num_episodes)]
-    test = sum(seed >= FIRST_TEST_SEED for seed in seeds)
-    validation = sum(seed >= FIRST_VALIDATION_SEED for seed in seeds) - test
-    return {"training": len(seeds) - validation - test, "validation": validation, "test": test}
+    return [dataset.episode_info(number).split for number in range(dataset.num_episodes)]
 
 
 def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummary:
@@ -254,18 +267,18 @@ def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummar
             f"none of the {len(failures)} recordings in {config.source} could be read; {key}: "
             f"{reason}"
         )
-    splits = _splits(config.output)
+    splits = Counter(_splits(config.output))
     log.info(
         "%s holds %d episodes: %s",
         config.output,
         count,
-        ", ".join(f"{number} for {split}" for split, number in splits.items()),
+        ", ".join(f"{splits[split]} for {split}" for split in SPLITS),
     )
-    if count > 1 and not (splits["training"] and splits["validation"]):
+    if count > 1 and not (splits["train"] and splits["validation"]):
         log.warning(
             "no episode is for %s, which training needs; import into a new folder with another "
             "--validation (a share), or import more recordings",
-            "validation" if splits["training"] else "training",
+            "validation" if splits["train"] else "train",
         )
     if notices := read_notices(config.output):
         log.warning(

@@ -17,7 +17,7 @@ from roboscape.sources.readers.hdf5 import (
     hdf5_files,
     open_demonstration,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import NO_SEED, first_described
 from roboscape.sources.readers.robosuite_control import DEFAULT_HZ, osc_convention
 
 IMAGE = "_rgb"
@@ -75,7 +75,7 @@ class LiberoRecordings:
                 reward=reward,
                 task=_language(found.data, path),
                 success=bool((reward >= 1).any()),
-                seed=SPLIT_UNSAID,
+                seed=NO_SEED,
                 behaviour="person",
                 tracks={},
             )

@@ -13,17 +13,16 @@ from numpy.lib.npyio import NpzFile
 
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import (
-    FIRST_TEST_SEED,
-    FIRST_VALIDATION_SEED,
     ActionConvention,
     CameraSpec,
     DatasetSpec,
     Episode,
+    Split,
 )
 from roboscape.sources.metaworld_tasks import TASK_TEXTS
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import NO_SEED, first_described
 
-SPLIT_SEEDS = {"train": 0, "val": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
+SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 """Of a file in a folder of this name; other files say no split."""
 NOMINAL_FPS = 4.0
 """Taken where a rate was never published; it decides how fast videos play, no more."""
@@ -134,9 +133,10 @@ class NpzRecordings:
             reward=reward,
             task=TASK_TEXTS.get(path.parent.name, ""),
             success=self._kind.succeeded(reward),
-            seed=SPLIT_SEEDS.get(path.parent.name, SPLIT_UNSAID),
+            seed=NO_SEED,
             behaviour=self._kind.behaviour,
             tracks={},
+            split=SPLITS.get(path.parent.name),
         )
 
     @cached_property

@@ -1,6 +1,8 @@
-"""From what a reader gives to what a dataset keeps: cameras, image size, split."""
+"""From what a reader gives to what a dataset keeps: cameras, image size, split, seed."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -13,8 +15,16 @@ from roboscape.dataset.records import (
     CameraSpec,
     DatasetSpec,
     Episode,
+    Split,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.dataset.splits import SplitShares
+
+SEEDS: dict[Split, tuple[int, int]] = {
+    "train": (0, FIRST_VALIDATION_SEED),
+    "validation": (FIRST_VALIDATION_SEED, FIRST_TEST_SEED),
+    "test": (FIRST_TEST_SEED, FIRST_TEST_SEED + 2**31),
+}
+"""First seed and end of the range of every split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +35,9 @@ class Preparation:
     """Cameras to keep; all where empty."""
     image_size: int | None
     """Side of the square images to keep; as recorded where there is none."""
-    validation: float
-    """Share of the episodes kept for validation."""
-    test: float
-    """Share of the episodes kept for tests."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that leave nothing to train on, and sizes that no video has."""
-        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
-            raise ValueError(
-                "expected validation and test to be shares that leave something for training, got "
-                f"{self.validation} and {self.test}"
-            )
+        """Refuse sizes that no video has."""
         if self.image_size is not None and (self.image_size < 2 or self.image_size % 2):
             raise ValueError(f"expected an even image size, got {self.image_size}")
 
@@ -53,7 +54,10 @@ def prepared_spec(spec: DatasetSpec, how: Preparation) -> DatasetSpec:
 
 
 def prepared_episode(episode: Episode, key: str, how: Preparation) -> Episode:
-    """The episode as the dataset keeps it; its seed follows from its key."""
+    """The episode as the dataset keeps it, but for its split and seed (`Splitter`).
+
+    Its seed is a number that follows from the SHA-256 of its key alone.
+    """
     frames, depth_m = (
         {
             name: _resized(images, how.image_size)
@@ -62,26 +66,28 @@ def prepared_episode(episode: Episode, key: str, how: Preparation) -> Episode:
         }
         for by_camera in (episode.frames, episode.depth_m)
     )
-    seed = seed_of_key(key, said=episode.seed, validation=how.validation, test=how.test)
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[8:16])
     return replace(episode, frames=frames, depth_m=depth_m, seed=seed)
 
 
-def seed_of_key(key: str, *, said: int, validation: float, test: float) -> int:
-    """A stable seed in the range of a split.
+class Splitter:
+    """Gives prepared episodes their split, in the order in which a dataset takes them in.
 
-    Args:
-        key: the episode's name; its SHA-256 draws the split and the place in the split's range.
-        said: the first seed of the split that the recording names, or `SPLIT_UNSAID`.
-        validation: share of the episodes for validation.
-        test: share of the episodes for tests.
+    The split that a recording names counts; the others follow `SplitShares`. The seed is brought
+    into the range of the split, so that `split_of` agrees.
     """
-    digest = hashlib.sha256(key.encode()).digest()
-    draw = int.from_bytes(digest[:8]) / 2**64
-    if said == SPLIT_UNSAID:
-        in_validation = draw < test + validation
-        said = FIRST_TEST_SEED if draw < test else FIRST_VALIDATION_SEED if in_validation else 0
-    ends = {0: FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED: FIRST_TEST_SEED}
-    return said + int.from_bytes(digest[8:16]) % (ends.get(said, said + 2**31) - said)
+
+    def __init__(self, shares: SplitShares, taken: Iterable[Split]) -> None:
+        """Start after the episodes that the dataset holds already."""
+        self._shares = shares
+        self._counts = Counter(taken)
+
+    def __call__(self, episode: Episode) -> Episode:
+        """The next episode, with its split and its final seed."""
+        split = episode.split or self._shares.next_split(self._counts)
+        self._counts[split] += 1
+        first, end = SEEDS[split]
+        return replace(episode, split=split, seed=first + episode.seed % (end - first))
 
 
 def _resized_camera(camera: CameraSpec, size: int | None) -> CameraSpec:

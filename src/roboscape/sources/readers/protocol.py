@@ -2,11 +2,12 @@
 
 import importlib
 import importlib.util
+import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -17,11 +18,12 @@ from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec,
 log = logging.getLogger(__name__)
 
 Description = TypeVar("Description")
+FilledCommands = Literal["next_state", "current_state"]
 
-SPLIT_UNSAID = -1
-"""`Episode.seed` where a recording does not say its split: the importer decides by the key.
+NO_SEED = -1
+"""`Episode.seed` of what a reader gives: the importer makes one from the recording's key.
 
-A format that names splits gives 0 (train), `FIRST_VALIDATION_SEED` or `FIRST_TEST_SEED`.
+A format that names splits sets `Episode.split`; else the importer decides (`dataset/splits.py`).
 """
 
 READERS = {
@@ -35,7 +37,14 @@ READERS = {
     "ivideogpt": "roboscape.sources.readers.npz:ivideogpt",
     "metaworld-npz": "roboscape.sources.readers.npz:metaworld",
 }
-"""The module of every format; `module:name` where one module offers several formats by name."""
+"""The module of every format; `module:name` where one module offers several formats by name.
+
+The one list of formats: help texts are made of it, and docs/add-a-source.md is tested against it.
+"""
+FORMAT_HELP = (
+    f"{', '.join(READERS)}, or the path of a Python file with a reader of yours "
+    "(docs/add-a-source.md)"
+)
 
 
 @runtime_checkable
@@ -72,7 +81,10 @@ class ReaderModule(Protocol):
     """
 
     def open_recordings(self, source: Path) -> RecordingReader:
-        """Open what lies at `source`; `ValueError` where it is not of this format."""
+        """Open what lies at `source`; `ValueError` where it is not of this format.
+
+        Formats whose recordings lack commands also take `commands`, a `FilledCommands`.
+        """
         ...
 
 
@@ -96,7 +108,7 @@ def plain_episode(
         reward=np.zeros(len(actions), np.float32) if reward is None else reward,
         task=task,
         success=success,
-        seed=SPLIT_UNSAID,
+        seed=NO_SEED,
         behaviour=behaviour,
         tracks={},
     )
@@ -167,6 +179,42 @@ def reader_of(name: str) -> ReaderModule:
     module, _, part = READERS[name].partition(":")
     found = importlib.import_module(module)
     return cast(ReaderModule, getattr(found, part) if part else found)
+
+
+def open_source(
+    name: str, source: Path, *, commands: FilledCommands | None = None
+) -> RecordingReader:
+    """Open recordings of a format.
+
+    Args:
+        name: As for `reader_of`.
+        source: Where they are.
+        commands: What rows without a command say; None: what the format's reader takes,
+            `next_state`.
+
+    Raises:
+        ValueError: not of this format; or `commands` for a format that records commands.
+    """
+    module = reader_of(name)
+    if commands is None:
+        return module.open_recordings(source)
+    if "commands" not in inspect.signature(module.open_recordings).parameters:
+        raise ValueError(
+            f"recordings of format {name} hold their commands, so there is nothing to fill with "
+            f"{commands}; leave --commands out"
+        )
+    return module.open_recordings(source, commands=commands)  # type: ignore[call-arg]
+
+
+def filled_commands(
+    states: Float32[np.ndarray, "t a"], commands: FilledCommands
+) -> Float32[np.ndarray, "t a"]:
+    """Absolute actions for rows without a command, made of the recorded states.
+
+    `next_state`: the state that is reached next, of the last row its own; `current_state`: the
+    state reached at the row.
+    """
+    return np.concatenate([states[1:], states[-1:]]) if commands == "next_state" else states
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -12,13 +12,12 @@ import numpy as np
 
 from roboscape.core.files import read_json
 from roboscape.dataset.records import (
-    FIRST_TEST_SEED,
-    FIRST_VALIDATION_SEED,
     CameraSpec,
     DatasetSpec,
     Episode,
+    Split,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID
+from roboscape.sources.readers.protocol import NO_SEED
 from roboscape.sources.readers.rlds_datasets import DATASETS, dataset_named
 from roboscape.sources.readers.rlds_features import (
     Feature,
@@ -32,11 +31,11 @@ from roboscape.sources.readers.tfrecord import Record, index_records, read_recor
 
 log = logging.getLogger(__name__)
 
-SPLIT_SEEDS = {
-    "train": 0,
-    "val": FIRST_VALIDATION_SEED,
-    "validation": FIRST_VALIDATION_SEED,
-    "test": FIRST_TEST_SEED,
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
 }
 _FILE_NAME = re.compile(r".*-(?P<split>[^-]+)\.tfrecord(-(?P<shard>\d+)-of-\d+)?$")
 
@@ -78,9 +77,10 @@ class RldsRecordings:
             reward=reward,
             task=self._task(example),
             success=self._about.all_succeed or _success(example, reward),
-            seed=self._seed(key),
+            seed=NO_SEED,
             behaviour="person",
             tracks={},
+            split=self._split(key),
         )
 
     @cached_property
@@ -179,10 +179,10 @@ class RldsRecordings:
         feature: Feature = self._features[name]
         return feature.kind == "Text" or feature.dtype == "string"
 
-    def _seed(self, key: str) -> int:
+    def _split(self, key: str) -> Split | None:
         """Where several splits are there, the episode's own one."""
         splits = {name.split("-")[0] for name in self._records}
-        return SPLIT_SEEDS.get(key.split("-")[0], SPLIT_UNSAID) if len(splits) > 1 else SPLIT_UNSAID
+        return SPLITS.get(key.split("-")[0]) if len(splits) > 1 else None
 
 
 def open_recordings(source: Path) -> RldsRecordings:

@@ -8,11 +8,10 @@ import h5py
 import numpy as np
 
 from roboscape.dataset.records import (
-    FIRST_TEST_SEED,
-    FIRST_VALIDATION_SEED,
     CameraSpec,
     DatasetSpec,
     Episode,
+    Split,
 )
 from roboscape.sources.readers.hdf5 import (
     array,
@@ -22,7 +21,7 @@ from roboscape.sources.readers.hdf5 import (
     hdf5_files,
     open_demonstration,
 )
-from roboscape.sources.readers.protocol import SPLIT_UNSAID, first_described
+from roboscape.sources.readers.protocol import NO_SEED, first_described
 from roboscape.sources.readers.robosuite_control import control_hz, osc_convention
 
 IMAGE, DEPTH = "_image", "_depth"
@@ -33,7 +32,7 @@ STATES = {
     "joint_pos": (),
 }
 """Proprioception by what robosuite calls it, and names of its numbers where they are always so."""
-SPLIT_SEEDS = {"train": 0, "valid": FIRST_VALIDATION_SEED, "test": FIRST_TEST_SEED}
+SPLITS: dict[str, Split] = {"train": "train", "valid": "validation", "test": "test"}
 """Of the filter keys in `mask`."""
 
 
@@ -79,9 +78,10 @@ class RobomimicRecordings:
                 task=str(attribute_json(found.data, "env_args", path).get("env_name", "")),
                 # The sparse reward of these files is 1 where the task is done.
                 success=bool((reward >= 1).any()),
-                seed=_split_seed(found.data.file, found.name),
+                seed=NO_SEED,
                 behaviour="person",
                 tracks={},
+                split=_split(found.data.file, found.name),
             )
 
     @property
@@ -218,13 +218,13 @@ def _depth_m(observed: h5py.Group, name: str, path: Path, *, length: int) -> np.
     return depth_m.reshape(depth_m.shape[:3])
 
 
-def _split_seed(file: h5py.File, demonstration: str) -> int:
-    """The first seed of the split that the file's filter keys put a demonstration in."""
-    for name, seed in SPLIT_SEEDS.items():
+def _split(file: h5py.File, demonstration: str) -> Split | None:
+    """The split that the file's filter keys put a demonstration in."""
+    for name, split in SPLITS.items():
         listed = file.get(f"mask/{name}")
         if isinstance(listed, h5py.Dataset) and demonstration.encode() in listed[()]:
-            return seed
-    return SPLIT_UNSAID
+            return split
+    return None
 
 
 def _width(values: object) -> int:
