@@ -7,10 +7,10 @@ from jaxtyping import Bool
 
 from roboscape.dataset.depth_choice import RECORDED, depth_source
 from roboscape.evaluate.clips import ClipSet
-from roboscape.simulators.lift_cube import RISE_HEIGHT, table_inverse_depth, watch_cube
 from roboscape.evaluate.protocol import PredictorSpec
 from roboscape.evaluate.tasks import Outcome, TaskName
 from roboscape.rollout.videos import Videos
+from roboscape.simulators.lift_cube import RISE_HEIGHT, table_inverse_depth, watch_cube
 
 NAME = TaskName(
     key="lift_cube",
