@@ -168,10 +168,10 @@ def test_resetting_one_world_leaves_the_others_bit_equal(make, lift_dataset, act
     for time, taken in enumerate(actions):
         if time == 3:
             where = np.array([False, True, False])
-            new = starts(lift_dataset, 2, row=4, prompt_frames=3)
+            new = starts(lift_dataset, 1, row=12, prompt_frames=3)
             seen = disturbed.reset(new, where=where)
             assert same(seen, left.observe(), worlds=[0, 2])
-            given = lift_dataset.frames(2, CAMERA, slice(4, 5))
+            given = lift_dataset.frames(1, CAMERA, slice(12, 13))
             np.testing.assert_array_equal(seen.rgb[CAMERA][[1]], given)
         assert same(left.step(taken[:3]), disturbed.step(taken[:3]), worlds=[0, 2])
 
