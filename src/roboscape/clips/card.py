@@ -26,6 +26,7 @@ from roboscape.clips.card_drawing import bars, histogram, ribbon, table, tiles
 from roboscape.clips.index import FILE
 from roboscape.clips.judgement import ClipRow
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.dataset.annotations import Provenance, annotations_folder, annotators
 from roboscape.dataset.reader import LeRobotDataset
@@ -66,7 +67,7 @@ class Card:
     def __post_init__(self) -> None:
         """Refuse negative numbers of pictures, and pictures of nothing."""
         if self.examples < 0 or self.thumbnail_px < 8:
-            raise ValueError(
+            raise UserError(
                 f"expected examples >= 0 and thumbnail_px >= 8, got {self.examples} and "
                 f"{self.thumbnail_px}"
             )
@@ -107,7 +108,7 @@ def read_index(path: Path) -> list[ClipRow]:
         ValueError: there is none, or an older version wrote it.
     """
     if not path.is_file():
-        raise ValueError(f"there is no clip index at {path}; run `roboscape clips` first")
+        raise UserError(f"there is no clip index at {path}; run `roboscape clips` first")
     entries = pq.ParquetFile(path).read().to_pylist()
     return [config_from_dict(ClipRow, entry, where=str(path)) for entry in entries]
 

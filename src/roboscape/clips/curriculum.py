@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from roboscape.annotate.categories import DIFFICULTIES
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 
 NOT_GRADED = -1
@@ -36,13 +37,13 @@ class CurriculumConfig:
     def __post_init__(self) -> None:
         """Refuse shares outside a training, and stages that draw nothing."""
         if not (0 <= self.easy_share <= 1 and 0 <= self.blend_share <= 1):
-            raise ValueError(
+            raise UserError(
                 f"easy_share and blend_share are shares of a training, got {self.easy_share} and "
                 f"{self.blend_share}"
             )
         for weights in (self.first, self.second):
             if min(weights) < 0 or not any(weights):
-                raise ValueError(f"weights must be 0 or more, and not all 0; got {weights}")
+                raise UserError(f"weights must be 0 or more, and not all 0; got {weights}")
 
 
 class Curriculum:
@@ -70,7 +71,7 @@ class Curriculum:
             ValueError: nothing is graded, or a stage has no clip of any difficulty that it draws.
         """
         if (grades == NOT_GRADED).all():
-            raise ValueError(
+            raise UserError(
                 "a curriculum needs to know how hard the clips are, and this token store does not: "
                 "run `roboscape clips` on its datasets and `roboscape tokenize` again (which "
                 "encodes nothing twice), or train with --curriculum.no-on"
@@ -87,7 +88,7 @@ class Curriculum:
         for weights in (self._config.first, self._config.second):
             if not (self._counts * weights).any():
                 has = dict(zip(DIFFICULTIES, self._counts.tolist(), strict=True))
-                raise ValueError(
+                raise UserError(
                     f"no clip has a difficulty of a positive weight: there are {has}, the weights "
                     f"are {weights}"
                 )

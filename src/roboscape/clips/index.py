@@ -16,6 +16,7 @@ from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.clips.evidence import Annotators, Evidence, gather
 from roboscape.clips.judgement import ClipRow, Limits, grade, judge
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import SIMULATOR, AnnotationKind, annotations_folder
@@ -46,7 +47,7 @@ def index_settings(schema: pa.Schema, *, where: Path) -> IndexSettings:
     """
     stored = (schema.metadata or {}).get(ABOUT.encode())
     if stored is None:
-        raise ValueError(
+        raise UserError(
             f"{where} was written by an older version and does not say by whose camera cuts; run "
             "`roboscape clips` with its settings again"
         )
@@ -90,7 +91,7 @@ class IndexClips(Limits):
     def __post_init__(self) -> None:
         """Refuse clips of nothing."""
         if self.length < 2 or self.stride < 1 or self.every < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected length >= 2, stride >= 1 and every >= 1, got {self.length}, "
                 f"{self.stride} and {self.every}"
             )
@@ -141,7 +142,7 @@ def index_clips(dataset: LeRobotDataset, config: IndexClips) -> list[ClipRow]:
             bar.update()
     if not rows:
         longest = max(dataset.episode_info(e).length for e in range(dataset.num_episodes))
-        raise ValueError(
+        raise UserError(
             f"no episode of {dataset.root} is long enough for {config.length} frames at stride "
             f"{config.stride}; the longest has {longest} rows. Use a smaller --length or --stride"
         )

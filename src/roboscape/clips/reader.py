@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from roboscape.clips.split import episodes_of
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import annotations_folder, read_tracks
 from roboscape.dataset.depth_choice import NONE, RECORDED, depth_from
 from roboscape.dataset.reader import LeRobotDataset
@@ -90,12 +91,12 @@ class ClipReader:
     def __post_init__(self) -> None:
         """Refuse clips of nothing and cameras that are not there."""
         if self.stride < 1 or (self.length is not None and self.length < 1):
-            raise ValueError(
+            raise UserError(
                 f"expected length >= 1 and stride >= 1, got {self.length} and {self.stride}"
             )
         known = [camera.name for camera in self.dataset.spec.cameras]
         if unknown := [name for name in self.cameras if name not in known]:
-            raise ValueError(
+            raise UserError(
                 f"{self.dataset.root} has no camera `{', '.join(unknown)}`; it has {sorted(known)}"
             )
 
@@ -125,7 +126,7 @@ class ClipReader:
             length = len(range(start, info.length, self.stride))
         last = start + (length - 1) * self.stride
         if not 0 <= start <= last < info.length:
-            raise ValueError(
+            raise UserError(
                 f"episode {episode} of {self.dataset.root} has {info.length} rows; {length} frames "
                 f"at stride {self.stride} from row {start} end in row {last}"
             )

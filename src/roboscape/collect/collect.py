@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from roboscape.collect.simulate import Simulator, simulate_seeds
+from roboscape.core.errors import UserError
 from roboscape.core.files import remove
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
@@ -58,7 +59,7 @@ def collect(
     episodes are saved by the next run.
     """
     if config.episodes < 1 or config.workers < 1:
-        raise ValueError(
+        raise UserError(
             f"episodes and workers must be at least 1, got {config.episodes} and {config.workers}"
         )
     check_same_settings(config.output / CONFIG_FILE, _deciding_settings(config), verb="collected")

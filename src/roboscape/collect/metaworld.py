@@ -6,6 +6,7 @@ from pathlib import Path
 
 from roboscape.collect.collect import collect
 from roboscape.collect.recording import record_episode
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
 from roboscape.sources.metaworld import CONTROL_HZ, LONGEST_HORIZON, METAWORLD
@@ -59,7 +60,7 @@ class MetaworldRecorder:
 
     def __init__(self, config: CollectMetaworld) -> None:
         if not 1 <= config.horizon <= LONGEST_HORIZON:
-            raise ValueError(
+            raise UserError(
                 f"the horizon must be between 1 and {LONGEST_HORIZON}, got {config.horizon}"
             )
         self._config = config

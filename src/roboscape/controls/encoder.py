@@ -17,6 +17,7 @@ from roboscape.controls.signals import (
     imagined_signals,
 )
 from roboscape.core.config import load_config, save_config
+from roboscape.core.errors import UserError
 from roboscape.core.pretrained import resolve
 from roboscape.dataset.records import ActionConvention
 
@@ -49,7 +50,7 @@ class ControlStatistics:
             imagined_state=self.imagined_state,
         )
         if not len(self.mean) == len(self.std) == size:
-            raise ValueError(
+            raise UserError(
                 f"control signals of this convention at stride {self.stride} have {size} "
                 f"dimensions; got {len(self.mean)} means and {len(self.std)} deviations"
             )
@@ -77,7 +78,7 @@ class ControlEncoder:
     def __post_init__(self) -> None:
         """Refuse statistics of the other kind of signal."""
         if self.statistics.imagined_state != (self.proprioception is not None):
-            raise ValueError(
+            raise UserError(
                 "control statistics with an imagined state and a proprioception model belong "
                 f"together; got imagined_state={self.statistics.imagined_state} and "
                 f"{'a' if self.proprioception else 'no'} model"
@@ -132,7 +133,7 @@ class ControlEncoder:
         """Inverse of `save`; a folder or a hub repository."""
         folder = resolve(name)
         if not (folder / STATISTICS).is_file():
-            raise ValueError(f"{folder} holds no {STATISTICS}; expected the folder of a checkpoint")
+            raise UserError(f"{folder} holds no {STATISTICS}; expected the folder of a checkpoint")
         return cls.of(load_config(ControlStatistics, folder / STATISTICS), folder)
 
     @classmethod
@@ -204,7 +205,7 @@ class ControlStream:
         """
         size = self.encoder.statistics.state_size
         if first_state.shape[1] != size:
-            raise ValueError(
+            raise UserError(
                 f"expected a state of {size} numbers, as in training, got {first_state.shape[1]}"
             )
         begun = self._begin(first_state, first_state if state_before is None else state_before)
@@ -245,7 +246,7 @@ class ControlStream:
             ValueError: before the first `reset`.
         """
         if self._memory is None:
-            raise ValueError("no control signals before the first state; call `reset` first")
+            raise UserError("no control signals before the first state; call `reset` first")
         return self._memory
 
     def restore(self, state: ControlState, *, worlds: Sequence[int] | None = None) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from roboscape.controls.signals import one_where_still
+from roboscape.core.errors import UserError
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
@@ -32,7 +33,7 @@ class ProprioceptionConfig:
     def __post_init__(self) -> None:
         """Refuse a model of nothing."""
         if not self.state_names or self.width < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected at least one state dimension and a width of 1 or more, got "
                 f"{len(self.state_names)} and {self.width}"
             )
@@ -176,7 +177,7 @@ class Proprioception(nn.Module):
             ("action convention", self.config.convention, dataset.spec.action),
         ):
             if expected != found:
-                raise ValueError(
+                raise UserError(
                     f"the proprioception model was trained with the {what}\n  {expected}\nand "
                     f"{dataset.root} has\n  {found}\nTrain one on these recordings: `roboscape "
                     "train proprioception`"

@@ -19,6 +19,7 @@ from roboscape.controls.proprioception import (
 )
 from roboscape.controls.signals import UNCHANGING
 from roboscape.core.device import AUTO, resolve_device
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
@@ -69,9 +70,9 @@ class ProprioceptionRun:
     def __post_init__(self) -> None:
         """Refuse empty sequences."""
         if min(self.rows, self.batch_size, self.validation_sequences) < 1:
-            raise ValueError("rows, batch_size and validation_sequences must be 1 or more")
+            raise UserError("rows, batch_size and validation_sequences must be 1 or more")
         if not 0 <= self.from_start <= 1:
-            raise ValueError(f"from_start is a share, got {self.from_start}")
+            raise UserError(f"from_start is a share, got {self.from_start}")
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,13 @@ class Sequences:
             ValueError: the dataset has no states, or no episode of the split that moves on.
         """
         if not dataset.spec.state_names:
-            raise ValueError(
+            raise UserError(
                 f"{dataset.root} records no proprioception, so there is nothing to learn it from; "
                 "train the world model without (`roboscape tokenize` without --proprioception)"
             )
         chosen = [e for e in episodes_of(dataset, split) if dataset.episode_info(e).length > 1]
         if not chosen:
-            raise ValueError(
+            raise UserError(
                 f"none of the {dataset.num_episodes} episodes of {dataset.root} is for {split} and "
                 "has two rows or more; import or collect more, or give --validation another dataset"
             )

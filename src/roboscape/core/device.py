@@ -2,6 +2,8 @@
 
 import torch
 
+from roboscape.core.errors import UserError
+
 AUTO = "auto"
 
 
@@ -16,9 +18,9 @@ def resolve_device(device: str = AUTO) -> str:
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise ValueError(f"expected device auto, cpu or cuda, got {device!r}") from error
+        raise UserError(f"expected device auto, cpu or cuda, got {device!r}") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise UserError(
             f"device {device!r} was asked for and this machine offers no CUDA GPU to torch; use "
             "--device cpu, or auto"
         )

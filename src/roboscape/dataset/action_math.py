@@ -8,6 +8,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, UInt8
 from scipy.spatial.transform import Rotation
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import is_gripper
 from roboscape.dataset.records import ActionConvention
 
@@ -94,7 +95,7 @@ def convert_range(
 ) -> Float[np.ndarray, "*t"]:
     """Send one pair of values to another, such as (open, closed); swapping the pairs goes back."""
     if source[0] == source[1] or target[0] == target[1]:
-        raise ValueError(f"a range needs two different ends, got {source} and {target}")
+        raise UserError(f"a range needs two different ends, got {source} and {target}")
     share = (values - source[0]) / (source[1] - source[0])
     return target[0] + share * (target[1] - target[0])
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.video import VideoWriter, count_frames, read_frames
 from roboscape.dataset.depth_codec import DepthCodec
@@ -57,7 +58,7 @@ class Provenance:
     def __post_init__(self) -> None:
         """Refuse depth that could not be read back."""
         if self.kind == "depth" and (self.depth is None or self.fps is None):
-            raise ValueError("a depth annotation needs `depth` (its codec) and `fps`, got none")
+            raise UserError("a depth annotation needs `depth` (its codec) and `fps`, got none")
 
 
 def annotations_folder(dataset: Path) -> Path:
@@ -81,7 +82,7 @@ def begin_annotation(root: Path, provenance: Provenance) -> None:
     content = json.loads(json.dumps(asdict(provenance), default=str))
     if path.exists() and (found := read_json(path)) != content:
         different = sorted(key for key in content if found.get(key) != content[key])
-        raise ValueError(
+        raise UserError(
             f"{path.parent} holds annotations made differently ({', '.join(different)}); mixing "
             "them would be wrong: delete the folder to make them anew, or write to another folder"
         )
@@ -94,7 +95,7 @@ def read_provenance(root: Path, *, kind: AnnotationKind, annotator: str) -> Prov
     path = _folder(root, kind=kind, annotator=annotator) / "provenance.json"
     if not path.exists():
         names = ", ".join(f"{one.kind} by {one.name}" for one in annotators(root)) or "none"
-        raise ValueError(
+        raise UserError(
             f"{root} holds no {kind} by {annotator!r} (it holds: {names}); run `roboscape "
             "annotate` first, or name one of those"
         )
@@ -140,7 +141,7 @@ def read_tracks(root: Path, *, annotator: str, camera: str, episode: int) -> Tra
                 on_moving_body=arrays.get("on_moving_body"),
             )
     except (BadZipFile, KeyError, EOFError, OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} does not hold tracks ({error}); delete it and annotate again"
         ) from error
 
@@ -235,4 +236,4 @@ def _require(path: Path, *, kind: AnnotationKind, annotator: str) -> None:
             "that episode is not annotated yet: run `roboscape annotate` again, it continues where "
             "it stopped"
         )
-    raise ValueError(f"expected {kind} by {annotator!r} at {path}, found none; {what}")
+    raise UserError(f"expected {kind} by {annotator!r} at {path}, found none; {what}")

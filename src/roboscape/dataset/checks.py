@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import CameraSpec, DatasetSpec, Episode
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(UserError):
     """A recording holds NaN or an infinite number."""
 
 
@@ -22,7 +23,7 @@ def check_episode(episode: Episode, spec: DatasetSpec, *, where: str) -> None:
     """
     length = len(episode)
     if not length:
-        raise ValueError(f"{where} has no rows; leave it out")
+        raise UserError(f"{where} has no rows; leave it out")
     check_numbers(episode.actions, width=len(spec.action.names), what="action", where=where)
     check_numbers(episode.state, width=len(spec.state_names), what="state", where=where)
     check_numbers(episode.reward[:, None], width=1, what="reward", where=where)
@@ -40,7 +41,7 @@ def check_episode(episode: Episode, spec: DatasetSpec, *, where: str) -> None:
 def check_numbers(values: np.ndarray, *, width: int, what: str, where: str) -> None:
     """Make sure that rows of numbers have the right width and are finite."""
     if values.ndim != 2 or values.shape[1] != width:
-        raise ValueError(
+        raise UserError(
             f"{where}: expected {what} rows of {width} numbers, got an array of shape "
             f"{values.shape}; make the recording and the dataset's names agree"
         )
@@ -58,7 +59,7 @@ def _check_images(episode: Episode, camera: CameraSpec, *, where: str) -> None:
     _check_length(len(frames), len(episode), what=f"frames of camera {camera.name}", where=where)
     expected = (camera.height, camera.width, 3)
     if frames.shape[1:] != expected or frames.dtype != np.uint8:
-        raise ValueError(
+        raise UserError(
             f"{where}: camera {camera.name} promises uint8 frames of shape {expected}, got "
             f"{frames.dtype} of shape {frames.shape[1:]}; resize them, or change the spec"
         )
@@ -67,7 +68,7 @@ def _check_images(episode: Episode, camera: CameraSpec, *, where: str) -> None:
     depth_m = episode.depth_m[camera.name]
     _check_length(len(depth_m), len(episode), what=f"depth of {camera.name}", where=where)
     if depth_m.shape[1:] != expected[:2] or np.isnan(depth_m).any():
-        raise ValueError(
+        raise UserError(
             f"{where}: camera {camera.name} promises depth of shape {expected[:2]} without NaN, "
             f"got shape {depth_m.shape[1:]} with {np.isnan(depth_m).sum()} NaN; write missing "
             "depth as 0"
@@ -76,7 +77,7 @@ def _check_images(episode: Episode, camera: CameraSpec, *, where: str) -> None:
 
 def _check_length(found: int, expected: int, *, what: str, where: str) -> None:
     if found != expected:
-        raise ValueError(
+        raise UserError(
             f"{where}: {found} {what} for {expected} actions; every row needs all of its parts: "
             "cut the longer ones, or leave the episode out"
         )
@@ -84,7 +85,7 @@ def _check_length(found: int, expected: int, *, what: str, where: str) -> None:
 
 def _check_cameras(found: set[str], expected: set[str], what: str, where: str) -> None:
     if found != expected:
-        raise ValueError(
+        raise UserError(
             f"{where}: the dataset has the {what}cameras {sorted(expected)}, the episode brings "
             f"{sorted(found)}; give every episode the same cameras"
         )

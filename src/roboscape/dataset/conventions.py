@@ -5,6 +5,7 @@ import re
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
 
 _GRIPPER_WORDS = re.compile(r"([-+]?[0-9.]+)\s+(open|close)s?")
@@ -71,12 +72,12 @@ def _affine(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Physical = stored * first + second, in the kind of number that the actions have."""
     if not convention.known:
-        raise ValueError(
+        raise UserError(
             "the dataset does not say what its actions mean, so they have no physical units; write "
             "an ActionConvention into its meta/roboscape.json"
         )
     if actions.shape[-1] != len(convention.scale):
-        raise ValueError(
+        raise UserError(
             f"the convention names {len(convention.scale)} action dimensions, the actions have "
             f"{actions.shape[-1]}; use the convention of their own dataset"
         )

@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float32, UInt16
 
+from roboscape.core.errors import UserError
+
 CODE_MAX = 4095
 MILLIMETRES_PER_METRE = 1000.0
 
@@ -31,7 +33,7 @@ class DepthCodec:
         if not self.minimum_m < self.maximum_m or (
             self.use_log and self.minimum_m + self.shift_m <= 0
         ):
-            raise ValueError(
+            raise UserError(
                 f"a depth range needs minimum < maximum and a positive minimum + shift; got "
                 f"{self.minimum_m} to {self.maximum_m} m with shift {self.shift_m} m"
             )
@@ -50,7 +52,7 @@ class DepthCodec:
     def encode(self, depth_m: Float[np.ndarray, "*axes"]) -> UInt16[np.ndarray, "*axes"]:
         """Codes of depths in metres, clipped to the range; NaN is refused."""
         if np.isnan(depth_m).any():
-            raise ValueError(
+            raise UserError(
                 "depth holds NaN, which a depth video cannot store; write missing depth as 0 (it "
                 f"is kept as the nearest depth, {self.minimum_m} m) or fill it first"
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.dataset import layout
 from roboscape.dataset.hub import WHOLE, Part
@@ -61,21 +62,21 @@ def read_dataset_info(root: Path) -> dict[str, Any]:
     """
     path = root / layout.INFO_PATH
     if not path.exists():
-        raise ValueError(
+        raise UserError(
             f"{root} is not a LeRobot dataset: expected {layout.INFO_PATH} in it, found none; give "
             "the folder that holds `meta`, `data` and `videos`, and copy all three"
         )
     info = read_json(path)
     version = info.get("codebase_version")
     if version not in layout.READABLE_VERSIONS:
-        raise ValueError(
+        raise UserError(
             f"{path} says format {version!r}; this program reads "
             f"{', '.join(layout.READABLE_VERSIONS)}: convert the dataset with lerobot, or "
             "upgrade roboscape"
         )
     missing = [key for key in ("fps", "features", "total_episodes", "data_path") if key not in info]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; copy the `meta` folder again")
+        raise UserError(f"{path} lacks {', '.join(missing)}; copy the `meta` folder again")
     return info
 
 
@@ -95,7 +96,7 @@ def read_episode_places(root: Path, info: dict[str, Any]) -> list[EpisodePlace]:
             for row, split in zip(rows, splits, strict=True)
         ]
     except KeyError as error:
-        raise ValueError(
+        raise UserError(
             f"{root / 'meta/episodes'} lacks the column {error}; the dataset was not finished or "
             "not converted to v3.0 completely"
         ) from error
@@ -104,7 +105,7 @@ def read_episode_places(root: Path, info: dict[str, Any]) -> list[EpisodePlace]:
 def part_of(places: list[EpisodePlace], part: Part, *, where: str) -> list[EpisodePlace]:
     """The places of a part, numbered from 0; a part that a dataset does not have is refused."""
     if part.start >= len(places) and part != WHOLE:
-        raise ValueError(
+        raise UserError(
             f"{where} has episodes 0 to {len(places) - 1}, asked for were {part.start}:{part.stop}"
         )
     return [
@@ -149,7 +150,7 @@ def _rows_in_lines(root: Path, info: dict[str, Any]) -> list[dict[str, Any]]:
     """Versions 2.0 and 2.1: every episode has files of its own."""
     rows = _read_lines(root / "meta/episodes.jsonl")
     if len(rows) < info["total_episodes"]:
-        raise ValueError(
+        raise UserError(
             f"{root / layout.INFO_PATH} promises {info['total_episodes']} episodes, "
             f"meta/episodes.jsonl describes {len(rows)}; copy the `meta` folder again"
         )
@@ -185,7 +186,7 @@ def _recorded_split(row: dict[str, Any]) -> Split | None:
         seed = row.get("seed")
         return None if seed is None else split_of(seed)
     if split not in SPLITS:
-        raise ValueError(
+        raise UserError(
             f"episode {row['episode_index']} has the split {split!r}; expected one of {SPLITS}"
         )
     return split
@@ -207,10 +208,8 @@ def _episode_info(row: dict[str, Any], *, split: Split) -> EpisodeInfo:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
-        raise ValueError(f"expected {path}, found none; copy the whole `meta` folder")
+        raise UserError(f"expected {path}, found none; copy the whole `meta` folder")
     try:
         return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not valid JSON lines ({error}); it may be truncated"
-        ) from error
+        raise UserError(f"{path} is not valid JSON lines ({error}); it may be truncated") from error

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from roboscape.core.config import load_config
+from roboscape.core.errors import UserError
 from roboscape.dataset import layout
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.depth_codec import MILLIMETRES_PER_METRE, DepthCodec
@@ -102,7 +103,7 @@ def chosen_cameras(
 ) -> dict[str, CameraFeatures]:
     """The cameras of these names, in the dataset's order; all where none is named."""
     if unknown := [name for name in names if name not in cameras]:
-        raise ValueError(
+        raise UserError(
             f"{where} has no camera {', '.join(unknown)}; it has: {', '.join(cameras) or 'none'}"
         )
     return {name: camera for name, camera in cameras.items() if not names or name in names}

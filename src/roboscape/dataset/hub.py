@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.dataset import layout
 
@@ -56,7 +57,7 @@ class Part:
     def __post_init__(self) -> None:
         """Refuse a part that holds nothing."""
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise ValueError(
+            raise UserError(
                 f"expected episodes as START:STOP with 0 <= START < STOP, got {self.start}:"
                 f"{self.stop}"
             )
@@ -104,7 +105,7 @@ def hub_name(dataset: str | Path) -> HubName | None:
         return None
     found = _NAME.fullmatch(text)
     if found is None:
-        raise ValueError(f"expected {_EXPECTED}, got {text}")
+        raise UserError(f"expected {_EXPECTED}, got {text}")
     return HubName(
         repository=found["repository"],
         revision=found["revision"] or "main",
@@ -196,7 +197,7 @@ class HubFiles:
         try:
             yield
         except _FAILURES as error:
-            raise ValueError(
+            raise UserError(
                 f"{self.name} cannot be fetched: {_reason(error, self.name)} "
                 f"({type(error).__name__}: {str(error).strip().splitlines()[0]})"
             ) from error
@@ -216,9 +217,9 @@ def _part_of(query: str, text: str) -> Part:
         start, stop = episodes.split(":") if ":" in episodes else ("0", episodes)
         numbers = int(start or 0), int(stop) if stop else None
     except ValueError as error:
-        raise ValueError(f"expected {_EXPECTED}, got {text}") from error
+        raise UserError(f"expected {_EXPECTED}, got {text}") from error
     if asked:
-        raise ValueError(f"expected {_EXPECTED}, got {text} with {', '.join(asked)}")
+        raise UserError(f"expected {_EXPECTED}, got {text} with {', '.join(asked)}")
     named = tuple(camera for camera in cameras.split(",") if camera)
     return Part(start=numbers[0], stop=numbers[1], cameras=named)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Float64, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.core.video import Pixels, count_frames, read_frames
 from roboscape.dataset import layout
 from roboscape.dataset.annotations import (
@@ -54,7 +55,7 @@ def open_dataset(
     part = named.part if named else WHOLE
     if episodes is not None:
         if episodes.step not in (None, 1):
-            raise ValueError(f"expected episodes that follow each other, got {episodes}")
+            raise UserError(f"expected episodes that follow each other, got {episodes}")
         part = replace(part, start=episodes.start or 0, stop=episodes.stop)
     return LeRobotDataset(Path(name), part=replace(part, cameras=cameras or part.cameras))
 
@@ -145,7 +146,7 @@ class LeRobotDataset:
         """Recorded depth in metres, of an episode or of some of its rows."""
         keys = self._camera(camera)
         if keys.depth is None:
-            raise ValueError(
+            raise UserError(
                 f"camera {camera!r} of {self.root} recorded no depth; use estimated depth from its "
                 "annotations (`roboscape annotate`)"
             )
@@ -225,14 +226,14 @@ class LeRobotDataset:
         """Make sure that a video reaches to its episode's end; alone in its file, exactly there."""
         alone = self.version != layout.FORMAT_VERSION
         if found < needed or (alone and found != needed):
-            raise ValueError(
+            raise UserError(
                 f"{path} holds {found} frames where the rows need {needed}; frames and actions "
                 "would not belong together: copy the file again, or leave this episode out"
             )
 
     def _place(self, episode: int) -> EpisodePlace:
         if not 0 <= episode < len(self._places):
-            raise ValueError(
+            raise UserError(
                 f"{self.root} has episodes 0 to {len(self._places) - 1}, got episode {episode}"
             )
         return self._places[episode]
@@ -240,7 +241,7 @@ class LeRobotDataset:
     def _camera(self, camera: str) -> CameraFeatures:
         if camera not in self._cameras:
             names = ", ".join(self._cameras) or "none"
-            raise ValueError(f"{self.root} has no camera {camera!r}; it has: {names}")
+            raise UserError(f"{self.root} has no camera {camera!r}; it has: {names}")
         return self._cameras[camera]
 
     def _images(self, episode: int, key: str, *, rows: slice | None, pixels: Pixels) -> np.ndarray:
@@ -260,7 +261,7 @@ class LeRobotDataset:
                 self._check_length(count_frames(span.path), place.info.length, span.path)
             return read_frames(span.path, fps=self.spec.fps, wanted=numbers, pixels=pixels)
         except ValueError as error:
-            raise ValueError(f"episode {episode} of {self.root}, {key}: {error}") from error
+            raise UserError(f"episode {episode} of {self.root}, {key}: {error}") from error
 
     def _vectors(
         self, episode: int, key: str, *, names: tuple[str, ...]
@@ -270,7 +271,7 @@ class LeRobotDataset:
         lists = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
         flat = (column.flatten() if lists else column).to_numpy(zero_copy_only=False)
         if flat.size != length * len(names):
-            raise ValueError(
+            raise UserError(
                 f"{where}: expected {key} rows of {len(names)} numbers, got "
                 f"{flat.size / length:g}; the data file and {layout.INFO_PATH} disagree: leave "
                 "this episode out, or write it again"
@@ -285,13 +286,13 @@ class LeRobotDataset:
         table = self._data.read(place.data, column=column)
         for needed in ("episode_index", column):
             if needed not in table.column_names:
-                raise ValueError(
+                raise UserError(
                     f"{where}: the file lacks the column {needed!r} that {layout.INFO_PATH} "
                     "promises; leave this episode out, or write it again"
                 )
         rows = table.filter(pc.field("episode_index") == place.stored_index)
         if rows.num_rows != place.info.length:
-            raise ValueError(
+            raise UserError(
                 f"{where}: expected {place.info.length} rows (and as many video frames), found "
                 f"{rows.num_rows}; leave this episode out, or write it again"
             )
@@ -311,7 +312,7 @@ def _decode_image(stored: dict, *, pixels: Pixels) -> np.ndarray:
     data = np.frombuffer(stored["bytes"] or b"", np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED if pixels == "codes" else cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(
+        raise UserError(
             f"an image kept as {stored.get('path')!r} cannot be decoded; only images inside the "
             "Parquet files are read"
         )

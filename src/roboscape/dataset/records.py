@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from roboscape.core.errors import UserError
+
 ControlMode = Literal["delta", "absolute"]
 Split = Literal["train", "validation", "test"]
 Commands = Literal["recorded", "next_state", "current_state"]
@@ -54,13 +56,13 @@ class ActionConvention:
     def __post_init__(self) -> None:
         """Refuse a convention whose fields do not describe the same dimensions."""
         if not len(self.names) == len(self.units) == len(self.scale):
-            raise ValueError(
+            raise UserError(
                 f"an action convention needs one name, unit and scale a dimension; got "
                 f"{len(self.names)} names, {len(self.units)} units, {len(self.scale)} scales"
             )
         expected = 0 if self.normalization == "none" else len(self.names)
         if not len(self.normalization_offset) == len(self.normalization_scale) == expected:
-            raise ValueError(
+            raise UserError(
                 f"normalization {self.normalization} of {len(self.names)} dimensions needs "
                 f"{expected} offsets and scales; got {len(self.normalization_offset)} and "
                 f"{len(self.normalization_scale)}"

@@ -7,6 +7,8 @@ from einops import rearrange
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from roboscape.core.errors import UserError
+
 RotationKind = Literal[
     "axis_angle", "euler_xyz", "quaternion_xyzw", "quaternion_wxyz", "rotation_6d"
 ]
@@ -24,7 +26,7 @@ ROTATION_SIZES: dict[str, int] = {
 def to_rotation(values: Float[np.ndarray, "n r"], *, kind: RotationKind) -> Rotation:
     """Rotations from numbers (radians); quaternions need not be unit, but not zero either."""
     if values.shape[-1] != ROTATION_SIZES[kind]:
-        raise ValueError(
+        raise UserError(
             f"{kind} has {ROTATION_SIZES[kind]} numbers a rotation, got {values.shape[-1]}; choose "
             "the dimensions of one rotation, or another representation"
         )

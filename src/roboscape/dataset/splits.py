@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from roboscape.core.config import load_config
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.dataset.records import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
 
@@ -45,7 +46,7 @@ class SplitShares:
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing to train on."""
         if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
-            raise ValueError(
+            raise UserError(
                 "expected validation and test to be shares that leave something for training, got "
                 f"{self.validation} and {self.test}"
             )
@@ -78,13 +79,13 @@ class SplitChoice:
     def __post_init__(self) -> None:
         """Refuse other words."""
         if unknown := set(self.splits) - set(SPLITS):
-            raise ValueError(f"expected a split to be one of {SPLITS}, got {sorted(unknown)}")
+            raise UserError(f"expected a split to be one of {SPLITS}, got {sorted(unknown)}")
 
 
 def split_of(seed: int) -> Split:
     """The split of a simulated episode with this seed."""
     if seed < 0:
-        raise ValueError(f"an episode's seed must not be negative, got {seed}")
+        raise UserError(f"an episode's seed must not be negative, got {seed}")
     if seed >= FIRST_TEST_SEED:
         return "test"
     return "validation" if seed >= FIRST_VALIDATION_SEED else "train"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import flush_to_disk, remove
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,7 +29,7 @@ class Staging:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"another process is writing to {root}; wait for it, or write elsewhere"
             ) from error
         self.discard()
@@ -73,7 +74,7 @@ def clear_when_disk_is_full(root: Path, *, safe: str) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         free_mib = shutil.disk_usage(root).free / 2**20
-        raise ValueError(
+        raise UserError(
             f"the disk (or quota) that holds {root} is full, {free_mib:.0f} MiB free; {safe}; make "
             "room and run the same command again"
         ) from error

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.layout import TASKS_PATH
 from roboscape.dataset.statistics import Statistics
 
@@ -28,11 +29,11 @@ def read_table(
             columns = [name for name in names if name not in without]
         return file.read(columns=columns)
     except FileNotFoundError as error:
-        raise ValueError(
+        raise UserError(
             f"expected a file at {path}, found none; is the dataset complete?"
         ) from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a readable Parquet file ({error}); copy it again"
         ) from error
 
@@ -44,7 +45,7 @@ def read_episode_tables(root: Path, *, num_episodes: int) -> pa.Table:
     """
     paths = sorted((root / "meta/episodes").glob("chunk-*/file-*.parquet"))
     if not paths:
-        raise ValueError(
+        raise UserError(
             f"expected episode metadata in {root / 'meta/episodes'}, found none; the dataset is "
             "incomplete: copy its whole `meta` folder"
         )
@@ -52,7 +53,7 @@ def read_episode_tables(root: Path, *, num_episodes: int) -> pa.Table:
     table = pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
     found = table["episode_index"].to_numpy()
     if not np.array_equal(found[:num_episodes], np.arange(num_episodes)):
-        raise ValueError(
+        raise UserError(
             f"{root / 'meta/info.json'} promises {num_episodes} episodes, {root / 'meta/episodes'} "
             f"describes {len(found)}; a metadata file is missing: copy the `meta` folder again"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from roboscape.core.config import load_config, save_config
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, remove
 from roboscape.dataset import layout
 from roboscape.dataset.annotations import (
@@ -124,7 +125,7 @@ class DatasetWriter:
         if not spec_path.exists():
             there = [self.root / "data", self.root / "videos", *spec_path.parent.glob("*")]
             if any(path.exists() for path in there):
-                raise ValueError(
+                raise UserError(
                     f"{self.root} holds a dataset that this program did not write (no "
                     f"{layout.SPEC_PATH}), so it is not appended to; write to a new folder"
                 )
@@ -132,7 +133,7 @@ class DatasetWriter:
         elif (found := load_config(DatasetSpec, spec_path)) != self.spec:
             fields = asdict(self.spec)
             different = [name for name, value in asdict(found).items() if value != fields[name]]
-            raise ValueError(
+            raise UserError(
                 f"{self.root} holds a dataset with another {', '.join(different)}; episodes of one "
                 "dataset must agree: write to a new folder, or use the same settings"
             )

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from roboscape.clips.split import SPLITS, Split, split_of
+from roboscape.core.errors import UserError
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.evaluate.protocol import PredictorSpec, check_recordings
 from roboscape.rollout.videos import Videos, read_videos
@@ -102,7 +103,7 @@ def choose_clips(
     long_enough = [info.index for info in of_split if info.length >= needed]
     if not long_enough:
         longest = max(info.length for info in of_split)
-        raise ValueError(
+        raise UserError(
             f"a horizon of {horizon} frames needs episodes of {needed} rows (stride "
             f"{subject.stride}), the longest of the {chosen} split has {longest}; choose "
             f"--horizon {(longest - 1) // subject.stride} or less"
@@ -129,12 +130,12 @@ def choose_split(seeds: list[int], *, wanted: SplitChoice) -> Split:
     """
     counts = Counter(split_of(seed) for seed in seeds)
     if not counts:
-        raise ValueError("the dataset has no episodes to evaluate")
+        raise UserError("the dataset has no episodes to evaluate")
     if wanted == "auto":
         return next(split for split in reversed(SPLITS) if counts[split])
     if not counts[wanted]:
         held = ", ".join(f"{count} {split}" for split, count in counts.items())
-        raise ValueError(
+        raise UserError(
             f"--split {wanted}: this dataset has {held} episodes (by seed: test from 900000 on, "
             "validation from 800000). Seen episodes are never called test; collect fresh ones, for "
             "example `roboscape collect lift --output data/lift_test --seed 980000 --episodes 100`"

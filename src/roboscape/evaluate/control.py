@@ -11,6 +11,7 @@ A model that ignores its actions scores 0. Two protocols, by where the other act
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.evaluate.appearance import psnr_db
 
@@ -32,7 +33,7 @@ def delta_psnr_db(
 def partners(num_clips: int, *, seed: int) -> Int[np.ndarray, " b"]:
     """For each clip the one whose actions it gets: never its own, each used once."""
     if num_clips < 2:
-        raise ValueError(
+        raise UserError(
             f"delta_psnr@shuffled needs the actions of another episode; the set has {num_clips}. "
             "Evaluate at least 2 clips"
         )

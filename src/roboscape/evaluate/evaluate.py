@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 
+from roboscape.core.errors import UserError
 from roboscape.core.runs import describe_machine, git
 from roboscape.dataset.depth_choice import NONE, depth_source
 from roboscape.dataset.reader import LeRobotDataset
@@ -68,9 +69,9 @@ class EvaluationSettings:
         """Refuse numbers that measure nothing."""
         for name in ("horizon", "seeds", "batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more")
+                raise UserError(f"--{name.replace('_', '-')} must be 1 or more")
         if self.clips is not None and self.clips < 1:
-            raise ValueError(f"--clips must be 1 or more, got {self.clips}")
+            raise UserError(f"--clips must be 1 or more, got {self.clips}")
 
 
 @dataclass(frozen=True, kw_only=True)

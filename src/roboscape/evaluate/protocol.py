@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
 from roboscape.rollout.videos import VideoCodes, Videos
@@ -125,7 +126,7 @@ def check_recordings(spec: PredictorSpec, dataset: LeRobotDataset, *, camera: st
     """
     sizes = {one.name: (one.height, one.width) for one in dataset.spec.cameras}
     if camera not in sizes:
-        raise ValueError(f"{dataset.root} has no camera `{camera}`; there are: {', '.join(sizes)}")
+        raise UserError(f"{dataset.root} has no camera `{camera}`; there are: {', '.join(sizes)}")
     wanted_size = None if spec.image_size is None else (spec.image_size, spec.image_size)
     for what, expected, found in (
         ("the action convention", spec.action, dataset.spec.action),
@@ -133,7 +134,7 @@ def check_recordings(spec: PredictorSpec, dataset: LeRobotDataset, *, camera: st
         ("images of this height and width:", wanted_size, sizes[camera]),
     ):
         if expected is not None and expected != found:
-            raise ValueError(
+            raise UserError(
                 f"{spec.name} was trained with {what}\n  {expected}\nand {dataset.root} has\n  "
                 f"{found}\nUse a model of this robot and camera, or correct `meta/roboscape.json` "
                 "where it is wrong (`roboscape inspect` shows what looks wrong)"
@@ -157,9 +158,9 @@ def check_prediction(
         parts.append(("depth_m", predicted.depth_m, shape))
     for name, found, expected in parts:
         if found is None or found.shape != expected:
-            raise ValueError(
+            raise UserError(
                 f"{spec.name} must predict `{name}` of shape {expected} (clips, frames with the "
                 f"given one, height, width), got {None if found is None else found.shape}"
             )
     if predicted.rgb.dtype != np.uint8:
-        raise ValueError(f"{spec.name} must predict 8-bit RGB, got {predicted.rgb.dtype}")
+        raise UserError(f"{spec.name} must predict 8-bit RGB, got {predicted.rgb.dtype}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from roboscape.core.config import config_from_dict, save_config
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.evaluate.metrics import MetricName
 from roboscape.evaluate.statistics import Estimate
@@ -140,7 +141,7 @@ class Results:
             if row.name.key == key and row.reference == reference:
                 return row
         known = sorted({f"{row.name.key} ({row.reference})" for row in self.rows})
-        raise ValueError(f"no row `{key}` ({reference}); there are: {', '.join(known)}")
+        raise UserError(f"no row `{key}` ({reference}); there are: {', '.join(known)}")
 
     def task(self, key: str) -> TaskResult:
         """The findings of a task metric; an unmeasured one is a `ValueError`."""
@@ -148,7 +149,7 @@ class Results:
             if task.name.key == key:
                 return task
         known = ", ".join(task.name.key for task in self.tasks) or "none"
-        raise ValueError(f"no task metric `{key}` was measured; there are: {known}")
+        raise UserError(f"no task metric `{key}` was measured; there are: {known}")
 
     def save(self, folder: Path) -> None:
         """Write `results.json` into a folder."""
@@ -164,7 +165,7 @@ class Results:
         content = read_json(folder / RESULTS)
         layout = content.get("layout", 1)
         if layout != LAYOUT:
-            raise ValueError(
+            raise UserError(
                 f"{folder / RESULTS} has layout {layout}, this version reads layout {LAYOUT}; run "
                 "`roboscape evaluate` again, with the command under setting.command in the file"
             )

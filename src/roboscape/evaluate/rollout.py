@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from roboscape.controls.signals import gripper_dimensions
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.seeding import generator_for
 from roboscape.core.video import write_video
@@ -104,7 +105,7 @@ def imagine_episode(
     controls, stride = bundle.controls, bundle.controls.stride
     length = dataset.episode_info(start.episode).length
     if not 0 <= start.row < length or start.horizon < 1:
-        raise ValueError(
+        raise UserError(
             f"expected --row 0 to {length - 1} and --horizon 1 or more, got {start.row} and "
             f"{start.horizon}"
         )
@@ -163,7 +164,7 @@ def extend_actions(
         )
     given = np.load(path, allow_pickle=False)
     if given.ndim != 2 or given.shape[1] != recorded.shape[1] or len(given) < missing:
-        raise ValueError(
+        raise UserError(
             f"{path} holds an array of shape {given.shape}; this rollout needs {missing} or more "
             f"rows of {recorded.shape[1]} numbers after the {len(recorded)} recorded actions. Give "
             "more rows, or a shorter --horizon"
@@ -187,7 +188,7 @@ def write_side_by_side(path: Path, found: ImaginedEpisode, *, scale: int = 2) ->
         ValueError: another ending.
     """
     if path.suffix not in MOVIE_SUFFIXES:
-        raise ValueError(f"expected an output ending in .mp4 or .gif, got {path}")
+        raise UserError(f"expected an output ending in .mp4 or .gif, got {path}")
     frames = draw_side_by_side(
         make_columns(found.truth, found.imagined),
         scale=scale,

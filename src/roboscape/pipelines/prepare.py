@@ -15,6 +15,7 @@ from roboscape.clips.card import Card
 from roboscape.clips.card import run as write_card
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
+from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.splits import (
     SPLITS_FILE,
@@ -80,13 +81,13 @@ class Prepare:
     def __post_init__(self) -> None:
         """Refuse an output that would not be written, and a missing one."""
         if (self.format == "lerobot") != (self.output is None):
-            raise ValueError(
+            raise UserError(
                 "expected --output, the folder of the dataset, for every format but `lerobot`, "
                 f"whose datasets are used in place; got format {self.format}, output {self.output}"
             )
         _ = SplitShares(validation=self.validation, test=self.test)
         if self.frame_hz <= 0:
-            raise ValueError(f"expected --frame-hz above 0, got {self.frame_hz}")
+            raise UserError(f"expected --frame-hz above 0, got {self.frame_hz}")
 
 
 def run(config: Prepare) -> Path:
@@ -169,7 +170,7 @@ def choose_splits(dataset: LeRobotDataset, shares: SplitShares) -> None:
     chosen = read_splits(root)
     if chosen is not None:
         if chosen.shares != shares:
-            raise ValueError(
+            raise UserError(
                 f"{root / SPLITS_FILE} was made with {chosen.shares}, asked for {shares}; give "
                 "those shares, or delete the file to choose anew"
             )
@@ -177,7 +178,7 @@ def choose_splits(dataset: LeRobotDataset, shares: SplitShares) -> None:
     if dataset.names_splits or dataset.is_part:
         return
     if count < 2:
-        raise ValueError(
+        raise UserError(
             f"{root} has {count} episode; training needs one and validation another: record more"
         )
     splits = complete_splits([None] * count, shares)
@@ -208,7 +209,7 @@ def stride_that_fits(dataset: LeRobotDataset, *, frame_hz: float, length: int) -
         longest = max((info.length for info in infos if info.split == split), default=0)
         if longest < needed:
             fitting = 1 + max(longest - 1, 0) // stride
-            raise ValueError(
+            raise UserError(
                 f"no {split} episode of {dataset.root} is long enough for clips of {length} frames "
                 f"at {fps / stride:g} Hz: that takes {needed} rows, the longest has {longest}. Use "
                 f"--length {fitting} or less, a higher --frame-hz, longer recordings, or other "

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roboscape.controls.encoder import ControlEncoder
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
@@ -45,7 +46,7 @@ class Bundle:
             ("control numbers", model.control_size, self.controls.size),
         ):
             if expected != found:
-                raise ValueError(
+                raise UserError(
                     f"the world model was trained with {expected} {what}, the bundle has {found}; "
                     "put the tokenizer and token store of its own training into the bundle"
                 )

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roboscape.core.errors import UserError
 from roboscape.world_model.cache import Cache, Turn
 from roboscape.world_model.model import ModelInputs, Time, WorldModel
 
@@ -50,7 +51,7 @@ class CudaGraphPasses:
 
     def __init__(self, model: WorldModel, cache: Cache, *, capture: Capture) -> None:
         if not cache.by_index:
-            raise ValueError(
+            raise UserError(
                 "a CUDA graph finds a world's slot by tensors alone; make the cache with "
                 "by_index=True"
             )
@@ -94,7 +95,7 @@ def fill(target: object, source: object) -> None:
             continue
         memory = getattr(target, name)
         if memory.shape != value.shape:
-            raise ValueError(
+            raise UserError(
                 f"a captured pass was made for `{name}` of shape {tuple(memory.shape)}, got "
                 f"{tuple(value.shape)}; capture another for another batch"
             )

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import generator_for, seed_for
 from roboscape.rollout.cuda_graphs import Capture, CudaGraphPasses, capture_cuda_graph
 from roboscape.rollout.sampling import (
@@ -125,7 +126,7 @@ class Imagination:
                 a CPU, where not given.
         """
         if batch < 1 or sampling.temperature < 0 or sampling.refinement_steps < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected at least one world, temperature >= 0 and refinement_steps >= 1, got "
                 f"{batch} worlds and {sampling}"
             )
@@ -170,7 +171,7 @@ class Imagination:
         prompt = stack_prompt(self.model, rgb=rgb, depth=depth)
         check_prompt(self.model, prompt, controls=controls)
         if len(rgb) != len(chosen):
-            raise ValueError(f"got prompts of {len(rgb)} rollouts for {len(chosen)} worlds")
+            raise UserError(f"got prompts of {len(rgb)} rollouts for {len(chosen)} worlds")
         # The other worlds' rows stay: a prompt for some is read in a cache of their own.
         cache = self.cache if worlds is None else self._new_cache(len(chosen))
         cache.clear()
@@ -196,7 +197,7 @@ class Imagination:
         """
         expected = (self.batch, self.model.config.control_size)
         if control.shape != expected or not all(self.begun):
-            raise ValueError(
+            raise UserError(
                 f"expected controls of shape {expected} for worlds that were all reset, got "
                 f"{tuple(control.shape)}; never reset: "
                 f"{[world for world, begun in enumerate(self.begun) if not begun]}"
@@ -263,7 +264,7 @@ class Imagination:
             self.begun = [state.begun[world] for world in taken]
             return
         if len(worlds) != len(taken):
-            raise ValueError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
+            raise UserError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
         self.cache.put(worlds, state.cache, taken)
         self.last = replaced(self.last, worlds, state.last[:, list(taken)])
         for world, source in zip(worlds, taken, strict=True):
@@ -374,7 +375,7 @@ def stack_prompt(
     if model.config.modalities == 1:
         return rgb.unsqueeze(0)
     if depth is None:
-        raise ValueError(
+        raise UserError(
             "this model imagines depth too and needs the prompt's depth codes; encode its depth, "
             "or use a model with branches `rgb`"
         )
@@ -388,14 +389,14 @@ def check_prompt(
     config = model.config
     _, batch, frames, tokens = prompt.shape
     if frames < 1 or tokens != config.tokens_per_frame:
-        raise ValueError(
+        raise UserError(
             f"expected a prompt of at least one frame of {config.tokens_per_frame} tokens, got "
             f"{frames} frames of {tokens}"
         )
     if len(controls) != batch:
-        raise ValueError(f"got prompts of {batch} rollouts and controls of {len(controls)}")
+        raise UserError(f"got prompts of {batch} rollouts and controls of {len(controls)}")
     if controls.shape[1] < frames or controls.shape[2] != config.control_size:
-        raise ValueError(
+        raise UserError(
             f"expected {config.control_size} control numbers for each of {frames} prompt frames, "
             f"got {tuple(controls.shape[1:])}; control_signals makes them from actions"
         )

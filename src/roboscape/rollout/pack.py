@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from roboscape.core.errors import UserError
 from roboscape.core.pretrained import halve_weights
 from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
 from roboscape.tokenizer.model import Tokenizer
@@ -39,7 +40,7 @@ def run(config: Pack) -> Bundle:
     store = TokenStore(config.tokens)
     found = weights_sha256(config.tokenizer)
     if found != store.config.tokenizer_sha256:
-        raise ValueError(
+        raise UserError(
             f"{config.tokens} was made with another tokenizer (weights "
             f"{store.config.tokenizer_sha256[:12]}) than {config.tokenizer} ({found[:12]}); "
             "pass the tokenizer of the store"

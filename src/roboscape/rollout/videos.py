@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.depth_choice import NONE, depth_from, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.rollout.bundle import Bundle
@@ -77,7 +78,7 @@ def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
         bundle.controls.proprioception.check(dataset)
     expected, found = bundle.controls.convention, dataset.spec.action
     if expected != found:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint was trained with the action convention\n  {expected}\nand "
             f"{dataset.root} is recorded in\n  {found}\nUse a checkpoint of this robot, or correct "
             "`meta/roboscape.json` where it is wrong (`roboscape inspect` shows what looks wrong)"

@@ -23,13 +23,14 @@ from jaxtyping import Bool, Float
 try:
     import gymnasium
 except ModuleNotFoundError as error:
-    raise ValueError(
+    raise UserError(
         "environments need gymnasium; install it with `pip install 'roboscape[sim]'`"
     ) from error
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import FIRST_VALIDATION_SEED
@@ -69,7 +70,7 @@ def observation_space(spec: WorldSpec, *, depth: bool) -> spaces.Dict:
     if depth:
         without = [camera.name for camera in spec.cameras if not camera.has_depth]
         if without:
-            raise ValueError(f"depth=True needs depth, and {', '.join(without)} gives none")
+            raise UserError(f"depth=True needs depth, and {', '.join(without)} gives none")
         depths = {
             camera.name: spaces.Box(0.0, np.inf, (camera.height, camera.width), np.float32)
             for camera in spec.cameras
@@ -125,7 +126,7 @@ class SimulatorVectorEnv(VectorEnv):
             autoreset_mode: see the class.
         """
         if max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
+            raise UserError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
         self.simulator, self.num_envs = simulator, num_envs
         self._start_of_seed, self._success = start_of_seed, success
         self._max_episode_steps = max_episode_steps
@@ -165,7 +166,7 @@ class SimulatorVectorEnv(VectorEnv):
             seed = [int(seed) + i for i in range(self.num_envs)]
         seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
-            raise ValueError(f"expected {self.num_envs} seeds, got {len(seeds)}")
+            raise UserError(f"expected {self.num_envs} seeds, got {len(seeds)}")
         if not self._generators:
             # Without any seed the first ones differ from run to run.
             self._generators = np.random.default_rng().spawn(self.num_envs)
@@ -238,7 +239,7 @@ class SimulatorVectorEnv(VectorEnv):
         """The worlds to reset; all without a mask."""
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(
+            raise UserError(
                 f"options['reset_mask'] must be {self.num_envs} truth values, one of them true; "
                 f"got {mask.dtype} of shape {mask.shape}"
             )
@@ -259,7 +260,7 @@ class SimulatorVectorEnv(VectorEnv):
         """All native actions of the frame, in stored units."""
         actions = np.asarray(actions, np.float32)
         if actions.shape != self.action_space.shape:
-            raise ValueError(
+            raise UserError(
                 f"expected actions of shape {self.action_space.shape}, got {actions.shape}"
             )
         spec = self.simulator.spec
@@ -404,7 +405,7 @@ class TrueStarts:
         """The true simulator, as the learned one knows it."""
         sizes = {side for camera in self._spec.cameras for side in (camera.height, camera.width)}
         if len(sizes) > 1:
-            raise ValueError(
+            raise UserError(
                 f"the true simulator's images are square and of one size, got {sorted(sizes)}; "
                 "start from frames of a dataset: dataset=..."
             )
@@ -414,7 +415,7 @@ class TrueStarts:
             image_size=sizes.pop(),
         )
         if true.spec.state_names != self._spec.state_names:
-            raise ValueError(
+            raise UserError(
                 f"{self._task} has the state {', '.join(true.spec.state_names)}, and the learned "
                 f"simulator wants {', '.join(self._spec.state_names)}; start from frames of its "
                 "own dataset: dataset=..."
@@ -548,4 +549,4 @@ def make_learned(**settings: Any) -> SimulatorEnv:
 def _check_render_mode(mode: str | None) -> None:
     """Refuse what is not offered."""
     if mode not in (None, "rgb_array"):
-        raise ValueError(f"expected the render mode rgb_array, got {mode!r}")
+        raise UserError(f"expected the render mode rgb_array, got {mode!r}")

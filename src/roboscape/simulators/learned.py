@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from roboscape.controls.encoder import ControlState
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import CameraSpec
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination, ImaginationState
@@ -152,7 +153,7 @@ class LearnedSimulator:
         """
         worlds = self._chosen(where)
         if len(starts) != len(worlds):
-            raise ValueError(
+            raise UserError(
                 f"expected one start for each of {len(worlds)} worlds, got {len(starts)}"
             )
         beginnings = [self._read(start) for start in starts]
@@ -174,14 +175,14 @@ class LearnedSimulator:
         actions = np.asarray(actions)
         expected = (self.batch, self.spec.stride, len(convention.names))
         if actions.shape != expected:
-            raise ValueError(
+            raise UserError(
                 f"expected actions of shape {expected} (worlds, native rows between two frames, "
                 f"action numbers: {', '.join(convention.names)}), got {actions.shape}"
             )
         if not np.isfinite(actions).all():
-            raise ValueError("actions must be finite numbers; got NaN or infinity")
+            raise UserError("actions must be finite numbers; got NaN or infinity")
         if not all(engine.begun):
-            raise ValueError("a world that was never reset cannot be stepped; call `reset` first")
+            raise UserError("a world that was never reset cannot be stepped; call `reset` first")
         signal = self._controls.step(actions)
         frame = engine.step(signal.to(engine.device))
         self._confidence = self._grid(frame.confidence)
@@ -223,16 +224,16 @@ class LearnedSimulator:
         """
         content = snapshot.content
         if not isinstance(content, LearnedWorlds) or content.spec != self.spec:
-            raise ValueError(
+            raise UserError(
                 "expected a snapshot of a learned simulator of the same bundle, camera and task; "
                 "other simulators' snapshots mean other things"
             )
         taken = [int(i) for i in (range(len(snapshot)) if index is None else index)]
         if not taken or not all(0 <= i < len(snapshot) for i in taken):
-            raise ValueError(f"a snapshot of {len(snapshot)} worlds has no worlds {taken}")
+            raise UserError(f"a snapshot of {len(snapshot)} worlds has no worlds {taken}")
         worlds = None if where is None else self._chosen(where)
         if worlds is not None and len(worlds) != len(taken):
-            raise ValueError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
+            raise UserError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
         self.engine.restore(content.imagination, worlds=worlds, index=taken)
         self._controls.restore(content.controls.take(taken), worlds=worlds)
         self._confidence = merged(self._confidence, worlds, content.confidence[taken])
@@ -254,7 +255,7 @@ class LearnedSimulator:
     def engine(self) -> Imagination:
         """What imagines; tokens and their memory, for benchmarks and planners."""
         if self._imagination is None:
-            raise ValueError("this simulator was closed; make another")
+            raise UserError("this simulator was closed; make another")
         return self._imagination
 
     def _chosen(self, where: Mask | None) -> list[int]:
@@ -263,7 +264,7 @@ class LearnedSimulator:
             return list(range(self.batch))
         mask = np.asarray(where)
         if mask.shape != (self.batch,) or mask.dtype != bool:
-            raise ValueError(
+            raise UserError(
                 f"expected a mask of {self.batch} booleans, got {mask.dtype} of shape {mask.shape}"
             )
         return [int(world) for world in np.flatnonzero(mask)]
@@ -299,7 +300,7 @@ class LearnedSimulator:
     def _read(self, start: Start) -> Beginning:
         """A start's frames and numbers, checked."""
         if isinstance(start, SeedStart):
-            raise ValueError(
+            raise UserError(
                 "a learned simulator does not know what scene a seed places; give it a frame: an "
                 "`EpisodeStart`, or a `FrameStart` with what a true simulator shows after its reset"
             )
@@ -310,20 +311,20 @@ class LearnedSimulator:
         size = self.bundle.controls.statistics.state_size
         for what, state in (("state", found.state), ("state_before", found.state_before)):
             if state.shape != (size,) or not np.isfinite(state).all():
-                raise ValueError(
+                raise UserError(
                     f"expected `{what}` to be {size} finite numbers, as in training, got shape "
                     f"{state.shape}: {state}"
                 )
         side = self.bundle.tokenizer.config.image_size
         rgb, depth_m = found.frames.rgb, found.frames.depth_m
         if rgb.shape[2:] != (side, side, 3) or rgb.dtype != np.uint8:
-            raise ValueError(
+            raise UserError(
                 f"expected RGB images of {side} x {side} pixels, uint8, got {rgb.dtype} of shape "
                 f"{rgb.shape[2:]}; this model has one image size: resize yours"
             )
         if "depth" in self._pictures and (depth_m is None or depth_m.shape[2:] != (side, side)):
             found_depth = "none" if depth_m is None else f"shape {depth_m.shape[2:]}"
-            raise ValueError(
+            raise UserError(
                 f"this model imagines depth and needs the given frame's, {side} x {side} in "
                 f"metres, got {found_depth}; estimate it (`roboscape annotate`) or use a model "
                 "without depth"
@@ -332,7 +333,7 @@ class LearnedSimulator:
 
     def _read_frame(self, start: FrameStart) -> Beginning:
         if self.camera not in start.rgb:
-            raise ValueError(
+            raise UserError(
                 f"expected an image of the camera `{self.camera}`, got {sorted(start.rgb)}"
             )
         depth_m = start.depth_m.get(self.camera)
@@ -354,7 +355,7 @@ class LearnedSimulator:
         length = dataset.episode_info(start.episode).length
         first = start.row - (start.prompt_frames - 1) * stride
         if start.prompt_frames < 1 or not 0 <= first <= start.row < length:
-            raise ValueError(
+            raise UserError(
                 f"expected a row from 0 to {length - 1} with {stride} rows before it for each "
                 f"further prompt frame, got row {start.row} and {start.prompt_frames} prompt frames"
             )

@@ -25,6 +25,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from roboscape.core.errors import UserError
+
 RED_EXCESS = 40
 LAMP_LEVEL = 220
 SMALLEST_CUBE = 0.0025
@@ -112,7 +114,7 @@ def table_inverse_depth(depth_m: Float[np.ndarray, "h w"]) -> Float[np.ndarray, 
         tolerance = max(PLANE_TOLERANCE, PLANE_FIRST_TOLERANCE * PLANE_TIGHTENING**iteration)
         inside = np.abs(plane / inverse - 1) < tolerance
         if inside.mean() < SMALLEST_TABLE:
-            raise ValueError(
+            raise UserError(
                 "expected a table in view: no plane explains the depth of the first frame. The "
                 "cube test is made for robosuite's Lift; switch it off (`--tasks off`) elsewhere"
             )

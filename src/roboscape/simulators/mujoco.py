@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.simulators.protocol import (
     EpisodeStart,
@@ -108,7 +109,7 @@ class MujocoSimulator:
                 the simulators are not installed.
         """
         if batch < 1:
-            raise ValueError(f"expected a batch of at least one world, got {batch}")
+            raise UserError(f"expected a batch of at least one world, got {batch}")
         self._task = task
         self._proportions = proportions or Proportions()
         first = make_scene(task, cameras=cameras)
@@ -142,7 +143,7 @@ class MujocoSimulator:
         """
         chosen = self._chosen(where)
         if len(starts) != len(chosen):
-            raise ValueError(
+            raise UserError(
                 f"expected one start for each of {len(chosen)} worlds, got {len(starts)}"
             )
         for world, start in zip(chosen, starts, strict=True):
@@ -153,7 +154,7 @@ class MujocoSimulator:
                 case EpisodeStart():
                     self._replay(world, start)
                 case FrameStart():
-                    raise ValueError(
+                    raise UserError(
                         "a true simulator cannot start from an image: it needs the pose of every "
                         "object, which no image gives; use SeedStart or EpisodeStart, or the "
                         "learned simulator"
@@ -171,11 +172,11 @@ class MujocoSimulator:
         actions = np.asarray(actions, np.float32)
         expected = (self.batch, self._spec.stride, len(self._kind.action.names))
         if actions.shape != expected:
-            raise ValueError(f"expected actions of shape {expected}, got {actions.shape}")
+            raise UserError(f"expected actions of shape {expected}, got {actions.shape}")
         if not np.isfinite(actions).all():
-            raise ValueError("expected finite actions, got NaN or infinite ones")
+            raise UserError("expected finite actions, got NaN or infinite ones")
         if any(world.seen is None for world in self.worlds):
-            raise ValueError("a world was never reset: call reset before step")
+            raise UserError("a world was never reset: call reset before step")
         for world, native in zip(self.worlds, actions, strict=True):
             for action in native:
                 world.scene.step(action)
@@ -191,7 +192,7 @@ class MujocoSimulator:
         copies = []
         for world in self.worlds:
             if world.seen is None:
-                raise ValueError("a world was never reset: call reset before snapshot")
+                raise UserError("a world was never reset: call reset before snapshot")
             copies.append(
                 _Copy(
                     captured=world.scene.capture(),
@@ -226,7 +227,7 @@ class MujocoSimulator:
             self._task,
             self._spec,
         ):
-            raise ValueError(
+            raise UserError(
                 f"this snapshot is not of a true simulator of {self._task} with the same cameras "
                 "and rates"
             )
@@ -235,7 +236,7 @@ class MujocoSimulator:
             self._resize(len(copies))
         chosen = self._chosen(where)
         if len(copies) != len(chosen):
-            raise ValueError(
+            raise UserError(
                 f"expected one world of the snapshot for each of {len(chosen)}, got {len(copies)}"
             )
         for world, copied in zip(chosen, copies, strict=True):
@@ -257,7 +258,7 @@ class MujocoSimulator:
         native_hz = self._kind.action.action_hz
         stride = round(native_hz / frame_hz) if frame_hz > 0 else 0
         if stride < 1 or stride * frame_hz != native_hz:
-            raise ValueError(
+            raise UserError(
                 f"frame_hz must divide the {native_hz:g} actions a second of {self._task}, got "
                 f"{frame_hz:g}"
             )
@@ -286,7 +287,7 @@ class MujocoSimulator:
             return list(self.worlds)
         where = np.asarray(where, bool)
         if where.shape != (self.batch,):
-            raise ValueError(f"expected a mask of {self.batch} worlds, got shape {where.shape}")
+            raise UserError(f"expected a mask of {self.batch} worlds, got shape {where.shape}")
         return [world for world, taken in zip(self.worlds, where, strict=True) if taken]
 
     def _place(self, world: World, seed: int, *, behaviour: str) -> None:
@@ -300,7 +301,7 @@ class MujocoSimulator:
         self._check_same_simulator(start)
         actions, states = dataset.actions(episode), dataset.state(episode)
         if not 0 <= row < len(actions):
-            raise ValueError(
+            raise UserError(
                 f"episode {episode} of {dataset.root} has rows 0 to {len(actions) - 1}, got {row}"
             )
         info = dataset.episode_info(episode)
@@ -309,7 +310,7 @@ class MujocoSimulator:
             world.scene.step(action)
         drift = float(np.abs(world.scene.state() - states[row]).max())
         if drift > REPLAY_TOLERANCE:
-            raise ValueError(
+            raise UserError(
                 f"replaying episode {episode} of {dataset.root} to row {row} misses the recorded "
                 f"state by {drift:.3g} (at most {REPLAY_TOLERANCE:g} is allowed): it was not "
                 "recorded by this version of the simulator, or not by `roboscape collect`"
@@ -319,13 +320,13 @@ class MujocoSimulator:
         """Refuse episodes of other simulators and tasks."""
         spec = start.dataset.spec
         if (spec.source, spec.action.names) != (self._kind.source, self._kind.action.names):
-            raise ValueError(
+            raise UserError(
                 f"{start.dataset.root} was recorded with {spec.source or 'an unnamed source'}, "
                 f"not with {self._kind.source}; a true simulator replays its own episodes only"
             )
         words = start.dataset.episode_info(start.episode).task
         if words != self._spec.task:
-            raise ValueError(
+            raise UserError(
                 f"episode {start.episode} of {start.dataset.root} shows the task {words!r}, and "
                 f"this simulator's is {self._spec.task!r}"
             )

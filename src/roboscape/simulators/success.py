@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from roboscape.core.errors import UserError
 from roboscape.simulators.lift_cube import RISE_HEIGHT, table_inverse_depth, watch_cube
 from roboscape.simulators.protocol import Mask, Observation
 
@@ -35,7 +36,7 @@ class TrueSuccess:
             ValueError: the simulator does not say.
         """
         if observation.success is None:
-            raise ValueError(
+            raise UserError(
                 "this simulator does not say whether the task is solved; give the environment a "
                 "success function of observations, such as roboscape.simulators.success.CubeRaised"
             )
@@ -56,7 +57,7 @@ class CubeRaised:
             ValueError: no depth, or no table in it.
         """
         if self._camera not in observation.depth_m:
-            raise ValueError(
+            raise UserError(
                 f"the cube's height needs the depth of camera {self._camera!r}, and the simulator "
                 f"gives that of {', '.join(observation.depth_m) or 'none'}"
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from roboscape.core.errors import UserError
 from roboscape.sources.graphics import mujoco
 
 PLAIN = (type(None), bool, int, float, str, np.generic, np.random.Generator, set, frozenset)
@@ -69,7 +70,7 @@ def restore_physics(model: Any, data: Any, captured: dict[str, np.ndarray]) -> N
         ValueError: the model has another size.
     """
     if len(captured["state"]) != mujoco.mj_stateSize(model, _integration()):
-        raise ValueError("this snapshot is of another simulation: their states differ in size")
+        raise UserError("this snapshot is of another simulation: their states differ in size")
     for name in MOVED_BY_RESETS:
         getattr(model, name)[:] = captured[f"model.{name}"]
     mujoco.mj_setState(model, data, captured["state"], _integration())
@@ -132,7 +133,7 @@ def _restore(present: Any, captured: Any, done: dict[Any, Any]) -> Any:
         done[captured] = copy.deepcopy(captured.copied)
         return done[captured]
     if type(present) is not captured.kind:
-        raise ValueError(
+        raise UserError(
             f"this snapshot is of another simulation: it has a {captured.kind.__name__} where "
             f"this one has a {type(present).__name__}"
         )

@@ -7,6 +7,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from roboscape.core.errors import UserError
+
 _HELP = (
     "MuJoCo cannot render without a screen here: MUJOCO_GL={backend} failed ({error}). On Debian "
     "or Ubuntu install `libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6` (apt-get install ...), or "
@@ -31,11 +33,11 @@ def import_mujoco() -> ModuleType:
     try:
         return importlib.import_module("mujoco")
     except ModuleNotFoundError as error:
-        raise ValueError(
+        raise UserError(
             "this needs the simulators; install them with `pip install 'roboscape[sim]'`"
         ) from error
     except Exception as error:
-        raise ValueError(_help(error)) from error
+        raise UserError(_help(error)) from error
 
 
 def new_gl_context(height: int, width: int) -> Any:
@@ -47,7 +49,7 @@ def new_gl_context(height: int, width: int) -> Any:
     try:
         context = mujoco.gl_context.GLContext(width, height)
     except Exception as error:
-        raise ValueError(_help(error)) from error
+        raise UserError(_help(error)) from error
     context.make_current()
     return context
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.sources.noise import SmoothNoise
 
@@ -276,7 +277,7 @@ class LiftScript:
 
     def __init__(self, seed: int, *, behaviour: str) -> None:
         if behaviour not in BEHAVIOURS:
-            raise ValueError(
+            raise UserError(
                 f"Lift episodes know no behaviour {behaviour!r}; choose one of "
                 f"{', '.join(BEHAVIOURS)}"
             )

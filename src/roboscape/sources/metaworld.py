@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.records import ActionConvention
 from roboscape.sources.capture import (
@@ -120,7 +121,7 @@ class MetaworldScene:
         """Be as another scene of the same task was when it was captured."""
         name, objects, physics, observed, self._solved = captured
         if name != self._name:
-            raise ValueError(f"this snapshot is of the task {name}, not of {self._name}")
+            raise UserError(f"this snapshot is of the task {name}, not of {self._name}")
         if self._environment is None:
             self.reset(0, behaviour="")
         restore_objects(self._environment, objects)
@@ -162,7 +163,7 @@ def make_script(task: str, behaviour: str, *, generator: np.random.Generator) ->
             angle, distance_m = generator.uniform(0, 2 * np.pi), generator.uniform(0.06, 0.12)
             offset_m = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
             return Expert(task, noise=0.1, offset_m=offset_m, generator=generator)
-    raise ValueError(f"Meta-World episodes know no behaviour {behaviour!r}")
+    raise UserError(f"Meta-World episodes know no behaviour {behaviour!r}")
 
 
 class Expert:

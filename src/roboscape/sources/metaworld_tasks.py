@@ -1,5 +1,7 @@
 """Meta-World's fifty tasks in words."""
 
+from roboscape.core.errors import UserError
+
 TASK_TEXTS = {
     "assembly": "put the ring on the peg",
     "basketball": "drop the basketball into the basket",
@@ -65,7 +67,7 @@ def choose_tasks(names: tuple[str, ...]) -> tuple[str, ...]:
     tasks = tuple(name.removesuffix("-v3") for name in names)
     unknown = [task for task in tasks if task not in TASK_TEXTS]
     if unknown or not tasks:
-        raise ValueError(
+        raise UserError(
             f"Meta-World has no task {', '.join(unknown) or '(none named)'}; name `all`, or some "
             f"of {', '.join(TASK_TEXTS)}"
         )

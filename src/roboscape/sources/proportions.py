@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 
 
@@ -26,6 +27,6 @@ def behaviour_of(seed: int, proportions: Proportions) -> str:
     shares = asdict(proportions)
     total = sum(shares.values())
     if min(shares.values()) < 0 or total <= 0:
-        raise ValueError(f"proportions must be ≥ 0 and not all zero, got {proportions}")
+        raise UserError(f"proportions must be ≥ 0 and not all zero, got {proportions}")
     generator = numpy_generator_for(seed, 0)
     return str(generator.choice(list(shares), p=np.array(list(shares.values())) / total))

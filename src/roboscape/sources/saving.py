@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, remove, write_json
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
@@ -115,7 +116,7 @@ def check_same_settings(path: Path, settings: dict[str, Any], *, verb: str) -> N
     before = read_json(path)
     differing = [name for name in settings if before.get(name) != settings[name]]
     if differing:
-        raise ValueError(
+        raise UserError(
             f"{path.parent} was {verb} with other settings of {', '.join(differing)}: "
             f"{ ({name: before.get(name) for name in differing}) } instead of "
             f"{ ({name: settings[name] for name in differing}) }; choose another output folder"

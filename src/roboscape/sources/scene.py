@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
 
 Script = Callable[[Any], Float[np.ndarray, " a"]]
@@ -99,4 +100,4 @@ def make_scene(task: str, *, cameras: tuple[str, ...] = ()) -> Scene:
         from roboscape.sources.metaworld import MetaworldScene
 
         return MetaworldScene(name, cameras=cameras)
-    raise ValueError(f"expected the task Lift or metaworld/<name>, got {task!r}")
+    raise UserError(f"expected the task Lift or metaworld/<name>, got {task!r}")

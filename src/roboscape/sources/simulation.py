@@ -10,6 +10,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.sources.graphics import mujoco, new_gl_context
 
 VISUAL_GEOM_GROUP = 1
@@ -207,5 +208,5 @@ def _camera_id(model: Any, name: str) -> int:
     """The camera's number; an unknown name is an error that lists the known ones."""
     names = [model.camera(index).name for index in range(model.ncam)]
     if name not in names:
-        raise ValueError(f"this simulation has no camera {name!r}; it has {', '.join(names)}")
+        raise UserError(f"this simulation has no camera {name!r}; it has {', '.join(names)}")
     return names.index(name)

@@ -8,6 +8,8 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from roboscape.core.errors import UserError
+
 
 def code_to_bits(codes: Int[Tensor, "*b"], *, code_bits: int) -> Bool[Tensor, "*b v"]:
     """Bits of every code, least significant first."""
@@ -53,7 +55,7 @@ def join_factors(groups: Int[Tensor, "*b f"], *, code_bits: int) -> Int[Tensor, 
 def factor_bits(*, code_bits: int, factors: int) -> int:
     """Bits in each of `factors` equal groups."""
     if factors < 1 or code_bits % factors:
-        raise ValueError(
+        raise UserError(
             f"{code_bits} code bits do not divide into {factors} equal groups; "
             f"choose a number of factors that divides {code_bits}"
         )

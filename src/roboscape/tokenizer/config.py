@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from roboscape.core.errors import UserError
 from roboscape.tokenizer.codes import factor_bits
 
 
@@ -42,17 +43,17 @@ class TokenizerConfig:
         """Refuse sizes that do not fit together."""
         factor_bits(code_bits=self.code_bits, factors=self.code_groups)
         if self.image_size % self.downsampling or self.downsampling not in (4, 8, 16, 32):
-            raise ValueError(
+            raise UserError(
                 f"downsampling must be 4, 8, 16 or 32 and divide image_size; got "
                 f"{self.downsampling} and {self.image_size}"
             )
         if self.decoder_merge < 1 or self.tokens_per_side % self.decoder_merge:
-            raise ValueError(
+            raise UserError(
                 f"decoder_merge must divide the {self.tokens_per_side} tokens of a side, got "
                 f"{self.decoder_merge}"
             )
         if not 0 < self.depth_min_m < self.depth_max_m:
-            raise ValueError(
+            raise UserError(
                 f"expected 0 < depth_min_m < depth_max_m, got {self.depth_min_m} and "
                 f"{self.depth_max_m}"
             )

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from roboscape.clips.reader import ClipReader
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
@@ -42,7 +43,7 @@ class FrameCache:
     def depth_at(self, indices: Int[np.ndarray, " b"]) -> Float[Tensor, "b h w"]:
         """Depth of some frames, in metres."""
         if self.depth_m is None:
-            raise ValueError("these frames have no depth; annotate the dataset first")
+            raise UserError("these frames have no depth; annotate the dataset first")
         return torch.from_numpy(self.depth_m[indices].astype(np.float32))
 
     @classmethod
@@ -71,7 +72,7 @@ def write_cache(folder: Path, episodes: Iterable[EpisodeFrames]) -> FrameCache:
             if depth_m is not None:
                 append(temporary / "depth.float16", depth_m.astype(np.float16))
         if not lengths:
-            raise ValueError(f"no episodes to cache for {folder}; the dataset is empty")
+            raise UserError(f"no episodes to cache for {folder}; the dataset is empty")
         index = {"frames": sum(lengths), "height": height, "width": width, "lengths": lengths}
         write_json(temporary / "index.json", index)
     return FrameCache.open(folder)

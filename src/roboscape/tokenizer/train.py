@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from roboscape.clips.split import Split, episodes_of
 from roboscape.core.device import AUTO, resolve_device
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import open_run
@@ -74,7 +75,7 @@ class TokenizerRun:
     def __post_init__(self) -> None:
         """Refuse a batch that can't hold both kinds of image equally."""
         if self.batch_size < 2 or self.batch_size % 2:
-            raise ValueError(f"batch_size must be even, got {self.batch_size}")
+            raise UserError(f"batch_size must be even, got {self.batch_size}")
 
 
 def run(config: TokenizerRun) -> Tokenizer:
@@ -103,7 +104,7 @@ def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
     """
     found = episodes_of(dataset, split)
     if not found:
-        raise ValueError(
+        raise UserError(
             f"none of the {dataset.num_episodes} episodes of {dataset.root} is for {split}; import "
             "or collect more (an import's --validation says which share is held out), or give "
             "--validation another dataset"
@@ -139,7 +140,7 @@ def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
     found = frames.rgb.shape[1:3]
     size = config.model.image_size
     if found != (size, size):
-        raise ValueError(
+        raise UserError(
             f"{config.dataset} has frames of {found[0]} x {found[1]}, the tokenizer takes "
             f"{size} x {size}; set --model.image-size or resize the recordings"
         )

@@ -16,6 +16,7 @@ from roboscape.controls.encoder import PROPRIOCEPTION, ControlEncoder
 from roboscape.controls.measure import measure_controls
 from roboscape.controls.proprioception import Proprioception
 from roboscape.core.device import AUTO, resolve_device
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
@@ -78,12 +79,12 @@ class Tokenize:
         """Refuse a store of nothing."""
         least = min(self.points, self.stride, self.length, self.episodes_per_shard)
         if not self.datasets or least < 1:
-            raise ValueError(
+            raise UserError(
                 "expected at least one dataset, and points, stride, length and episodes_per_shard "
                 f">= 1; got {self}"
             )
         if self.proprioception and self.controls:
-            raise ValueError(
+            raise UserError(
                 "give --proprioception for a new world model or --controls for one to fine-tune, "
                 "not both: a checkpoint brings its own"
             )
@@ -133,7 +134,7 @@ def check_datasets(
     for dataset in datasets[1:]:
         for name in ("action", "state_names", "fps"):
             if getattr(dataset.spec, name) != getattr(first, name):
-                raise ValueError(
+                raise UserError(
                     f"{dataset.root} has another `{name}` than {datasets[0].root}: "
                     f"{getattr(dataset.spec, name)} against {getattr(first, name)}; "
                     "a store holds recordings of one kind"
@@ -150,16 +151,16 @@ def check_camera(
     """Refuse a camera that is not there, of another size, or without the depth asked for."""
     cameras = {camera.name: camera for camera in spec.cameras}
     if name not in cameras:
-        raise ValueError(f"{root} has no camera `{name}`; it has {sorted(cameras)}")
+        raise UserError(f"{root} has no camera `{name}`; it has {sorted(cameras)}")
     size = tokenizer.config.image_size
     found = cameras[name]
     if (found.height, found.width) != (size, size):
-        raise ValueError(
+        raise UserError(
             f"{root}: camera `{name}` records {found.height} x {found.width}, the tokenizer takes "
             f"{size} x {size}"
         )
     if config.depth == RECORDED and not found.has_depth:
-        raise ValueError(
+        raise UserError(
             f"{root}: camera `{name}` recorded no depth; run `roboscape annotate` and pass "
             "--depth with the annotator's name, or --depth none for an RGB-only model"
         )
@@ -184,7 +185,7 @@ def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[lis
             for info in infos
         ]
     if not sources:
-        raise ValueError("the datasets hold no episodes")
+        raise UserError("the datasets hold no episodes")
     return [
         sources[start : start + episodes_per_shard]
         for start in range(0, len(sources), episodes_per_shard)
@@ -199,7 +200,7 @@ def is_written(folder: Path, settings: Mapping[str, object]) -> bool:
     found = read_json(path)
     for name in ("tokenizer_sha256", "camera", "depth", "tracks", "points"):
         if found[name] != settings[name]:
-            raise ValueError(
+            raise UserError(
                 f"{folder} was written with {name} {found[name]}, asked for {settings[name]}; "
                 "a store holds one kind of tokens: choose another --output or delete it"
             )
@@ -298,7 +299,7 @@ def control_encoder(config: Tokenize, *, datasets: list[LeRobotDataset]) -> Cont
         known = ControlEncoder.load(config.controls)
         convention = datasets[0].spec.action
         if (known.convention, known.stride) != (convention, config.stride):
-            raise ValueError(
+            raise UserError(
                 f"{config.controls} describes {known.convention} at stride {known.stride}; "
                 f"{config.datasets[0]} has {convention} at stride {config.stride}. Convert the "
                 "actions, or train without --controls"

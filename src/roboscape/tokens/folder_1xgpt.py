@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from roboscape.clips.split import Split
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, write_json
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import ActionConvention
@@ -52,7 +53,7 @@ class TokenFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         if next(root.glob("video_*.bin"), None) is not None:
-            raise ValueError(
+            raise UserError(
                 f"{root} is of 1X's version 2.0, whose codes (Cosmos, 8 x 8 x 8 pixels and frames) "
                 "are no codes of single frames; import version 1.1"
             )
@@ -60,7 +61,7 @@ class TokenFolder:
         self.num_frames, self.side = int(metadata["num_images"]), int(metadata["s"])
         self.hz = float(metadata.get("hz", 30))
         if (found := metadata.get("vocab_size", 2**CODE_BITS)) != 2**CODE_BITS:
-            raise ValueError(
+            raise UserError(
                 f"{root} has codes of a vocabulary of {found}, expected 2 ** {CODE_BITS} "
                 "(version 1.0 and later)"
             )
@@ -114,7 +115,7 @@ class TokenFolder:
         codes = np.asarray(self.codes[rows])
         if codes.size and (largest := codes.max()) >= 2**CODE_BITS:
             frame = rows.start + int(np.argwhere(codes == largest)[0, 0])
-            raise ValueError(
+            raise UserError(
                 f"{self.root}/video.bin, frame {frame} holds the code {largest}, expected less "
                 f"than 2 ** {CODE_BITS}; is metadata.json of this file?"
             )
@@ -134,7 +135,7 @@ class TokenFolder:
         path = self.root / "actions" / f"{name}.bin"
         width, left = divmod(path.stat().st_size, 4 * max(1, self.num_frames))
         if left or not width:
-            raise ValueError(
+            raise UserError(
                 f"{path} has {path.stat().st_size} bytes, expected float32 rows for "
                 f"{self.num_frames} frames; it is truncated or belongs to another video.bin"
             )
@@ -166,10 +167,10 @@ def example(folder: Path) -> Path:
 def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """A file of plain numbers, without reading it."""
     if not path.is_file():
-        raise ValueError(f"expected {path.name} beside metadata.json in {path.parent}, found none")
+        raise UserError(f"expected {path.name} beside metadata.json in {path.parent}, found none")
     expected = int(np.prod(shape)) * dtype.itemsize
     if path.stat().st_size != expected:
-        raise ValueError(
+        raise UserError(
             f"{path} has {path.stat().st_size} bytes, metadata.json promises {expected} ({dtype} "
             f"of shape {shape}); it is truncated or of another version: copy it again"
         )

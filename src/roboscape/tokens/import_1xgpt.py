@@ -20,6 +20,7 @@ import tyro
 from roboscape.clips.split import SPLITS, split_of
 from roboscape.controls.encoder import ControlStatistics
 from roboscape.controls.signals import one_where_still
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.depth_choice import NONE
@@ -72,7 +73,7 @@ class ImportTokens:
     def __post_init__(self) -> None:
         """Refuse a store of nothing."""
         if not self.folders or self.stride < 1 or self.episodes_per_shard < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected at least one folder, and stride and episodes_per_shard >= 1; got {self}"
             )
 
@@ -125,7 +126,7 @@ def check_folders(folders: list[TokenFolder]) -> None:
     for folder in folders[1:]:
         found = (folder.side, folder.hz, folder.convention)
         if found != (first.side, first.hz, first.convention):
-            raise ValueError(
+            raise UserError(
                 f"{folder.root} and {first.root} differ in frame size, rate or actions; a store "
                 "holds recordings of one kind"
             )

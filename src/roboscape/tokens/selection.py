@@ -13,6 +13,7 @@ from jaxtyping import Int32
 
 from roboscape.clips.curriculum import NOT_GRADED, grade_of
 from roboscape.clips.index import FILE, index_settings
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import annotations_folder, read_values
 from roboscape.dataset.reader import LeRobotDataset
 
@@ -95,7 +96,7 @@ def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedC
     table = file.read([*columns, "stride", "camera"]).to_pydict()
     for what, wanted in (("stride", stride), ("camera", camera)):
         if wrong := set(table[what]) - {wanted}:
-            raise ValueError(
+            raise UserError(
                 f"{path} indexes clips at {what} {wrong.pop()}, the store is for {what} {wanted}; "
                 f"run `roboscape clips {dataset.root} --{what} {wanted}` again"
             )

@@ -16,6 +16,7 @@ from roboscape.clips.split import SPLITS, Split
 from roboscape.controls.encoder import ControlEncoder, ControlStatistics
 from roboscape.controls.signals import imagined_signals
 from roboscape.core.config import config_from_dict
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.tokenizer.model import TokenizerConfig
 
@@ -131,14 +132,14 @@ class TokenStore:
 
     def __init__(self, root: Path) -> None:
         if not (root / STORE).is_file():
-            raise ValueError(
+            raise UserError(
                 f"{root} is no finished token store (no {STORE}); run `roboscape tokenize`, which "
                 "goes on where it stopped"
             )
         self.root = root
         content = read_json(root / STORE)
         if (found := content.get("version", 1)) != FORMAT:
-            raise ValueError(
+            raise UserError(
                 f"{root} is a token store of format {found}, this version reads {FORMAT}; run the "
                 "`roboscape tokenize` (or `import-tokens`) command that made it again: it "
                 "encodes nothing twice"
@@ -181,7 +182,7 @@ class TokenStore:
     def check_tokenizer(self, sha256: str) -> None:
         """Refuse a tokenizer that did not make these codes."""
         if sha256 != self.config.tokenizer_sha256:
-            raise ValueError(
+            raise UserError(
                 f"{self.root} was made with tokenizer {self.config.tokenizer_sha256[:12]}, this is "
                 f"{sha256[:12]}: its codes mean something else. Use that tokenizer, or tokenize "
                 "into another folder"
@@ -206,7 +207,7 @@ class TokenStore:
         last = np.minimum(np.minimum(end, shot_end - rows_needed + 1), room[episode])
         counts = np.maximum(last - first, 0)
         if not counts.any():
-            raise ValueError(
+            raise UserError(
                 f"{self.root} has no {split} clip of {length} frames at stride {stride} "
                 f"({of_split.sum()} {split} episodes, longest {self.episodes.length.max()} rows, "
                 f"{rows_needed} needed); tokenize more datasets into it, use shorter clips, or "
@@ -229,7 +230,7 @@ class TokenStore:
             ValueError: another stride than the store's control statistics were measured at.
         """
         if stride != self.controls.stride:
-            raise ValueError(
+            raise UserError(
                 f"{self.root} was made for stride {self.controls.stride}, got {stride}; tokenize "
                 "again with --stride, or train at the store's"
             )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, flush_to_disk, read_json, remove, write_json
 from roboscape.training.optimizer import MuonAdamW
 from roboscape.training.parallel import ALONE, World
@@ -74,7 +75,7 @@ class TrainingState:
                 del slots[name]
         wanted = self.entries()
         if wanted.keys() != names:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint and this run differ in {sorted(wanted.keys() ^ names)[:3]}; "
                 "resume with the model and optimiser that it was saved with"
             )

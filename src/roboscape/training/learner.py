@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from roboscape.core.errors import UserError
 from roboscape.training.checkpoint import TrainingState
 from roboscape.training.optimizer import MuonAdamW, rate_at
 from roboscape.training.parallel import (
@@ -76,7 +77,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         """Refuse a run without steps."""
         if self.steps < 1 or not 0 <= self.average_decay < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected steps >= 1 and 0 <= average_decay < 1, got {self.steps} and "
                 f"{self.average_decay}"
             )

@@ -19,6 +19,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from roboscape.core.errors import UserError
+
 Parallel = Literal["none", "ddp", "fsdp"]
 """`ddp`: every process holds the whole model. `fsdp`: each holds its part of every tensor."""
 
@@ -76,7 +78,7 @@ def join_world(parallel: Parallel, *, device: str) -> Iterator[World]:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if size > 1:
-            raise ValueError(
+            raise UserError(
                 f"torchrun started {size} processes, and each would train a model of its own; add "
                 "--parallel ddp, or --parallel fsdp for a model too large for one device"
             )

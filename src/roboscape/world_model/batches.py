@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from roboscape.clips.curriculum import Curriculum
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import generator_for, numpy_generator_for
 from roboscape.tokens.store import TokenClip
 from roboscape.training.learner import Microbatch
@@ -108,7 +109,7 @@ class BatchMaker:
     def __post_init__(self) -> None:
         """Refuse microbatches without a clip."""
         if self.config.batch_size < self.size * self.accumulate:
-            raise ValueError(
+            raise UserError(
                 f"a batch of {self.config.batch_size} clips is too few for {self.size} processes "
                 f"x {self.accumulate} passes; raise --batch-size or lower --accumulate"
             )
@@ -214,7 +215,7 @@ def tokens_of(clip: TokenClip, *, modalities: int) -> Int[Tensor, "m b t n"]:
     if modalities == 1:
         return clip.rgb.unsqueeze(0)
     if clip.depth is None:
-        raise ValueError(
+        raise UserError(
             "a model with a depth branch needs clips with depth, and these have none; tokenize "
             "with depth, or use a model with branches `rgb`"
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from roboscape.core.errors import UserError
 from roboscape.tokenizer.codes import factor_bits
 
 RGB, DEPTH = 0, 1
@@ -52,21 +53,21 @@ class WorldModelConfig:
         """Refuse sizes that do not fit together."""
         factor_bits(code_bits=self.code_bits, factors=self.factors)
         if self.width % self.heads or self.head_size % 2:
-            raise ValueError(
+            raise UserError(
                 f"width must be an even multiple of heads; got width {self.width} and "
                 f"{self.heads} heads. Choose e.g. width {64 * self.heads}"
             )
         if self.patch < 1 or self.grid[0] % self.patch or self.grid[1] % self.patch:
-            raise ValueError(
+            raise UserError(
                 f"patch must divide both sides of the token grid {self.grid}, got {self.patch}"
             )
         if self.copy_previous and (self.objective != "next_frame" or self.factor_size > 512):
-            raise ValueError(
+            raise UserError(
                 "copy_previous needs objective `next_frame`, which reads the previous frame, "
                 f"and factors of 512 entries at most; got `{self.objective}` and {self.factor_size}"
             )
         if self.max_frames < 2:
-            raise ValueError(f"max_frames must be 2 or more to predict one, got {self.max_frames}")
+            raise UserError(f"max_frames must be 2 or more to predict one, got {self.max_frames}")
 
     @property
     def head_size(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from roboscape.core.errors import UserError
 from roboscape.tokenizer.codes import code_to_vectors, split_factors
 from roboscape.world_model.config import DEPTH, RGB
 from roboscape.world_model.keypoints import Keypoints, attention_map
@@ -34,9 +35,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         """Refuse weights that make no sense."""
         if min(self.depth, self.keypoint, self.attention) < 0 or self.gamma < 1:
-            raise ValueError(f"expected weights >= 0 and gamma >= 1, got {self}")
+            raise UserError(f"expected weights >= 0 and gamma >= 1, got {self}")
         if self.keypoints < 1:
-            raise ValueError(f"keypoints must be 1 or more, got {self.keypoints}")
+            raise UserError(f"keypoints must be 1 or more, got {self.keypoints}")
 
 
 @dataclass(frozen=True, kw_only=True)

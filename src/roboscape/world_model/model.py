@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.core.attention import attend
+from roboscape.core.errors import UserError
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.core.recompute import recomputed
 from roboscape.tokenizer.codes import split_factors
@@ -462,7 +463,7 @@ class WorldModel(nn.Module):
     def check_horizon(self, rows: int) -> None:
         """Refuse to go beyond a learned table of times."""
         if self.config.time_position == "learned" and rows > self.config.window:
-            raise ValueError(
+            raise UserError(
                 f"this model has a learned table of {self.config.window} rows in time and was "
                 f"asked for row {rows}; shorten the rollout to {self.config.max_frames} frames, or "
                 "train with time_position `rotary`, which has no end"

@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from roboscape.core.errors import UserError
 from roboscape.core.seeding import generator_for
 from roboscape.tokenizer.codes import join_factors
 from roboscape.world_model.config import WorldModelConfig
@@ -33,7 +34,7 @@ class MaskingConfig:
         """Refuse shares outside [0, 1]."""
         shares = (self.fully_masked, self.corruption, self.self_predicted)
         if not all(0 <= share <= 1 for share in shares):
-            raise ValueError(f"shares must lie in [0, 1], got {self}")
+            raise UserError(f"shares must lie in [0, 1], got {self}")
 
 
 class Objective(ABC):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from roboscape.clips.curriculum import Curriculum, CurriculumConfig
 from roboscape.clips.split import Split
+from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
@@ -87,9 +88,9 @@ class WorldModelRun:
     def __post_init__(self) -> None:
         """Refuse an empty batch."""
         if self.batch_size < 1 or self.validation_clips < 1:
-            raise ValueError("batch_size and validation_clips must be 1 or more")
+            raise UserError("batch_size and validation_clips must be 1 or more")
         if self.accumulate < 1 or self.draw_size < 0 or self.loaders < 0:
-            raise ValueError("accumulate must be 1 or more, draw_size and loaders 0 or more")
+            raise UserError("accumulate must be 1 or more, draw_size and loaders 0 or more")
 
 
 def run(config: WorldModelRun) -> None:
@@ -154,7 +155,7 @@ def announce(model: WorldModel, *, config: WorldModelRun) -> None:
 def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
     """A model that fits the tokens: freshly initialised, or the one to fine-tune."""
     if config.model.branches == "both" and not store.config.has_depth:
-        raise ValueError(
+        raise UserError(
             f"{config.tokens} holds no depth, which the depth branch needs; annotate depth and "
             "tokenize again, or train with --model.branches rgb"
         )

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float32
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.core.video import write_video
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
@@ -98,14 +99,14 @@ class AgibotRecordings:
         """What one episode says of all."""
         videos = sorted((self._folder(key) / "videos").glob(f"*{COLOUR}.mp4"))
         if not videos:
-            raise ValueError(
+            raise UserError(
                 f"expected videos (*{COLOUR}.mp4) in {self._folder(key) / 'videos'}, found none; "
                 "unpack `observations` beside `proprio_stats`"
             )
         found = {path.stem.removesuffix(COLOUR): size_and_rate(path) for path in videos}
         (hz, *others) = sorted({rate for _, _, rate in found.values()})
         if others:
-            raise ValueError(f"videos of {self._folder(key)} differ in frame rate: {hz}, {others}")
+            raise UserError(f"videos of {self._folder(key)} differ in frame rate: {hz}, {others}")
         return DatasetSpec(
             fps=hz,
             robot_type="AgiBot_A2D",
@@ -158,14 +159,14 @@ class AgibotRecordings:
         """Depth images of an episode, one a row; one more at the end is left out."""
         paths = self._depth_files(key, camera)
         if not length <= len(paths) <= length + 1:
-            raise ValueError(
+            raise UserError(
                 f"{self._folder(key) / 'depth'}: expected {length} depth images of {camera}, found "
                 f"{len(paths)}; unpack the episode again, or leave it out"
             )
         images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths[:length]]
         for path, image in zip(paths, images, strict=False):
             if image is None or image.ndim != 2:
-                raise ValueError(f"{path} is not a readable depth image (16-bit grey PNG)")
+                raise UserError(f"{path} is not a readable depth image (16-bit grey PNG)")
         return np.stack(images).astype(np.float32) * np.float32(METRES_PER_DEPTH_UNIT)
 
     def _tasks(self, task: int) -> dict[int, str]:
@@ -180,7 +181,7 @@ def open_recordings(source: Path, *, commands: FilledCommands | None = None) -> 
     """Open a folder with `observations`, `proprio_stats` and `task_info`, unpacked."""
     recordings = AgibotRecordings(source, commands=commands or "next_state")
     if not recordings.keys():
-        raise ValueError(
+        raise UserError(
             f"expected {source}/proprio_stats/<task>/<episode>/proprio_stats.h5, found none; "
             "unpack the dataset's archives first"
         )
@@ -230,7 +231,7 @@ def _convention(hz: float) -> ActionConvention:
 def _state_part(file: h5py.File, part: str, path: Path, *, length: int) -> np.ndarray:
     values = array(file, f"state/{part}", path, length=length).reshape(length, -1)
     if values.shape[1] != PARTS[part]:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected {PARTS[part]} numbers a row in state/{part}, got {values.shape[1]}; "
             "episodes with dexterous hands have other actions: import the ones with grippers"
         )
@@ -259,7 +260,7 @@ def _action_part(
     rows = np.asarray(index[()]) if has_index else np.arange(len(recorded))  # type: ignore[index]
     fits = recorded.shape[1] == PARTS[part] and rows.min() >= 0 and rows.max() < len(states)
     if not fits or (not has_index and len(recorded) != len(states)):
-        raise ValueError(
+        raise UserError(
             f"{path}: expected action/{part} of {len(states)} rows (or rows named by its `index`) "
             f"of {PARTS[part]} numbers, got {recorded.shape}; leave the episode out"
         )

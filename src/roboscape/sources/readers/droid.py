@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.core.video import write_video
 from roboscape.dataset.records import (
@@ -66,7 +67,7 @@ class DroidRecordings:
         videos = self._videos(annotation, path)
         wanted = [camera.name for camera in self.spec().cameras] if cameras is None else cameras
         if missing := sorted(set(wanted) - set(videos)):
-            raise ValueError(f"{path} lists no video for {missing}; leave the episode out")
+            raise UserError(f"{path} lists no video for {missing}; leave the episode out")
         return Episode(
             frames={
                 name: read_video(
@@ -107,7 +108,7 @@ class DroidRecordings:
         }
         rates = sorted({rate for _, _, rate in found.values()})
         if len(rates) != 1:
-            raise ValueError(
+            raise UserError(
                 f"{path}: expected videos of one frame rate, found {rates} Hz; convert them first"
             )
         return DatasetSpec(
@@ -127,7 +128,7 @@ class DroidRecordings:
         """The videos of an episode by camera name."""
         listed = annotation.get("videos")
         if not listed:
-            raise ValueError(f"{path}: expected `videos` with a `video_path` each, found none")
+            raise UserError(f"{path}: expected `videos` with a `video_path` each, found none")
         names = [*CAMERAS, *(f"camera_{number}" for number in range(len(CAMERAS), len(listed)))]
         return {
             name: self._find_video(Path(entry["video_path"]), path)
@@ -139,7 +140,7 @@ class DroidRecordings:
         places = (self.folder / listed, self.folder / "videos" / Path(*listed.parts[-2:]))
         found = next((place for place in places if place.is_file()), None)
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f"{annotation} lists the video {listed}, which is neither {places[0]} nor "
                 f"{places[1]}; is the recording complete?"
             )
@@ -155,9 +156,9 @@ def open_recordings(source: Path, *, commands: FilledCommands | None = None) -> 
         return DroidRecordings(source, commands=commands or "next_state")
     if any(source.rglob("metadata_*.json")):
         if commands:
-            raise ValueError(f"{source} holds DROID's own commands; leave --commands out")
+            raise UserError(f"{source} holds DROID's own commands; leave --commands out")
         return RawDroidRecordings(source)
-    raise ValueError(
+    raise UserError(
         f"expected annotations of episodes in {source}/annotation (*.json), or DROID's own folders "
         "with a metadata_*.json an episode, found neither"
     )
@@ -195,7 +196,7 @@ def _poses(annotation: dict[str, Any], path: Path) -> Float32[np.ndarray, "t 7"]
     """Pose and gripper of every row."""
     poses = np.array(annotation.get("states", []), np.float64)
     if poses.ndim != 2 or poses.shape[1] != len(POSE_NAMES) + 1:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected `states` rows of x y z, three Euler angles and the gripper, got an "
             f"array of shape {poses.shape}"
         )

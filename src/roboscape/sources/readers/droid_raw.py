@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float32
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.dataset.records import CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.droid_common import (
@@ -104,10 +105,10 @@ def _video(metadata: dict[str, Any], path: Path, camera: str) -> Path:
     """A camera's video; the metadata gives its path from the laboratory's folder."""
     listed = metadata.get(VIDEO_KEYS[camera])
     if not listed:
-        raise ValueError(f"{path}: expected `{VIDEO_KEYS[camera]}`, found none; leave it out")
+        raise UserError(f"{path}: expected `{VIDEO_KEYS[camera]}`, found none; leave it out")
     video = path.parent / "recordings/MP4" / Path(listed).name
     if not video.is_file():
-        raise ValueError(f"{path} lists a video that is not at {video}; is the download complete?")
+        raise UserError(f"{path} lists a video that is not at {video}; is the download complete?")
     return video
 
 
@@ -118,12 +119,12 @@ def _poses(path: Path, group: str) -> Float32[np.ndarray, "t 7"]:
             pose = np.asarray(file[f"{group}/cartesian_position"])
             gripper = np.asarray(file[f"{group}/gripper_position"]).reshape(-1, 1)
     except (OSError, KeyError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected {group}/cartesian_position and gripper_position ({error}); leave "
             "the episode out"
         ) from error
     if pose.ndim != 2 or pose.shape[1] != 6 or len(pose) != len(gripper):
-        raise ValueError(
+        raise UserError(
             f"{path}: expected six numbers of a pose and one of the gripper a row in {group}, got "
             f"arrays of shape {pose.shape} and {gripper.shape}"
         )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 from pyarrow import csv
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, write_json
 from roboscape.core.video import write_video
 from roboscape.dataset.conventions import unknown_convention
@@ -63,7 +64,7 @@ class FolderRecordings:
         length = table.num_rows
         wanted = [c.name for c in self._spec.cameras if cameras is None or c.name in cameras]
         if missing := [name for name in wanted if name not in videos]:
-            raise ValueError(
+            raise UserError(
                 f"{path} has no video of camera {', '.join(missing)} beside it; every episode "
                 "needs the cameras of the first: add the video, or leave the episode out"
             )
@@ -99,13 +100,13 @@ class FolderRecordings:
         actions, states = _split_columns(self._table(key)[1].column_names)
         found = {name: size_and_rate(path) for name, path in self._videos(key).items()}
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"expected a video {self.source}/episodes/{key}.mp4, or several in a folder "
                 f"{key}, found none"
             )
         rates = {rate for _, _, rate in found.values()}
         if len(rates) > 1:
-            raise ValueError(f"the videos of {key} differ in frame rate: {sorted(rates)}")
+            raise UserError(f"the videos of {key} differ in frame rate: {sorted(rates)}")
         (hz,) = rates
         about = self._about()
         names = tuple(name.removeprefix(ACTION) for name in actions)
@@ -134,12 +135,12 @@ class FolderRecordings:
             read = csv.read_csv if path.suffix == ".csv" else pq.read_table
             table = read(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{path} is not a readable table ({error}); a CSV file needs a header and equally "
                 "many numbers a row: repair it, or leave it out"
             ) from error
         if not table.num_rows:
-            raise ValueError(f"{path} has no rows; leave the episode out")
+            raise UserError(f"{path} has no rows; leave the episode out")
         return path, table
 
     def _videos(self, key: str) -> dict[str, Path]:
@@ -161,7 +162,7 @@ def open_recordings(source: Path) -> FolderRecordings:
     """Open a folder that holds `episodes`."""
     recordings = FolderRecordings(source)
     if not recordings.keys():
-        raise ValueError(
+        raise UserError(
             f"expected tables of actions in {source}/episodes (NAME.csv or NAME.parquet beside "
             "NAME.mp4), found none"
         )
@@ -211,7 +212,7 @@ def _numbers(table: pa.Table, names: list[str], path: Path) -> Float32[np.ndarra
     try:
         columns = [table[name].to_numpy().astype(np.float32) for name in names]
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected numbers in the columns {', '.join(names)} ({error}); repair the "
             "table, or leave the episode out"
         ) from error
@@ -230,11 +231,11 @@ def _convention(
         return unknown_convention(names, action_hz=hz)
     known = {field.name for field in fields(ActionConvention)}
     if strange := sorted(set(about) - known):
-        raise ValueError(f"{path} has unknown entries {strange}; possible are {sorted(known)}")
+        raise UserError(f"{path} has unknown entries {strange}; possible are {sorted(known)}")
     said = {name: tuple(v) if isinstance(v, list) else v for name, v in about.items()}
     try:
         return ActionConvention(**{"names": names, "action_hz": hz, "rotation": "none", **said})
     except TypeError as error:
-        raise ValueError(f"{path} lacks an entry ({error})") from error
+        raise UserError(f"{path} lacks an entry ({error})") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error

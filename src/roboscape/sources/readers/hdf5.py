@@ -10,6 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from roboscape.core.errors import UserError
+
 SUFFIXES = (".hdf5", ".h5")
 
 
@@ -19,7 +21,7 @@ def hdf5_files(source: Path) -> dict[str, Path]:
         return {source.name: source}
     paths = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     if not paths:
-        raise ValueError(f"expected HDF5 files (*.hdf5, *.h5) in {source}, found none")
+        raise UserError(f"expected HDF5 files (*.hdf5, *.h5) in {source}, found none")
     return {str(path.relative_to(source)): path for path in paths}
 
 
@@ -46,7 +48,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read as HDF5 ({error}); it is truncated or of another format: copy "
             "it again, or leave it out"
         ) from error
@@ -81,7 +83,7 @@ def group(parent: h5py.Group, name: str, path: Path) -> h5py.Group:
     """A group inside a file."""
     found = parent.get(name)
     if not isinstance(found, h5py.Group):
-        raise ValueError(_missing(parent, name, path, kind="group"))
+        raise UserError(_missing(parent, name, path, kind="group"))
     return found
 
 
@@ -99,12 +101,12 @@ def array(
     """
     found = parent.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(_missing(parent, name, path, kind="array"))
+        raise UserError(_missing(parent, name, path, kind="array"))
     values = np.asarray(found[()])
     fits = length is None or len(values) == length
     if not fits or (width and values.shape[1:] != (width,)):
         wanted = "x".join(str(size or "…") for size in (length, *([width] if width else [])))
-        raise ValueError(
+        raise UserError(
             f"{path}: expected {found.name} of shape {wanted}, got {values.shape}; its rows do not "
             "belong to the same recording as the others: leave the episode out, or record it again"
         )
@@ -115,11 +117,11 @@ def attribute_json(holder: h5py.Group, name: str, path: Path) -> dict[str, Any]:
     """An attribute that holds JSON."""
     text = holder.attrs.get(name)
     if text is None:
-        raise ValueError(f"{path}: expected the attribute {name!r} of {holder.name}, found none")
+        raise UserError(f"{path}: expected the attribute {name!r} of {holder.name}, found none")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: {holder.name}@{name} is not valid JSON ({error})") from error
+        raise UserError(f"{path}: {holder.name}@{name} is not valid JSON ({error})") from error
 
 
 def _missing(parent: h5py.Group, name: str, path: Path, *, kind: str) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import tyro
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, flush_to_disk, remove
 from roboscape.core.progress import progress
 from roboscape.dataset import layout
@@ -90,7 +91,7 @@ class ImportRecordings:
             1 if self.episodes is None else self.episodes,
         )
         if min(counts) < 1:
-            raise ValueError(
+            raise UserError(
                 "expected workers, episodes_per_file and episodes to be at least 1, got "
                 f"{self.workers}, {self.episodes_per_file} and {self.episodes}"
             )
@@ -172,7 +173,7 @@ def imported_keys(root: Path) -> list[str]:
     lines = path.read_text().splitlines() if path.exists() else []
     count = LeRobotDataset(root).num_episodes
     if len(lines) < count:
-        raise ValueError(
+        raise UserError(
             f"{root} holds {count} episodes, {path.name} names {len(lines)}; it was not made by "
             "this command alone: import into a new folder"
         )
@@ -206,9 +207,9 @@ def _checked_keys(reader: RecordingReader, source: Path) -> list[str]:
     """The reader's keys; an empty or ambiguous list is refused."""
     keys = reader.keys()
     if not keys:
-        raise ValueError(f"{source} holds no episodes of this format; is it the right folder?")
+        raise UserError(f"{source} holds no episodes of this format; is it the right folder?")
     if len(set(keys)) < len(keys):
-        raise ValueError(f"{source} has episodes of the same name; rename them")
+        raise UserError(f"{source} has episodes of the same name; rename them")
     return keys
 
 
@@ -263,7 +264,7 @@ def _summary(config: ImportRecordings, failures: dict[str, str]) -> ImportSummar
     count = len(imported_keys(config.output))
     if not count:
         key, reason = next(iter(failures.items()))
-        raise ValueError(
+        raise UserError(
             f"none of the {len(failures)} recordings in {config.source} could be read; {key}: "
             f"{reason}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import CameraSpec, DatasetSpec, Episode
 from roboscape.sources.readers.hdf5 import (
     array,
@@ -91,7 +92,7 @@ class LiberoRecordings:
             observed = group(demo, "obs", path)
             cameras = {name: image for name, image in observed.items() if name.endswith(IMAGE)}
             if not cameras:
-                raise ValueError(
+                raise UserError(
                     f"{path} holds no images (`obs/…{IMAGE}`), only {', '.join(observed)}; "
                     "robomimic's own files are read by `roboscape import robomimic`"
                 )

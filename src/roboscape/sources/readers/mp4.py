@@ -8,6 +8,7 @@ import numpy as np
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.core.video import iterate_video
 
 
@@ -18,10 +19,10 @@ def size_and_rate(path: Path) -> tuple[int, int, float]:
             stream = container.streams.video[0]
             rate = stream.average_rate
             if rate is None:
-                raise ValueError(f"{path} does not say its frame rate; convert it with ffmpeg")
+                raise UserError(f"{path} does not say its frame rate; convert it with ffmpeg")
             return stream.height, stream.width, float(rate)
     except (FFmpegError, IndexError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a video that can be read ({error}); copy it again, or leave it out"
         ) from error
 
@@ -43,7 +44,7 @@ def read_video(
     if frames is None or not length <= count <= length + spare:
         found = "more" if count > length else str(count)
         rows = rows or f"{length} rows of numbers"
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a frame for each of {rows}, found {found}; the video is truncated "
             "or belongs to another episode: copy it again, or leave it out"
         )

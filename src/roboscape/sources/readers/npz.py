@@ -11,6 +11,7 @@ from einops import rearrange
 from jaxtyping import Float32, UInt8
 from numpy.lib.npyio import NpzFile
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import (
     ActionConvention,
@@ -85,7 +86,7 @@ class NpzFormat:
             return NpzRecordings(source.parent, (source,), self)
         paths = tuple(sorted(source.rglob("*.npz")))
         if not paths:
-            raise ValueError(f"expected .npz files below {source}, found none")
+            raise UserError(f"expected .npz files below {source}, found none")
         return NpzRecordings(source, paths, self)
 
     def example(self, folder: Path) -> Path:
@@ -167,7 +168,7 @@ class NpzRecordings:
     def _cameras(self, arrays: Arrays, path: Path) -> dict[str, str]:
         found = self._kind.cameras(arrays)
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"{path} holds no images of format {self._kind.name}; it has {sorted(arrays)}"
             )
         return found
@@ -178,7 +179,7 @@ class NpzRecordings:
         actions = _array(arrays, "action", path)
         known = self._kind.convention
         if actions.ndim != 2 or (known is not None and actions.shape[1] != len(known.names)):
-            raise ValueError(
+            raise UserError(
                 f"{path}: expected rows of {len(known.names) if known else 'some'} actions, got an "
                 f"array of shape {actions.shape}; is it of format {self._kind.name}?"
             )
@@ -191,31 +192,31 @@ def _open(path: Path) -> NpzFile:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz file that can be read ({error})") from error
+        raise UserError(f"{path} is no .npz file that can be read ({error})") from error
 
 
 def _array(arrays: Arrays, name: str, path: Path) -> np.ndarray:
     """One array of a file."""
     if name not in arrays:
-        raise ValueError(
+        raise UserError(
             f"{path} has no `{name}`, only {sorted(arrays)}; a world model needs images and "
             "actions: import the recordings that the file was made from"
         )
     try:
         return arrays[name]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: `{name}` cannot be read ({error}); copy it again") from error
+        raise UserError(f"{path}: `{name}` cannot be read ({error}); copy it again") from error
 
 
 def _colours(images: np.ndarray, path: Path) -> UInt8[np.ndarray, "t h w 3"]:
     """Images as bytes, whichever integers they were stored as."""
     if images.dtype.kind not in "ui" or images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected images of integers, frames x height x width x 3, got "
             f"{images.dtype} of shape {images.shape}"
         )
     if images.min() < 0 or images.max() > 255:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected images of integers from 0 to 255, got {images.min()} to "
             f"{images.max()}"
         )

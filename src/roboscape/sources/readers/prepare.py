@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import (
     FIRST_TEST_SEED,
     FIRST_VALIDATION_SEED,
@@ -39,14 +40,14 @@ class Preparation:
     def __post_init__(self) -> None:
         """Refuse sizes that no video has."""
         if self.image_size is not None and (self.image_size < 2 or self.image_size % 2):
-            raise ValueError(f"expected an even image size, got {self.image_size}")
+            raise UserError(f"expected an even image size, got {self.image_size}")
 
 
 def prepared_spec(spec: DatasetSpec, how: Preparation) -> DatasetSpec:
     """The spec of the dataset that the prepared episodes make."""
     known = {camera.name: camera for camera in spec.cameras}
     if unknown := [name for name in how.camera if name not in known]:
-        raise ValueError(
+        raise UserError(
             f"the recordings have no camera {', '.join(unknown)}; they have: {', '.join(known)}"
         )
     kept = [camera for camera in spec.cameras if not how.camera or camera.name in how.camera]
@@ -95,7 +96,7 @@ def _resized_camera(camera: CameraSpec, size: int | None) -> CameraSpec:
     if size is not None:
         return replace(camera, height=size, width=size)
     if camera.height % 2 or camera.width % 2:
-        raise ValueError(
+        raise UserError(
             f"images of camera {camera.name} are {camera.height} x {camera.width}; a video needs "
             "even sides: pass --image-size, which crops and resizes, e.g. --image-size 128"
         )

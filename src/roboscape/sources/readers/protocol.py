@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 
@@ -164,7 +165,7 @@ def first_described(keys: list[str], describe: Callable[[str], Description]) -> 
         except ValueError as error:
             log.warning("%s does not say what the recordings are like: %s", key, error)
             reasons.append(error)
-    raise reasons[0] if reasons else ValueError("there are no recordings to describe")
+    raise reasons[0] if reasons else UserError("there are no recordings to describe")
 
 
 def reader_of(name: str) -> ReaderModule:
@@ -172,7 +173,7 @@ def reader_of(name: str) -> ReaderModule:
     if name.endswith(".py"):
         return cast(ReaderModule, _load_file(Path(name)))
     if name not in READERS:
-        raise ValueError(
+        raise UserError(
             f"there is no reader {name!r}; expected one of {', '.join(READERS)}, or the path of a "
             "Python file with `open_recordings` (docs/add-a-source.md)"
         )
@@ -199,7 +200,7 @@ def open_source(
     if commands is None:
         return module.open_recordings(source)
     if "commands" not in inspect.signature(module.open_recordings).parameters:
-        raise ValueError(
+        raise UserError(
             f"recordings of format {name} hold their commands, so there is nothing to fill with "
             f"{commands}; leave --commands out"
         )
@@ -221,9 +222,9 @@ def _load_file(path: Path) -> ModuleType:
     """Run a Python file as a module."""
     description = importlib.util.spec_from_file_location(path.stem, path)
     if not path.exists() or description is None or description.loader is None:
-        raise ValueError(f"expected a Python file with a reader at {path}, found none")
+        raise UserError(f"expected a Python file with a reader at {path}, found none")
     module = importlib.util.module_from_spec(description)
     description.loader.exec_module(module)
     if not hasattr(module, "open_recordings"):
-        raise ValueError(f"{path} offers no `open_recordings`; see docs/add-a-source.md")
+        raise UserError(f"{path} offers no `open_recordings`; see docs/add-a-source.md")
     return module

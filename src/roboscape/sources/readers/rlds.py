@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.dataset.records import (
     CameraSpec,
@@ -133,7 +134,7 @@ class RldsRecordings:
                 if record.damage:
                     log.warning("%s, record %d: %s", path, record.number, record.damage)
         if not found:
-            raise ValueError(f"{self.folder} holds no `*-SPLIT.tfrecord*` files with records")
+            raise UserError(f"{self.folder} holds no `*-SPLIT.tfrecord*` files with records")
         return found
 
     def _first_example(self) -> tuple[dict[str, Values], str]:
@@ -143,7 +144,7 @@ class RldsRecordings:
                 return _parse(record), f"{record.path}, record {record.number}"
             except ValueError as error:
                 log.warning("%s", error)
-        raise ValueError(f"no record of {self.folder} can be read; copy the dataset again")
+        raise UserError(f"no record of {self.folder} can be read; copy the dataset again")
 
     def _numbers(
         self,
@@ -164,7 +165,7 @@ class RldsRecordings:
             for part in parts
         ]
         if len({len(column) for column in columns} - {length or len(columns[0])}):
-            raise ValueError(
+            raise UserError(
                 f"{where}: {parts} have {[len(column) for column in columns]} rows, expected "
                 f"{length or 'one number'} for all; leave the episode out"
             )
@@ -191,7 +192,7 @@ def open_recordings(source: Path) -> RldsRecordings:
         return RldsRecordings(source)
     versions = [path.parent for path in source.glob("*/features.json")]
     if not versions:
-        raise ValueError(
+        raise UserError(
             f"expected a TFDS dataset with features.json and *.tfrecord files in {source} or a "
             "version folder of it, found none"
         )
@@ -216,7 +217,7 @@ def _parse(record: Record) -> dict[str, Values]:
     try:
         return parse_example(content)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{record.path}, record {record.number}, byte {record.offset}: {error}"
         ) from error
 

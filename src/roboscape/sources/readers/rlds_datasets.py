@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.records import ActionConvention, ControlMode
 from roboscape.sources.readers.rlds_features import Feature
@@ -127,7 +128,7 @@ def dataset_named(name: str, features: Mapping[str, Feature]) -> RldsDataset:
             return known
     actions = _parts(features, ("action",))
     if not actions:
-        raise ValueError(
+        raise UserError(
             f"dataset {name!r}: expected numbers in `steps/action`, found none among "
             f"{sorted(features)}"
         )

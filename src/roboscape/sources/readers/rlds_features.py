@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.sources.readers.tf_example import Values
 
@@ -44,7 +45,7 @@ def read_features(path: Path) -> dict[str, Feature]:
     features: dict[str, Feature] = {}
     _collect(read_json(path), name="", into=features)
     if not any(name.startswith("steps/") for name in features):
-        raise ValueError(
+        raise UserError(
             f"{path} describes no `steps`, so this is no RLDS dataset of episodes; it has "
             f"{sorted(features)}"
         )
@@ -58,7 +59,7 @@ def numbers_of(
     values = example.get(name)
     if not isinstance(values, np.ndarray) or len(values) % width:
         found = "no numbers" if not isinstance(values, np.ndarray) else f"{len(values)} numbers"
-        raise ValueError(
+        raise UserError(
             f"{where}: expected rows of {width} numbers in `{name}`, found {found}; the record and "
             "features.json disagree: leave the episode out"
         )
@@ -71,7 +72,7 @@ def images_of(
     """The decoded images (JPEG or PNG) of a camera."""
     encoded = example.get(name)
     if not isinstance(encoded, list) or not encoded:
-        raise ValueError(f"{where}: expected images in `{name}`, found none")
+        raise UserError(f"{where}: expected images in `{name}`, found none")
     frames: np.ndarray | None = None
     for step, image in enumerate(encoded):
         content = np.frombuffer(image, np.uint8)
@@ -79,7 +80,7 @@ def images_of(
         pixels = cv2.imdecode(content, flags) if len(content) else None
         if pixels is None or (frames is not None and pixels.shape != frames.shape[1:]):
             found = "no JPEG or PNG image" if pixels is None else f"an image of {pixels.shape}"
-            raise ValueError(
+            raise UserError(
                 f"{where}: step {step} of `{name}` holds {found}; leave the episode out"
             )
         if frames is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import (
     CameraSpec,
     DatasetSpec,
@@ -105,7 +106,7 @@ class RobomimicRecordings:
             names = [str(name) for name in observed]
             cameras = [name.removesuffix(IMAGE) for name in names if name.endswith(IMAGE)]
             if not cameras:
-                raise ValueError(
+                raise UserError(
                     f"{path} holds no images, only {', '.join(names)}; make them with "
                     "robomimic's `dataset_states_to_obs.py --camera_names agentview …`"
                 )

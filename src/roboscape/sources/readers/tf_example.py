@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int64
 
+from roboscape.core.errors import UserError
+
 Values = list[memoryview] | np.ndarray
 """A feature: bytes, or float32 or int64 numbers in a row."""
 
@@ -29,7 +31,7 @@ def parse_example(message: memoryview) -> dict[str, Values]:
                 parts = dict(_fields(entry))
                 features[bytes(parts[1]).decode()] = _feature(parts.get(2, memoryview(b"")))
     except (IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"expected a tf.train.Example, got something else ({error}); only TFDS / RLDS "
             "TFRecords can be read"
         ) from error
@@ -76,9 +78,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif wire in (_FIXED32, _FIXED64):
             size = 4 if wire == _FIXED32 else 8
         else:
-            raise ValueError(f"unknown wire type {wire} at byte {position} of a message")
+            raise UserError(f"unknown wire type {wire} at byte {position} of a message")
         if position + size > len(message):
-            raise ValueError(f"a field of {size} bytes at {position} of {len(message)} bytes")
+            raise UserError(f"a field of {size} bytes at {position} of {len(message)} bytes")
         yield number, message[position : position + size]
         position += size
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.sources.readers.crc32c import masked_crc32c
 
@@ -70,7 +71,7 @@ def read_record(record: Record) -> memoryview:
             damage = f"the checksum of its {record.length} bytes is wrong"
         else:
             damage = "the file became shorter since it was opened"
-    raise ValueError(
+    raise UserError(
         f"{record.path}, record {record.number}, byte {record.offset}: {damage}; copy the file "
         "again, or leave the episode out (the others can be read)"
     )
