@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from roboscape.core.errors import UserError
+
 try:
     import gymnasium
 except ModuleNotFoundError as error:
@@ -30,7 +32,6 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import FIRST_VALIDATION_SEED
