@@ -22,6 +22,8 @@ class Ceiling:
     frames: int
     psnr: float
     """RGB, mean over frames, dB."""
+    given_psnr: float
+    """The same with the first frame of each frame's episode given to the decoder."""
     depth_psnr: float | None
     """The depth image (normalised log depth), mean over frames, dB; None without depth."""
     absrel: float | None
@@ -41,12 +43,14 @@ class Ceiling:
 @torch.inference_mode()
 def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 64) -> Ceiling:
     """Encode and decode frames, and compare."""
-    rgb_codes, depth_codes, rgb_scores, depth_scores = [], [], [], []
+    rgb_codes, depth_codes, rgb_scores, depth_scores, given_scores = [], [], [], [], []
     for start in range(0, len(frames), batch_size):
         indices = np.arange(start, min(start + batch_size, len(frames)))
         rgb = rgb_to_image(frames.rgb_at(indices))
         rgb_codes.append(tokenizer.encode(rgb))
         rgb_scores.append(psnr(tokenizer.decode(rgb_codes[-1]), rgb))
+        given = tokenizer.given_frame(rgb_to_image(frames.rgb_at(frames.first[indices])))
+        given_scores.append(psnr(tokenizer.decode(rgb_codes[-1], given), rgb))
         if frames.depth_m is not None:
             codes, scores = score_depth(tokenizer, frames.depth_at(indices))
             depth_codes.append(codes)
@@ -60,6 +64,7 @@ def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int
     return Ceiling(
         frames=len(frames),
         psnr=torch.cat(rgb_scores).mean().item(),
+        given_psnr=torch.cat(given_scores).mean().item(),
         depth_psnr=depth_psnr,
         absrel=absrel,
         unchanged_rgb=unchanged(torch.cat(rgb_codes), episode=frames.episode),
