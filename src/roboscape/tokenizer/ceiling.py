@@ -23,6 +23,9 @@ class Ceiling:
     frames: int
     psnr: float
     """RGB, mean over frames, dB."""
+    given_psnr: float | None
+    """The same with the first frame of each frame's episode given to the decoder; None where the
+    decoder takes none."""
     depth_psnr: float | None
     """The depth image (normalised log depth), mean over frames, dB; None without depth."""
     absrel: float | None
@@ -42,13 +45,17 @@ class Ceiling:
 @torch.inference_mode()
 def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 64) -> Ceiling:
     """Encode and decode frames, and compare."""
-    rgb_codes, depth_codes, rgb_scores, depth_scores = [], [], [], []
+    rgb_codes, depth_codes, rgb_scores, depth_scores, given_scores = [], [], [], [], []
     device = next(tokenizer.parameters()).device
     for start in range(0, len(frames), batch_size):
         indices = np.arange(start, min(start + batch_size, len(frames)))
         rgb = rgb_to_image(frames.rgb_at(indices).to(device))
         rgb_codes.append(tokenizer.encode(rgb))
         rgb_scores.append(psnr(tokenizer.decode(rgb_codes[-1]), rgb))
+        if tokenizer.config.given_frame:
+            first = frames.rgb_at(frames.first[indices]).to(device)
+            given = tokenizer.given_frame(rgb_to_image(first))
+            given_scores.append(psnr(tokenizer.decode(rgb_codes[-1], given), rgb))
         if frames.depth_m is not None:
             codes, scores = score_depth(tokenizer, frames.depth_at(indices).to(device))
             depth_codes.append(codes)
@@ -62,6 +69,7 @@ def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int
     return Ceiling(
         frames=len(frames),
         psnr=torch.cat(rgb_scores).mean().item(),
+        given_psnr=torch.cat(given_scores).mean().item() if given_scores else None,
         depth_psnr=depth_psnr,
         absrel=absrel,
         unchanged_rgb=unchanged(torch.cat(rgb_codes), episode=frames.episode),

@@ -34,6 +34,8 @@ class TokenizerConfig:
     """Channels of the decoder at a quarter of the image's size."""
     convolution_blocks: int = 1
     """Residual blocks there."""
+    given_frame: bool = False
+    """Whether the decoder can be shown a true frame of the scene, whose pixels it may take over."""
     depth_min_m: float = 0.1
     """Nearest depth that can be told apart."""
     depth_max_m: float = 10.0

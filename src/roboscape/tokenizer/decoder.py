@@ -1,8 +1,11 @@
-"""From the tokens of a frame back to its image; sees the whole frame at once."""
+"""From the tokens of a frame back to its image; may be shown a given frame of the scene."""
+
+from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from einops.layers.torch import Rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from roboscape.tokenizer.config import TokenizerConfig
@@ -12,11 +15,30 @@ PATCH = 4
 """Side of the square that one position of the last feature map paints, in pixels."""
 
 
+UNCHANGED_LOGIT = 4.0
+"""At first a pixel is the given frame's with this logit where its token is unchanged, and its
+negative elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenView:
+    """What a decoder sees of a given frame."""
+
+    images: Float[Tensor, "b 3 h w"]
+    """The true frame, in [-1, 1]."""
+    unchanged: Bool[Tensor, "b n"]
+    """Where the tokens to decode equal those of the given frame."""
+
+
 class Decoder(nn.Module):
     """Attention over the tokens, where it is cheap, then convolutions at a quarter of the size.
 
     A position embedding lets it remember a scene that stands still, so that few bits per token go a
     long way. Attention may see a square of `merge` x `merge` tokens as one position.
+
+    Shown a given frame, it mixes that frame's pixels with painted ones. The encoder is local, so an
+    unchanged token is an unchanged patch; the weight of the mixture is predicted for every pixel,
+    so that patches join without seams. Without a given frame every pixel is painted.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -46,9 +68,78 @@ class Decoder(nn.Module):
             nn.Conv2d(channels, 3 * PATCH**2, kernel_size=3, padding=1),
             nn.PixelShuffle(PATCH),
         )
+        self.config = config
+        self.given = GivenFrameLayers(config) if config.given_frame else None
 
-    def forward(self, vectors: Float[Tensor, "b n v"]) -> Float[Tensor, "b 3 h w"]:
+    def forward(
+        self, vectors: Float[Tensor, "b n v"], given: GivenView | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """The image of every frame, in [-1, 1] up to the model's error."""
         x = self.embed(self.gather(vectors))
+        if self.given is not None and given is not None:
+            x = x + self.given.at_tokens(given)
         x = self.blocks(x + self.position.to(x.dtype))
-        return self.convolutions(self.enlarge(x).contiguous(memory_format=torch.channels_last))
+        maps = self.enlarge(x).contiguous(memory_format=torch.channels_last)
+        if self.given is None or given is None:
+            return self.convolutions(maps)
+        maps = maps + self.given.at_quarter(given)
+        *refine, norm, paint, shuffle = self.convolutions
+        for layer in refine:
+            maps = layer(maps)
+        maps = norm(maps)
+        share = self.given.share(maps, given)
+        return share * given.images + (1 - share) * shuffle(paint(maps))
+
+
+class GivenFrameLayers(nn.Module):
+    """The layers that read a given frame and mix it in; they change nothing at first but copying.
+
+    iVideoGPT (Wu et al. 2024, section 3.1) conditions its decoder on context frames for the same
+    reason: what is known need not be squeezed through the tokens.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        merge, channels = config.decoder_merge, config.convolution_width
+        side = config.downsampling * merge
+        self.tokens = nn.Linear(3 * side**2 + merge**2, config.decoder_width)
+        self.quarter = nn.Conv2d(3 * PATCH**2 + 1, channels, kernel_size=3, padding=1)
+        self.mixture = nn.Conv2d(channels, PATCH**2, kernel_size=3, padding=1)
+        for layer in (self.tokens, self.quarter, self.mixture):
+            nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def at_tokens(self, given: GivenView) -> Float[Tensor, "b p d"]:
+        """The given frame's squares of pixels, and which of their tokens are unchanged."""
+        side, merge = self.config.tokens_per_side, self.config.decoder_merge
+        pixels = rearrange(
+            given.images, "b c (h y) (w x) -> b (h w) (c y x)", h=side // merge, w=side // merge
+        )
+        flags = rearrange(
+            given.unchanged.to(pixels.dtype),
+            "b (h y w x) -> b (h w) (y x)",
+            h=side // merge,
+            y=merge,
+            x=merge,
+        )
+        return self.tokens(torch.cat([pixels, flags], dim=-1))
+
+    def at_quarter(self, given: GivenView) -> Float[Tensor, "b c h w"]:
+        """The same at the size of the last feature map."""
+        pixels = rearrange(given.images, "b c (h y) (w x) -> b (c y x) h w", y=PATCH, x=PATCH)
+        flags = self.spread(given, pixels_a_token=self.config.downsampling // PATCH)
+        both = torch.cat([pixels, flags.to(pixels.dtype)], dim=1)
+        return self.quarter(both.contiguous(memory_format=torch.channels_last))
+
+    def share(self, maps: Float[Tensor, "b c h w"], given: GivenView) -> Float[Tensor, "b 1 y x"]:
+        """How much of every pixel is the given frame's."""
+        logits = rearrange(self.mixture(maps), "b (y x) h w -> b 1 (h y) (w x)", y=PATCH, x=PATCH)
+        flags = self.spread(given, pixels_a_token=self.config.downsampling)
+        return (logits.float() + UNCHANGED_LOGIT * (2 * flags.float() - 1)).sigmoid()
+
+    def spread(self, given: GivenView, *, pixels_a_token: int) -> Bool[Tensor, "b 1 y x"]:
+        """The tokens' flags as an image."""
+        flags = rearrange(given.unchanged, "b (h w) -> b 1 h w", w=self.config.tokens_per_side)
+        return flags.repeat_interleave(pixels_a_token, 2).repeat_interleave(pixels_a_token, 3)

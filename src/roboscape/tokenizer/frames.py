@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,11 @@ class FrameCache:
         if self.depth_m is None:
             raise UserError("these frames have no depth; annotate the dataset first")
         return torch.from_numpy(self.depth_m[indices].astype(np.float32))
+
+    @cached_property
+    def first(self) -> Int[np.ndarray, " n"]:
+        """The first frame of every frame's episode."""
+        return np.searchsorted(self.episode, self.episode)
 
     @classmethod
     def open(cls, folder: Path) -> "FrameCache":

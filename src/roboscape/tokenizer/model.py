@@ -12,7 +12,7 @@ from vector_quantize_pytorch import LFQ
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.tokenizer.codes import code_to_vectors, factor_bits, vectors_to_code
 from roboscape.tokenizer.config import TokenizerConfig
-from roboscape.tokenizer.decoder import Decoder
+from roboscape.tokenizer.decoder import Decoder, GivenView
 from roboscape.tokenizer.depth_image import depth_to_image, image_to_depth
 from roboscape.tokenizer.encoder import Encoder
 
@@ -29,6 +29,20 @@ class Reconstruction:
     """Entropy of the mean assignment: high where all codes are used, nats."""
     commitment: Float[Tensor, ""]
     """Squared distance of the vectors to their codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenFrame:
+    """A true frame that a decoder may take pixels from: one for each frame to decode."""
+
+    images: Float[Tensor, "b 3 h w"]
+    """In [-1, 1]."""
+    codes: Int[Tensor, "b n"]
+    """Its tokens; where they equal those to decode, nothing has changed."""
+
+    def view(self, codes: Int[Tensor, "b n"]) -> GivenView:
+        """What the decoder of `codes` sees of it."""
+        return GivenView(images=self.images, unchanged=codes == self.codes)
 
 
 class Tokenizer(nn.Module):
@@ -59,17 +73,29 @@ class Tokenizer(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(
-        self, images: Float[Tensor, "b 3 h w"], *, inverse_temperature: float = 100.0
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        *,
+        given: Float[Tensor, "b 3 h w"] | None = None,
+        inverse_temperature: float = 100.0,
     ) -> Reconstruction:
-        """Encode, quantise with straight-through gradients, decode."""
+        """Encode, quantise with straight-through gradients, decode.
+
+        With `given`, true frames that the decoder may take pixels from, the encoder gets no
+        gradient of the images.
+        """
         vectors = self.encoder(images)
         with torch.autocast(images.device.type, enabled=False):
             (quantized, _, _), terms = self.quantizer(
                 vectors.float(), inv_temperature=inverse_temperature, return_loss_breakdown=True
             )
+        codes = vectors_to_code(vectors)
+        view = None
+        if given is not None:
+            view, quantized = self.given_frame(given).view(codes), quantized.detach()
         return Reconstruction(
-            images=self.decoder(quantized * self.code_scale).float(),
-            codes=vectors_to_code(vectors),
+            images=self.decoder(quantized * self.code_scale, view).float(),
+            codes=codes,
             sample_entropy=terms.per_sample_entropy,
             batch_entropy=terms.batch_entropy,
             commitment=terms.commitment,
@@ -79,9 +105,21 @@ class Tokenizer(nn.Module):
         """Codes of images in [-1, 1], int32, row by row."""
         return vectors_to_code(self.encoder(images))
 
-    def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
-        """Images of codes."""
-        return self.decode_code_vectors(code_to_vectors(codes, code_bits=self.config.code_bits))
+    @torch.no_grad()
+    def given_frame(self, images: Float[Tensor, "b 3 h w"]) -> GivenFrame:
+        """True frames with their codes, for `decode`."""
+        return GivenFrame(images=images, codes=self.encode(images))
+
+    def decode(
+        self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of codes; with a given frame, its pixels where nothing has changed.
+
+        A tokenizer without `given_frame` takes no notice of it.
+        """
+        view = given.view(codes) if given is not None and self.config.given_frame else None
+        vectors = code_to_vectors(codes, code_bits=self.config.code_bits)
+        return self.decoder(vectors, view).float().clamp(-1, 1)
 
     def decode_code_vectors(self, vectors: Float[Tensor, "b n v"]) -> Float[Tensor, "b 3 h w"]:
         """Images of code vectors in [-1, 1], such as the expected codes of a prediction."""
@@ -91,17 +129,21 @@ class Tokenizer(nn.Module):
         """Codes of RGB frames."""
         return self.encode(rgb_to_image(frames))
 
-    def decode_rgb(self, codes: Int[Tensor, "b n"]) -> UInt8[Tensor, "b h w 3"]:
+    def decode_rgb(
+        self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
+    ) -> UInt8[Tensor, "b h w 3"]:
         """RGB frames of codes."""
-        return image_to_rgb(self.decode(codes))
+        return image_to_rgb(self.decode(codes, given))
 
     def encode_depth(self, depth_m: Float[Tensor, "b h w"]) -> Int[Tensor, "b n"]:
         """Codes of depth in metres."""
         return self.encode(self.depth_to_image(depth_m))
 
-    def decode_depth(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b h w"]:
+    def decode_depth(
+        self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
+    ) -> Float[Tensor, "b h w"]:
         """Depth of codes, in metres."""
-        return self.image_to_depth(self.decode(codes))
+        return self.image_to_depth(self.decode(codes, given))
 
     def depth_to_image(self, depth_m: Float[Tensor, "b h w"]) -> Float[Tensor, "b 3 h w"]:
         """Depth as this tokenizer sees it."""

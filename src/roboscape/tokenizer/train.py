@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 COLLAPSED_BITS = 0.02
 """A bit with less entropy than this, in bits, is as good as dead."""
-TABLES = ("decoder.position", "decoder.embed")
+_GIVEN = 3
+"""Keeps the draws of given frames apart from others of the same seed and step."""
+TABLES = ("decoder.position", "decoder.embed", "decoder.given.tokens")
 """Parameters that are lookup tables rather than hidden matrices, for the optimiser."""
 
 
@@ -57,6 +59,12 @@ class TokenizerRun:
     """Episodes measured on."""
     batch_size: int = 32
     """Images a step, half RGB and half depth; all RGB without depth."""
+    given_share: float = 0.5
+    """Share of steps whose decoder is shown an earlier frame of each image's episode; only where
+    `model.given_frame` is on. These steps teach the decoder alone: else codes would learn to leave
+    out what the given frame shows."""
+    given_from: float = 0.5
+    """Share of the training after which that begins."""
     seed: int = 0
     """Where all randomness comes from."""
     device: str = AUTO
@@ -168,8 +176,9 @@ def make_step(
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
         images = batch_at(number, tokenizer=tokenizer, frames=frames, config=config).to(device)
+        given = given_at(number, tokenizer=tokenizer, frames=frames, config=config)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            result = tokenizer(images)
+            result = tokenizer(images, given=None if given is None else given.to(device))
         loss, figures = tokenizer_loss(result, images, config=config.loss)
         if number % config.fit.log_every == 0:
             usage = code_usage(result.codes, code_bits=config.model.code_bits)
@@ -193,6 +202,23 @@ def batch_at(
     """The images of one step: random frames, first half RGB, second half depth if there is any."""
     indices = indices_at(number, frames=frames, config=config)
     return images_of(indices, tokenizer=tokenizer, frames=frames)
+
+
+def given_at(
+    number: int, *, tokenizer: Tokenizer, frames: FrameCache, config: TokenizerRun
+) -> Float[Tensor, "b 3 h w"] | None:
+    """An earlier frame of the episode of every image of a step; None where none is shown."""
+    generator = numpy_generator_for(config.seed, number, _GIVEN)
+    early = number < config.given_from * config.fit.steps
+    if early or not config.model.given_frame or generator.random() >= config.given_share:
+        return None
+    indices = indices_at(number, frames=frames, config=config)
+    first = frames.first[indices]
+    return images_of(
+        first + (generator.random(indices.shape) * (indices - first + 1)).astype(np.int64),
+        tokenizer=tokenizer,
+        frames=frames,
+    )
 
 
 def indices_at(
