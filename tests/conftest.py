@@ -4,6 +4,11 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from roboscape.core.threads import wait_without_spinning
+
+# Before torch is imported: a busy machine would make the tests many times slower.
+wait_without_spinning()
+
 import numpy as np
 import pytest
 import torch
