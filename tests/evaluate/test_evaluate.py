@@ -188,10 +188,10 @@ def test_train_episodes_carry_a_warning_and_are_never_called_test(
 
 
 def test_auto_takes_the_most_held_out_split():
-    assert choose_split([3, 800_000, 900_000], wanted="auto") == "test"
-    assert choose_split([3, 800_000], wanted="auto") == "validation"
-    assert choose_split([3], wanted="auto") == "train"
-    assert choose_split([3, 900_000], wanted="train") == "train"
+    assert choose_split(["train", "validation", "test"], wanted="auto") == "test"
+    assert choose_split(["validation", "train"], wanted="auto") == "validation"
+    assert choose_split(["train"], wanted="auto") == "train"
+    assert choose_split(["train", "test"], wanted="train") == "train"
 
 
 def test_a_horizon_beyond_every_episode_says_what_would_fit(tiny_bundle, lift_dataset):

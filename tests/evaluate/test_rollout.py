@@ -16,7 +16,7 @@ from roboscape.evaluate.rollout import (
     run,
     write_side_by_side,
 )
-from roboscape.rollout.videos import Sampling
+from roboscape.rollout.sampling import Sampling
 
 RECORDED = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -3,22 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import nn
 
-from roboscape.core.seeding import generator_for
 from roboscape.evaluate.protocol import Codec, PredictorSpec, TokenVideos
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.videos import (
-    GREEDY,
-    Sampling,
-    VideoCodes,
-    Videos,
-    decode_videos,
-    encode_videos,
-    imagine_codes,
-)
+from roboscape.rollout.sampling import GREEDY, Sampling
+from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_videos
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import Tokenizer
+
+CAMERA = "camera"
+"""What a bundle's one camera is called here; predictors hear no names."""
 
 
 @dataclass(frozen=True)
@@ -83,29 +81,44 @@ class BundlePredictor:
         seed: int = 0,
     ) -> TokenVideos:
         """Imagine from the prompt's last frame; frame 0 is that frame through the tokenizer."""
-        codes = imagine_clips(self, prompt, states, actions, seed=seed)
-        return decoded(self.codec, codes)
+        depths = [None] * len(prompt) if prompt.depth_m is None else prompt.depth_m
+        before = states[:, -2:][:, 0]
+        simulator = LearnedSimulator(
+            self.bundle,
+            batch=len(prompt),
+            camera=CAMERA,
+            sampling=self.sampling,
+            seed=seed,
+            decode="none",
+        )
+        simulator.reset(
+            [
+                FrameStart(
+                    rgb={CAMERA: prompt.rgb[clip, -1]},
+                    depth_m={} if depths[clip] is None else {CAMERA: depths[clip][-1]},
+                    state=states[clip, -1],
+                    state_before=before[clip],
+                )
+                for clip in range(len(prompt))
+            ]
+        )
+        return decoded(self.codec, imagine_clips(simulator, actions))
 
 
-def imagine_clips(
-    subject: BundlePredictor,
-    prompt: Videos,
-    states: Float[np.ndarray, "b r s"],
-    actions: Float[np.ndarray, "b n a"],
-    *,
-    seed: int,
-) -> VideoCodes:
-    """The given frame's tokens, followed by imagined ones."""
-    bundle = subject.bundle
-    return imagine_codes(
-        bundle,
-        prompt=subject.codec.encode(prompt.map(lambda frames: frames[:, -1:])),
-        controls=bundle.controls.encode(
-            actions, states[:, -1], state_before=states[:, -2] if states.shape[1] > 1 else None
-        ),
-        sampling=subject.sampling,
-        generator=generator_for(seed),
-    )
+def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a"]) -> VideoCodes:
+    """Tokens of the frame that each world is in, followed by n // stride imagined frames.
+
+    Args:
+        simulator: After `reset`.
+        actions: At the native rate, stored units, from that frame on.
+    """
+    stride = simulator.spec.stride
+    frames = [simulator.tokens]
+    for frame in range(actions.shape[1] // stride):
+        simulator.step(actions[:, frame * stride : (frame + 1) * stride])
+        frames.append(simulator.tokens)
+    rgb, *depth = torch.stack(frames, dim=2).cpu()
+    return VideoCodes(rgb=rgb, depth=depth[0] if depth else None)
 
 
 @dataclass(frozen=True)
