@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from roboscape.core.pretrained import resolve
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import psnr_db
 from roboscape.evaluate.clips import ClipSet, choose_clips
@@ -56,7 +57,7 @@ class Validation:
         self.store = TokenStore(tokens)
         self.dataset = LeRobotDataset(dataset)
         self.tokenizer = Tokenizer.from_pretrained(tokenizer)
-        if weights_sha256(tokenizer) != self.store.config.tokenizer_sha256:
+        if weights_sha256(resolve(tokenizer)) != self.store.config.tokenizer_sha256:
             raise ValueError(f"{tokens} was not made by the tokenizer in {tokenizer}")
         self.count = clips
         self.batches: list[Batch] = []

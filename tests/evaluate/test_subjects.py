@@ -10,8 +10,15 @@ import torch
 
 from roboscape.controls.encoder import ControlEncoder, ControlStream
 from roboscape.core.seeding import seed_for
+from roboscape.dataset.annotations import (
+    Provenance,
+    annotations_folder,
+    begin_annotation,
+    write_depth,
+)
+from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
+from roboscape.dataset.records import ActionConvention, CameraSpec, Commands, DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.evaluate.appearance import IDENTICAL_DB
 from roboscape.evaluate.clips import choose_clips
@@ -55,7 +62,7 @@ class Painter:
         return paint(np.concatenate([first, first + steps], axis=1))
 
 
-def painted_dataset(root: Path, *, first_seed: int = 900_000, **spec_changes):
+def painted_dataset(root: Path, *, has_depth: bool = True, commands: Commands = "recorded"):
     convention = ActionConvention(
         mode="delta",
         names=("level", "gripper"),
@@ -69,10 +76,10 @@ def painted_dataset(root: Path, *, first_seed: int = 900_000, **spec_changes):
     spec = DatasetSpec(
         fps=20.0,
         robot_type="painter",
-        cameras=(CameraSpec(name="front", height=SIDE, width=SIDE, has_depth=True),),
+        cameras=(CameraSpec(name="front", height=SIDE, width=SIDE, has_depth=has_depth),),
         state_names=("level",),
         action=convention,
-        **spec_changes,
+        commands=commands,
     )
     with DatasetWriter(root, spec) as writer:
         for number in range(CLIPS):
@@ -84,13 +91,13 @@ def painted_dataset(root: Path, *, first_seed: int = 900_000, **spec_changes):
             writer.add(
                 Episode(
                     frames={"front": video.rgb[0]},
-                    depth_m={"front": video.depth_m[0]},
+                    depth_m={"front": video.depth_m[0]} if has_depth else {},
                     actions=actions,
                     state=level[:, None].astype(np.float32),
                     reward=np.zeros(ROWS + 2, np.float32),
                     task="paint",
                     success=False,
-                    seed=first_seed + number,
+                    seed=900_000 + number,
                     behaviour="random",
                     tracks={},
                 )
@@ -149,6 +156,21 @@ def test_delta_psnr_is_the_loss_under_the_actions_of_the_partner_and_under_rando
         assert row.model.curve == pytest.approx(tuple(expected))
         assert row.model.estimate.mean > 5
     assert row.model.estimate.mean == pytest.approx(expected[3])
+
+
+def test_estimated_depth_is_read_where_none_was_recorded(tmp_path):
+    dataset = painted_dataset(tmp_path, has_depth=False)
+    estimated = np.full((ROWS + 2, SIDE, SIDE), 2.0, np.float32)
+    root, codec = annotations_folder(tmp_path), DepthCodec(minimum_m=0.1, maximum_m=10.0)
+    begin_annotation(
+        root,
+        Provenance(kind="depth", name="guess", version="1", settings={}, depth=codec, fps=20.0),
+    )
+    for episode in range(CLIPS):
+        write_depth(root, estimated, annotator="guess", camera="front", episode=episode)
+    videos = choose_clips(PAINTER, dataset, horizon=HORIZON).videos(range(2))
+    assert videos.depth_m.shape == (2, HORIZON + 1, SIDE, SIDE)
+    np.testing.assert_allclose(videos.depth_m, 2.0, rtol=1e-3)
 
 
 def test_the_floor_repeats_the_given_frame(found, painted):
