@@ -28,7 +28,7 @@ from roboscape.evaluate.headline import HEADLINES, headline_rows, text_table
 from roboscape.evaluate.protocol import Predictor, PredictorSpec, TokenPredictor, TokenVideos
 from roboscape.evaluate.report import write_report
 from roboscape.evaluate.results import ClipOutcome, Results
-from roboscape.evaluate.subjects import BundlePredictor, StillPicture, StillTokens
+from roboscape.evaluate.subjects import BundlePredictor, StillPicture, still_tokens
 from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.rollout.videos import Videos, decode_videos, encode_videos
 from scripts.results_table import table
@@ -355,7 +355,8 @@ def test_both_floors_repeat_the_last_given_frame(tiny_bundle, lift_dataset):
     assert still.rgb.shape[1] == HORIZON + 1
     assert (still.rgb == truth.raw.rgb[:, 4:5]).all()
     assert (still.depth_m == truth.raw.depth_m[:, 4:5]).all()
-    decoded = StillTokens(STRIDE, BundlePredictor(tiny_bundle).codec).predict(*given)
+    decoded = still_tokens(BundlePredictor(tiny_bundle).codec, two, frames=HORIZON + 1)
+    assert decoded.codes.rgb.shape[1] == HORIZON + 1
     assert (decoded.rgb == truth.decoded.rgb[:, 4:5]).all()
 
 

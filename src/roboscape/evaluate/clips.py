@@ -42,11 +42,6 @@ class ClipSet:
         """Number of clips."""
         return len(self.episodes)
 
-    @property
-    def rows(self) -> slice:
-        """The rows of an episode that a clip shows."""
-        return slice(0, (self.num_frames - 1) * self.stride + 1, self.stride)
-
     def batches(self, size: int) -> Iterator[range]:
         """The clips' numbers, `size` at a time."""
         for start in range(0, len(self), size):
@@ -83,7 +78,8 @@ class ClipSet:
         found = [self.dataset.reward(episode) for episode in self.episodes]
         if not any(reward.any() for reward in found):
             return None
-        return np.array([bool((reward[self.rows] > 0).any()) for reward in found])
+        rows = slice(0, (self.num_frames - 1) * self.stride + 1, self.stride)
+        return np.array([bool((reward[rows] > 0).any()) for reward in found])
 
 
 def choose_clips(

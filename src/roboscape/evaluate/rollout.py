@@ -14,11 +14,15 @@ from roboscape.clips.reader import ClipReader
 from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
-from roboscape.core.video import write_video
 from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
-from roboscape.evaluate.panels import draw_side_by_side, make_columns
+from roboscape.evaluate.panels import (
+    LAST_FRAME_HOLD_S,
+    draw_side_by_side,
+    make_columns,
+    write_film,
+)
 from roboscape.evaluate.subjects import imagine_clips
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.rollout.sampling import GREEDY, Sampling
@@ -28,8 +32,6 @@ from roboscape.simulators.protocol import EpisodeStart
 
 log = logging.getLogger(__name__)
 
-LAST_FRAME_HOLD_S = 0.8
-"""How long a video rests on its last frame before it starts again."""
 GIF_COLOURS = 255
 MOVIE_SUFFIXES = (".mp4", ".gif")
 
@@ -194,12 +196,8 @@ def write_side_by_side(path: Path, found: ImaginedEpisode, *, scale: int = 2) ->
         num_true=found.truth.rgb.shape[1],
         after_truth=found.after_truth,
     )
-    if path.suffix == ".gif":
-        write_gif(path, frames, fps=found.frame_hz)
-        return
-    rest = np.repeat(frames[-1:], round(LAST_FRAME_HOLD_S * found.frame_hz), axis=0)
-    with atomic_path(path) as temporary:
-        write_video(temporary, np.concatenate([frames, rest]), fps=found.frame_hz)
+    write = write_gif if path.suffix == ".gif" else write_film
+    write(path, frames, fps=found.frame_hz)
 
 
 def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float) -> None:

@@ -16,7 +16,7 @@ from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import Tokenizer
 
 CAMERA = "camera"
-"""What a bundle's one camera is called here; predictors hear no names."""
+"""What a bundle's camera is called here: predictors are given pixels without names."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,6 @@ class BundlePredictor:
         seed: int = 0,
     ) -> TokenVideos:
         """Imagine from the prompt's last frame; frame 0 is that frame through the tokenizer."""
-        depths = [None] * len(prompt) if prompt.depth_m is None else prompt.depth_m
-        before = states[:, -2:][:, 0]
         simulator = LearnedSimulator(
             self.bundle,
             batch=len(prompt),
@@ -95,9 +93,9 @@ class BundlePredictor:
             [
                 FrameStart(
                     rgb={CAMERA: prompt.rgb[clip, -1]},
-                    depth_m={} if depths[clip] is None else {CAMERA: depths[clip][-1]},
+                    depth_m={} if prompt.depth_m is None else {CAMERA: prompt.depth_m[clip, -1]},
                     state=states[clip, -1],
-                    state_before=before[clip],
+                    state_before=states[clip, -2:][0],
                 )
                 for clip in range(len(prompt))
             ]
@@ -146,33 +144,12 @@ class StillPicture:
         return repeat_frame(last, 1 + actions.shape[1] // self.stride)
 
 
-@dataclass(frozen=True)
-class StillTokens:
+def still_tokens(codec: Codec, prompt: Videos, *, frames: int) -> TokenVideos:
     """The floor of models with a tokenizer: the prompt's last frame through it, repeated."""
-
-    stride: int
-    codec: Codec
-
-    @property
-    def spec(self) -> PredictorSpec:
-        """It works on the tokenizer's recordings."""
-        return PredictorSpec(name="still picture, decoded", stride=self.stride, predicts_depth=True)
-
-    def predict(
-        self,
-        prompt: Videos,
-        states: Float[np.ndarray, "b r s"],
-        actions: Float[np.ndarray, "b n a"],
-        *,
-        seed: int = 0,
-    ) -> TokenVideos:
-        """The last given frame through the tokenizer, and again for every model frame."""
-        del states, seed
-        frames = 1 + actions.shape[1] // self.stride
-        codes = self.codec.encode(prompt.map(lambda array: array[:, -1:]))
-        shown = repeat_frame(self.codec.decode(codes), frames)
-        still = codes.map(lambda tokens: tokens.expand(-1, frames, -1))
-        return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=still)
+    one = codec.encode(prompt.map(lambda array: array[:, -1:]))
+    shown = repeat_frame(codec.decode(one), frames)
+    codes = one.map(lambda tokens: tokens.expand(-1, frames, -1))
+    return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=codes)
 
 
 def repeat_frame(videos: Videos, frames: int) -> Videos:

@@ -59,10 +59,10 @@ class VideoCodes:
 
 def stack_clips(clips: Sequence[Clip], camera: str) -> Videos:
     """What one camera shows in some clips of equal length, as a batch."""
-    depths = [clip.depth_m[camera] for clip in clips]
+    depths = [found for clip in clips if (found := clip.depth_m[camera]) is not None]
     return Videos(
         rgb=np.stack([clip.frames[camera] for clip in clips]),
-        depth_m=None if any(one is None for one in depths) else np.stack(depths),
+        depth_m=np.stack(depths) if depths else None,
     )
 
 
