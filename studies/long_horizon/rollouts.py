@@ -11,14 +11,9 @@ from torch import Tensor
 from roboscape.core.seeding import generator_for
 from roboscape.evaluate.clips import ClipSet
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.videos import (
-    GREEDY,
-    Sampling,
-    VideoCodes,
-    Videos,
-    encode_videos,
-    imagine_codes,
-)
+from roboscape.rollout.imagine import ImaginedFrame, imagine
+from roboscape.rollout.sampling import GREEDY, Sampling
+from roboscape.rollout.videos import VideoCodes, Videos, encode_videos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +57,34 @@ def imagine_variant(batch: Batch, *, variant: Variant, seed: int) -> VideoCodes:
     """The first frame's tokens followed by imagined ones, up to the end of the clips."""
     clips = batch.clips
     horizon = clips.num_frames - 1
+    model = batch.bundle.world_model
+    device = next(model.parameters()).device
     codes = batch.codes.map(lambda c: c[:, :1])
     generator = generator_for(seed, batch.numbers.start)
     step = variant.frames_a_start or horizon
     for start in range(0, horizon, step):
         signals = controls_from(batch, start=start, frames=min(step, horizon - start))
-        piece = imagine_codes(
-            batch.bundle,
-            prompt=codes.map(lambda c: c[:, -1:]),
-            controls=signals,
+        last = codes.map(lambda c: c[:, -1:])
+        for frame in imagine(
+            model,
+            rgb=last.rgb.to(device),
+            depth=None if last.depth is None else last.depth.to(device),
+            controls=signals.to(device),
             sampling=variant.sampling,
-            generator=generator,
-        )
-        codes = append(codes, piece.map(lambda c: c[:, 1:]))
+            seed=int(torch.randint(2**62, (), generator=generator)),
+        ):
+            codes = append(codes, frame)
     return codes
 
 
-def append(before: VideoCodes, after: VideoCodes) -> VideoCodes:
-    """Frames followed by further ones."""
+def append(before: VideoCodes, after: ImaginedFrame) -> VideoCodes:
+    """Frames followed by another one."""
     depth = None
-    if before.depth is not None and after.depth is not None:
-        depth = torch.cat([before.depth, after.depth], dim=1)
-    return VideoCodes(rgb=torch.cat([before.rgb, after.rgb], dim=1), depth=depth)
+    if before.depth is not None and after.depth_codes is not None:
+        depth = torch.cat([before.depth, after.depth_codes[:, None].cpu()], dim=1)
+    return VideoCodes(
+        rgb=torch.cat([before.rgb, after.rgb_codes[:, None].cpu()], dim=1), depth=depth
+    )
 
 
 def controls_from(batch: Batch, *, start: int, frames: int) -> Float[Tensor, "b t c"]:

@@ -10,23 +10,18 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from roboscape.core.pretrained import resolve
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import psnr_db
 from roboscape.evaluate.clips import ClipSet, choose_clips
 from roboscape.evaluate.control import delta_psnr_db, partners
 from roboscape.evaluate.geometry import metric_depth_scores, valid_in_range
+from roboscape.evaluate.protocol import some_clips
 from roboscape.evaluate.scores import known_mean
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination
-from roboscape.rollout.videos import (
-    GREEDY,
-    VideoCodes,
-    Videos,
-    decode_videos,
-    encode_videos,
-    imagine_codes,
-)
+from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_videos
 from roboscape.tokenizer.codes import split_factors
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.store import TokenClip, TokenStore
@@ -62,7 +57,7 @@ class Validation:
         self.store = TokenStore(tokens)
         self.dataset = LeRobotDataset(dataset)
         self.tokenizer = Tokenizer.from_pretrained(tokenizer)
-        if weights_sha256(tokenizer) != self.store.config.tokenizer_sha256:
+        if weights_sha256(resolve(tokenizer)) != self.store.config.tokenizer_sha256:
             raise ValueError(f"{tokens} was not made by the tokenizer in {tokenizer}")
         self.count = clips
         self.batches: list[Batch] = []
@@ -136,27 +131,20 @@ def read_batch(bundle: Bundle, clips: ClipSet, some: range) -> Batch:
 
 
 def imagine_both(bundle: Bundle, clips: ClipSet, batch: Batch) -> tuple[Videos, Videos]:
-    """Rollouts under the true actions, and (RGB alone) under those of another episode."""
+    """Rollouts under the true actions, and under those of another episode."""
     partner = partners(len(clips), seed=0)
     taken = [
         [clips.actions[clip] for clip in batch.clips],
         [clips.actions[partner[clip]] for clip in batch.clips],
     ]
     states = clips.states(batch.clips)
-    codes = imagine_codes(
-        bundle,
-        prompt=batch.codes.map(lambda c: c[:, :1].repeat(2, 1, 1)),
-        controls=torch.cat(
-            [bundle.controls.encode(np.stack(actions), states[:, 0]) for actions in taken]
-        ),
-        sampling=GREEDY,
+    found = BundlePredictor(bundle).predict(
+        batch.truth.map(lambda array: np.concatenate([array[:, :1]] * 2)),
+        np.concatenate([states] * 2),
+        np.concatenate([np.stack(actions) for actions in taken]),
     )
     size = len(batch.clips)
-    true, other = codes.map(lambda c: c[:size]), codes.rgb[size:]
-    return (
-        decode_videos(bundle.tokenizer, true),
-        decode_videos(bundle.tokenizer, VideoCodes(rgb=other, depth=None)),
-    )
+    return some_clips(found, slice(size)), some_clips(found, slice(size, None))
 
 
 @torch.no_grad()

@@ -1,14 +1,17 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.video import iterate_video
+from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import choose_clips, choose_split
 from roboscape.evaluate.evaluate import (
     Evaluate,
@@ -18,6 +21,7 @@ from roboscape.evaluate.evaluate import (
     headline,
     run,
 )
+from roboscape.evaluate.protocol import PredictorSpec
 from roboscape.evaluate.report import write_report
 from roboscape.evaluate.results import Results
 from roboscape.evaluate.subjects import BundlePredictor
@@ -188,10 +192,21 @@ def test_train_episodes_carry_a_warning_and_are_never_called_test(
 
 
 def test_auto_takes_the_most_held_out_split():
-    assert choose_split([3, 800_000, 900_000], wanted="auto") == "test"
-    assert choose_split([3, 800_000], wanted="auto") == "validation"
-    assert choose_split([3], wanted="auto") == "train"
-    assert choose_split([3, 900_000], wanted="train") == "train"
+    assert choose_split(["train", "validation", "test"], wanted="auto") == "test"
+    assert choose_split(["validation", "train"], wanted="auto") == "validation"
+    assert choose_split(["train"], wanted="auto") == "train"
+    assert choose_split(["train", "test"], wanted="train") == "train"
+
+
+def test_the_split_is_what_the_dataset_says_where_no_seed_decides(lift_train_dataset, tmp_path):
+    root = tmp_path / "others"
+    shutil.copytree(lift_train_dataset.root, root)
+    (path,) = (root / "meta/episodes").rglob("*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["seed", "split"]), path)
+    foreign = LeRobotDataset(root)
+    held_out = [foreign.episode_info(e).split for e in range(2)].index("validation")
+    clips = choose_clips(PredictorSpec(name="any", stride=2), foreign, horizon=2)
+    assert (clips.split, clips.episodes) == ("validation", (held_out,))
 
 
 def test_a_horizon_beyond_every_episode_says_what_would_fit(tiny_bundle, lift_dataset):

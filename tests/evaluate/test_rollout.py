@@ -16,7 +16,9 @@ from roboscape.evaluate.rollout import (
     run,
     write_side_by_side,
 )
-from roboscape.rollout.videos import Sampling
+from roboscape.rollout.sampling import Sampling
+from roboscape.rollout.videos import Videos, decode_videos, encode_videos
+from tests.whole_rollout import whole_rollout
 
 RECORDED = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -98,6 +100,26 @@ def test_given_actions_follow_the_recorded_ones(tiny_bundle, tmp_path):
     assert (actions[4:] == 0.5).all()
     with pytest.raises(ValueError, match=r"needs 6 or more rows of 3 numbers after the 4 recorded"):
         extend_actions(RECORDED, num_rows=10, path=path, convention=convention)
+
+
+def test_further_prompt_frames_lie_before_the_row_and_are_remembered(tiny_bundle, lift_dataset):
+    found = imagine_episode(
+        tiny_bundle, lift_dataset, start=Start(episode=1, row=4, prompt_frames=3, horizon=2)
+    )
+    assert np.array_equal(found.truth.rgb[0], lift_dataset.frames(1, "front", slice(4, 9, 2)))
+    rows = slice(0, 5, 2)
+    given = Videos(
+        rgb=lift_dataset.frames(1, "front", rows)[None],
+        depth_m=lift_dataset.depth_m(1, "front", rows)[None],
+    )
+    controls = tiny_bundle.controls.encode(
+        lift_dataset.actions(1)[None, :8], lift_dataset.state(1)[:1]
+    )
+    prompt = encode_videos(tiny_bundle.tokenizer, given)
+    codes = whole_rollout(tiny_bundle, prompt, controls).map(lambda c: c[:, 2:])
+    expected = decode_videos(tiny_bundle.tokenizer, codes)
+    assert np.array_equal(found.imagined.rgb, expected.rgb)
+    assert np.array_equal(found.imagined.depth_m, expected.depth_m)
 
 
 @pytest.mark.parametrize("start", [Start(row=17), Start(horizon=0)])

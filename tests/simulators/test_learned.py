@@ -10,10 +10,11 @@ from roboscape.controls.encoder import ControlEncoder, unscaled
 from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.sampling import Sampling
-from roboscape.rollout.videos import decode_videos, encode_videos, imagine_codes, read_videos
+from roboscape.rollout.videos import Videos, decode_videos, encode_videos
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart, FrameStart, SeedStart, Simulator, fork
 from roboscape.world_model.model import WorldModel
+from tests.whole_rollout import whole_rollout
 
 STRIDE, SIDE, CAMERA = 2, 64, "front"
 WARM = Sampling(temperature=1.0)
@@ -93,12 +94,14 @@ def test_it_shows_what_imagining_the_whole_episode_shows(bundle, make, lift_data
     found = [
         simulator.step(recorded[None, at : at + STRIDE]) for at in range(row, len(recorded), STRIDE)
     ]
-    prompt = encode_videos(
-        bundle.tokenizer,
-        read_videos(lift_dataset, camera=CAMERA, episodes=[1], rows=slice(0, row + 1, STRIDE)),
+    rows = slice(0, row + 1, STRIDE)
+    given = Videos(
+        rgb=lift_dataset.frames(1, CAMERA, rows)[None],
+        depth_m=lift_dataset.depth_m(1, CAMERA, rows)[None],
     )
+    prompt = encode_videos(bundle.tokenizer, given)
     signals = bundle.controls.encode(recorded[None], lift_dataset.state(1)[:1])
-    codes = imagine_codes(bundle, prompt=prompt, controls=signals)
+    codes = whole_rollout(bundle, prompt, signals)
     expected = decode_videos(bundle.tokenizer, codes)
     for at, observation in enumerate(found, start=prompt_frames):
         np.testing.assert_array_equal(observation.rgb[CAMERA], expected.rgb[:, at])

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from roboscape.clips.split import SPLITS, Split, split_of
+from roboscape.clips.reader import ClipReader
+from roboscape.clips.split import SPLITS, Split
 from roboscape.core.errors import UserError
+from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.evaluate.protocol import PredictorSpec, check_recordings
-from roboscape.rollout.videos import Videos, read_videos
+from roboscape.rollout.videos import Videos, stack_clips
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,6 @@ class ClipSet:
         """Number of clips."""
         return len(self.episodes)
 
-    @property
-    def rows(self) -> slice:
-        """The rows of an episode that a clip shows."""
-        return slice(0, (self.num_frames - 1) * self.stride + 1, self.stride)
-
     def batches(self, size: int) -> Iterator[range]:
         """The clips' numbers, `size` at a time."""
         for start in range(0, len(self), size):
@@ -56,8 +53,14 @@ class ClipSet:
 
     def videos(self, clips: range | list[int]) -> Videos:
         """The true frames of some clips."""
-        episodes = [self.episodes[clip] for clip in clips]
-        return read_videos(self.dataset, camera=self.camera, episodes=episodes, rows=self.rows)
+        reader = ClipReader(
+            dataset=self.dataset,
+            cameras=(self.camera,),
+            length=self.num_frames,
+            stride=self.stride,
+            depth=depth_source(self.dataset, self.camera),
+        )
+        return stack_clips([reader.read(self.episodes[clip]) for clip in clips], self.camera)
 
     @cached_property
     def actions(self) -> list[Float[np.ndarray, "rows a"]]:
@@ -75,7 +78,8 @@ class ClipSet:
         found = [self.dataset.reward(episode) for episode in self.episodes]
         if not any(reward.any() for reward in found):
             return None
-        return np.array([bool((reward[self.rows] > 0).any()) for reward in found])
+        rows = slice(0, (self.num_frames - 1) * self.stride + 1, self.stride)
+        return np.array([bool((reward[rows] > 0).any()) for reward in found])
 
 
 def choose_clips(
@@ -96,10 +100,10 @@ def choose_clips(
     camera = camera or dataset.spec.cameras[0].name
     check_recordings(subject, dataset, camera=camera)
     infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
-    chosen = choose_split([info.seed for info in infos], wanted=split)
+    chosen = choose_split([info.split for info in infos], wanted=split)
     num_frames = horizon + 1
     needed = horizon * subject.stride + 1
-    of_split = [info for info in infos if split_of(info.seed) == chosen]
+    of_split = [info for info in infos if info.split == chosen]
     long_enough = [info.index for info in of_split if info.length >= needed]
     if not long_enough:
         longest = max(info.length for info in of_split)
@@ -122,13 +126,17 @@ def choose_clips(
     )
 
 
-def choose_split(seeds: list[int], *, wanted: SplitChoice) -> Split:
+def choose_split(splits: Sequence[Split], *, wanted: SplitChoice) -> Split:
     """The split to measure; `auto` takes the most held-out one that there is.
 
+    Args:
+        splits: that of every episode.
+        wanted: the one asked for.
+
     Raises:
-        ValueError: there is no episode of the wanted split; seeds below 900000 are never test.
+        ValueError: there is no episode of the wanted split.
     """
-    counts = Counter(split_of(seed) for seed in seeds)
+    counts = Counter(splits)
     if not counts:
         raise UserError("the dataset has no episodes to evaluate")
     if wanted == "auto":
@@ -136,8 +144,9 @@ def choose_split(seeds: list[int], *, wanted: SplitChoice) -> Split:
     if not counts[wanted]:
         held = ", ".join(f"{count} {split}" for split, count in counts.items())
         raise UserError(
-            f"--split {wanted}: this dataset has {held} episodes (by seed: test from 900000 on, "
-            "validation from 800000). Seen episodes are never called test; collect fresh ones, for "
-            "example `roboscape collect lift --output data/lift_test --seed 980000 --episodes 100`"
+            f"--split {wanted}: this dataset has {held} episodes. Seen episodes are never called "
+            "test: collect fresh ones (for example `roboscape collect lift --output data/lift_test "
+            "--seed 980000 --episodes 100`; simulated episodes are for tests from seed 900000 on), "
+            "or prepare recordings with --test before training"
         )
     return wanted

@@ -1,20 +1,22 @@
-"""Which recordings hold no commands of their own, so that a model's input is the robot's future."""
+"""Which recordings lack commands, so that a model's input is where the robot was or will be."""
 
-from roboscape.dataset.records import DatasetSpec
+from roboscape.dataset.records import Commands, DatasetSpec
 
-FROM_STATES = {
-    "DROID as mp4 and JSON": (
-        "These recordings hold no commands: every action is the robot's recorded pose of the next "
-        "row. So the model is given where the robot will be, not what it was commanded."
-    ),
-    "AgiBot-World": (
+NOTES: dict[Commands, str] = {
+    "recorded": "",
+    "next_state": (
         "Where these recordings lack commands, the action is the robot's recorded state of the "
         "next row. There the model is given where the robot will be, not what it was commanded."
     ),
+    "current_state": (
+        "Where these recordings lack commands, the action is the robot's recorded state of the "
+        "same row. There the model is given where the robot was, up to the row before each "
+        "predicted frame, not what it was commanded."
+    ),
 }
-"""By the source that a dataset's metadata names."""
+"""By what a dataset's metadata says of its actions."""
 
 
 def commands_note(spec: DatasetSpec) -> str:
     """What a reader of the figures must know about a dataset's actions; empty where nothing."""
-    return FROM_STATES.get(spec.source, "")
+    return NOTES[spec.commands]

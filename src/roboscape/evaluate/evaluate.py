@@ -33,7 +33,7 @@ from roboscape.evaluate.scores import ScoreKey
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.evaluate.tasks import TaskMetric, unseen
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
-from roboscape.rollout.videos import GREEDY, Sampling
+from roboscape.rollout.sampling import GREEDY, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class EvaluationSettings:
     """What is predicted and how it is scored."""
 
     split: SplitChoice = "auto"
-    """Episodes to measure; `auto` takes the most held-out split that the dataset has. Only episodes
-    with seeds from 900000 on are ever called test."""
+    """Episodes to measure; `auto` takes the most held-out split that the dataset has. Simulated
+    episodes are only ever called test from seed 900000 on."""
     clips: int | None = None
     """Number of episodes, from the first; all where there is none."""
     horizon: int = 15

@@ -28,7 +28,7 @@ from roboscape.evaluate.protocol import (
 )
 from roboscape.evaluate.results import Row, Subject
 from roboscape.evaluate.scores import ScoreBook, ScoreKey
-from roboscape.evaluate.subjects import StillPicture, StillTokens, through_tokenizer
+from roboscape.evaluate.subjects import StillPicture, still_tokens, through_tokenizer
 from roboscape.evaluate.tasks import (
     Outcome,
     TaskMetric,
@@ -135,14 +135,17 @@ class Measurement:
 
     def _score_fixed(self, batch: range, truth: Videos, ceiling: TokenVideos | None) -> None:
         """What does not depend on the model: floors and ceiling."""
-        given = given_frame(truth), self.clips.states(batch), self._true_actions(batch)
-        still = StillPicture(self.clips.stride).predict(*given)
+        given = given_frame(truth)
+        still = StillPicture(self.clips.stride).predict(
+            given, self.clips.states(batch), self._true_actions(batch)
+        )
         self._score("raw", "static", truth, still)
         self._watch(TRUTH, truth, truth)
         self._watch("static", truth, still)
         if ceiling is not None:
             assert isinstance(self.subject, TokenPredictor)
-            still_decoded = StillTokens(self.clips.stride, self.subject.codec).predict(*given)
+            frames = self.clips.num_frames
+            still_decoded = still_tokens(self.subject.codec, given, frames=frames)
             self._score("raw", "static_decoded", truth, still_decoded)
             self._score("raw", "ceiling", truth, ceiling)
             self._score("decoded", "static_decoded", ceiling, still_decoded)

@@ -11,12 +11,16 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from roboscape.core.colour import colour_depth, colour_error, depth_range_m
+from roboscape.core.files import atomic_path
+from roboscape.core.video import write_video
 from roboscape.rollout.videos import Videos
 
 BACKGROUND, CAPTION, QUIET, BAR, BAR_DONE = "#0e1014", "#f2f3f5", "#8b93a1", "#262b34", "#ff7a45"
 ENDED_GREY = 58
 MARGIN_PX, GAP_PX, HEADER_PX, FOOTER_PX = 16, 10, 34, 40
 FONT_PX = 15
+LAST_FRAME_HOLD_S = 0.8
+"""How long a video rests on its last frame before it starts again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,13 @@ def draw_note(canvas: Image.Image, words: str) -> None:
     """What is different about this frame, at the footer's right."""
     place = (canvas.width - MARGIN_PX, canvas.height - FOOTER_PX / 2 + 7)
     ImageDraw.Draw(canvas).text(place, words, fill=BAR_DONE, font=caption_font(), anchor="rm")
+
+
+def write_film(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float) -> None:
+    """Write an .mp4 that rests on its last frame, whole or not at all."""
+    rest = np.repeat(frames[-1:], round(LAST_FRAME_HOLD_S * fps), axis=0)
+    with atomic_path(path) as temporary:
+        write_video(temporary, np.concatenate([frames, rest]), fps=fps)
 
 
 @cache

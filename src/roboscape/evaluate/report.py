@@ -6,21 +6,17 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import numpy as np
-
 from roboscape.core.files import atomic_path
-from roboscape.core.video import write_video
 from roboscape.evaluate.charts import SUBJECT_NAMES, line_chart, range_bar
 from roboscape.evaluate.examples import Example
 from roboscape.evaluate.headline import HEADLINES
-from roboscape.evaluate.panels import join_columns, make_columns
+from roboscape.evaluate.panels import join_columns, make_columns, write_film
 from roboscape.evaluate.results import ClipRecord, Results, Setting
 from roboscape.evaluate.tables import number, tables
 from roboscape.evaluate.tasks import TaskCounts, TaskResult
 
 REPORT = "report.html"
 FILM_SCALE = 2
-LAST_FRAME_HOLD_S = 0.8
 FILM_GAP_PX = 12
 CEILING = (
     " <em>Ceiling</em>: the true video through the tokenizer, which is what a model scores that "
@@ -149,10 +145,8 @@ def film(example: Example, setting: Setting, folder: Path) -> str:
     """One clip as a looping video inside the page; the file is also kept in `folder`."""
     columns = make_columns(example.truth, example.imagined)
     frames = join_columns(columns, scale=FILM_SCALE, gap_px=FILM_GAP_PX)
-    rest = np.repeat(frames[-1:], round(LAST_FRAME_HOLD_S * setting.frame_hz), axis=0)
     path = folder / f"episode_{example.record.episode:06d}.mp4"
-    with atomic_path(path) as temporary:
-        write_video(temporary, np.concatenate([frames, rest]), fps=setting.frame_hz)
+    write_film(path, frames, fps=setting.frame_hz)
     data = b64encode(path.read_bytes()).decode()
     captions = "".join(f"<span>{escape(column.caption)}</span>" for column in columns)
     kind = "film failure" if example.is_failure else "film"

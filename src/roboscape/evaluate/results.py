@@ -95,7 +95,7 @@ class Setting:
     """What else it says about itself."""
     dataset: str
     split: str
-    """By the episodes' seeds: only seeds from 900000 on are called test."""
+    """The episodes' own, as the dataset says."""
     num_clips: int
     num_skipped: int
     """Episodes of the split that are too short for the horizon."""

@@ -10,30 +10,28 @@ import tyro
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from roboscape.clips.reader import ClipReader
 from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
-from roboscape.core.seeding import generator_for
-from roboscape.core.video import write_video
+from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
-from roboscape.evaluate.panels import draw_side_by_side, make_columns
-from roboscape.rollout.bundle import PROBED, Bundle, Compute
-from roboscape.rollout.videos import (
-    GREEDY,
-    Sampling,
-    Videos,
-    check_convention,
-    decode_videos,
-    encode_videos,
-    imagine_codes,
-    read_videos,
+from roboscape.evaluate.panels import (
+    LAST_FRAME_HOLD_S,
+    draw_side_by_side,
+    make_columns,
+    write_film,
 )
+from roboscape.evaluate.subjects import imagine_clips
+from roboscape.rollout.bundle import PROBED, Bundle, Compute
+from roboscape.rollout.sampling import GREEDY, Sampling
+from roboscape.rollout.videos import Videos, decode_videos, stack_clips
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.protocol import EpisodeStart
 
 log = logging.getLogger(__name__)
 
-LAST_FRAME_HOLD_S = 0.8
-"""How long a video rests on its last frame before it starts again."""
 GIF_COLOURS = 255
 MOVIE_SUFFIXES = (".mp4", ".gif")
 
@@ -45,7 +43,9 @@ class Start:
     episode: int = 0
     """Number of the episode in the dataset."""
     row: int = 0
-    """The row of the episode whose frame is given."""
+    """The row of the episode whose frame is given, the last one where more are."""
+    prompt_frames: int = 1
+    """Given frames: that one and those before it, at the model's rate."""
     horizon: int = 15
     """Imagined frames; may go beyond the model's window and beyond the episode's end."""
     actions: Path | None = None
@@ -95,50 +95,50 @@ class ImaginedEpisode:
 def imagine_episode(
     bundle: Bundle, dataset: LeRobotDataset, *, start: Start, sampling: Sampling = GREEDY
 ) -> ImaginedEpisode:
-    """Imagine from one frame of an episode under its recorded actions, and further where asked.
+    """Imagine from frames of an episode under its recorded actions, and further where asked.
 
     Raises:
         ValueError: the start lies outside the episode, the given actions do not reach the horizon,
             or the model needs depth that the dataset does not have.
     """
-    check_convention(bundle, dataset)
-    controls, stride = bundle.controls, bundle.controls.stride
     length = dataset.episode_info(start.episode).length
     if not 0 <= start.row < length or start.horizon < 1:
         raise UserError(
             f"expected --row 0 to {length - 1} and --horizon 1 or more, got {start.row} and "
             f"{start.horizon}"
         )
-    recorded = dataset.actions(start.episode)[start.row :]
+    stride, camera = bundle.controls.stride, start.camera or dataset.spec.cameras[0].name
+    simulator = LearnedSimulator(
+        bundle, camera=camera, sampling=sampling, seed=start.seed, decode="none"
+    )
+    simulator.reset(
+        [
+            EpisodeStart(
+                dataset=dataset,
+                episode=start.episode,
+                row=start.row,
+                prompt_frames=start.prompt_frames,
+            )
+        ]
+    )
+    reader = ClipReader(
+        dataset=dataset,
+        cameras=(camera,),
+        length=min(start.horizon + 1, len(range(start.row, length, stride))),
+        stride=stride,
+        depth=depth_source(dataset, camera),
+    )
     actions = extend_actions(
-        recorded,
+        dataset.actions(start.episode)[start.row :],
         num_rows=start.horizon * stride,
         path=start.actions,
-        convention=controls.convention,
+        convention=bundle.controls.convention,
     )
-    state = dataset.state(start.episode)
-    signals = controls.encode(
-        actions[None],
-        state[start.row][None],
-        state_before=state[max(start.row - 1, 0)][None],
-    )
-    truth = read_videos(
-        dataset,
-        camera=start.camera or dataset.spec.cameras[0].name,
-        episodes=[start.episode],
-        rows=slice(start.row, start.row + start.horizon * stride + 1, stride),
-    )
-    codes = imagine_codes(
-        bundle,
-        prompt=encode_videos(bundle.tokenizer, truth.map(lambda frames: frames[:, :1])),
-        controls=signals,
-        sampling=sampling,
-        generator=generator_for(start.seed),
-    )
+    codes = imagine_clips(simulator, actions[None])
     return ImaginedEpisode(
-        truth=truth,
+        truth=stack_clips([reader.read(start.episode, start.row)], camera),
         imagined=decode_videos(bundle.tokenizer, codes),
-        frame_hz=dataset.spec.fps / stride,
+        frame_hz=simulator.spec.frame_hz,
         after_truth=(
             f"episode ended; actions from {start.actions.name}"
             if start.actions
@@ -196,12 +196,8 @@ def write_side_by_side(path: Path, found: ImaginedEpisode, *, scale: int = 2) ->
         num_true=found.truth.rgb.shape[1],
         after_truth=found.after_truth,
     )
-    if path.suffix == ".gif":
-        write_gif(path, frames, fps=found.frame_hz)
-        return
-    rest = np.repeat(frames[-1:], round(LAST_FRAME_HOLD_S * found.frame_hz), axis=0)
-    with atomic_path(path) as temporary:
-        write_video(temporary, np.concatenate([frames, rest]), fps=found.frame_hz)
+    write = write_gif if path.suffix == ".gif" else write_film
+    write(path, frames, fps=found.frame_hz)
 
 
 def write_gif(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float) -> None:
@@ -231,5 +227,5 @@ def run(config: Rollout) -> ImaginedEpisode:
     dataset = LeRobotDataset(config.dataset)
     found = imagine_episode(bundle, dataset, start=config.start, sampling=config.sampling)
     write_side_by_side(config.output, found, scale=config.scale)
-    log.info("%d frames imagined from one: %s", config.start.horizon, config.output)
+    log.info("%d frames imagined: %s", config.start.horizon, config.output)
     return found

@@ -3,22 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import nn
 
-from roboscape.core.seeding import generator_for
 from roboscape.evaluate.protocol import Codec, PredictorSpec, TokenVideos
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.videos import (
-    GREEDY,
-    Sampling,
-    VideoCodes,
-    Videos,
-    decode_videos,
-    encode_videos,
-    imagine_codes,
-)
+from roboscape.rollout.sampling import GREEDY, Sampling
+from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_videos
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import Tokenizer
+
+CAMERA = "camera"
+"""What a bundle's camera is called here: predictors are given pixels without names."""
 
 
 @dataclass(frozen=True)
@@ -83,29 +81,42 @@ class BundlePredictor:
         seed: int = 0,
     ) -> TokenVideos:
         """Imagine from the prompt's last frame; frame 0 is that frame through the tokenizer."""
-        codes = imagine_clips(self, prompt, states, actions, seed=seed)
-        return decoded(self.codec, codes)
+        simulator = LearnedSimulator(
+            self.bundle,
+            batch=len(prompt),
+            camera=CAMERA,
+            sampling=self.sampling,
+            seed=seed,
+            decode="none",
+        )
+        simulator.reset(
+            [
+                FrameStart(
+                    rgb={CAMERA: prompt.rgb[clip, -1]},
+                    depth_m={} if prompt.depth_m is None else {CAMERA: prompt.depth_m[clip, -1]},
+                    state=states[clip, -1],
+                    state_before=states[clip, -2:][0],
+                )
+                for clip in range(len(prompt))
+            ]
+        )
+        return decoded(self.codec, imagine_clips(simulator, actions))
 
 
-def imagine_clips(
-    subject: BundlePredictor,
-    prompt: Videos,
-    states: Float[np.ndarray, "b r s"],
-    actions: Float[np.ndarray, "b n a"],
-    *,
-    seed: int,
-) -> VideoCodes:
-    """The given frame's tokens, followed by imagined ones."""
-    bundle = subject.bundle
-    return imagine_codes(
-        bundle,
-        prompt=subject.codec.encode(prompt.map(lambda frames: frames[:, -1:])),
-        controls=bundle.controls.encode(
-            actions, states[:, -1], state_before=states[:, -2] if states.shape[1] > 1 else None
-        ),
-        sampling=subject.sampling,
-        generator=generator_for(seed),
-    )
+def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a"]) -> VideoCodes:
+    """Tokens of the frame that each world is in, followed by n // stride imagined frames.
+
+    Args:
+        simulator: After `reset`.
+        actions: At the native rate, stored units, from that frame on.
+    """
+    stride = simulator.spec.stride
+    frames = [simulator.tokens]
+    for frame in range(actions.shape[1] // stride):
+        simulator.step(actions[:, frame * stride : (frame + 1) * stride])
+        frames.append(simulator.tokens)
+    rgb, *depth = torch.stack(frames, dim=2).cpu()
+    return VideoCodes(rgb=rgb, depth=depth[0] if depth else None)
 
 
 @dataclass(frozen=True)
@@ -133,33 +144,12 @@ class StillPicture:
         return repeat_frame(last, 1 + actions.shape[1] // self.stride)
 
 
-@dataclass(frozen=True)
-class StillTokens:
+def still_tokens(codec: Codec, prompt: Videos, *, frames: int) -> TokenVideos:
     """The floor of models with a tokenizer: the prompt's last frame through it, repeated."""
-
-    stride: int
-    codec: Codec
-
-    @property
-    def spec(self) -> PredictorSpec:
-        """It works on the tokenizer's recordings."""
-        return PredictorSpec(name="still picture, decoded", stride=self.stride, predicts_depth=True)
-
-    def predict(
-        self,
-        prompt: Videos,
-        states: Float[np.ndarray, "b r s"],
-        actions: Float[np.ndarray, "b n a"],
-        *,
-        seed: int = 0,
-    ) -> TokenVideos:
-        """The last given frame through the tokenizer, and again for every model frame."""
-        del states, seed
-        frames = 1 + actions.shape[1] // self.stride
-        codes = self.codec.encode(prompt.map(lambda array: array[:, -1:]))
-        shown = repeat_frame(self.codec.decode(codes), frames)
-        still = codes.map(lambda tokens: tokens.expand(-1, frames, -1))
-        return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=still)
+    one = codec.encode(prompt.map(lambda array: array[:, -1:]))
+    shown = repeat_frame(codec.decode(one), frames)
+    codes = one.map(lambda tokens: tokens.expand(-1, frames, -1))
+    return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=codes)
 
 
 def repeat_frame(videos: Videos, frames: int) -> Videos:

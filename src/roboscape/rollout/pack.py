@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roboscape.core.errors import UserError
-from roboscape.core.pretrained import halve_weights
+from roboscape.core.pretrained import halve_weights, resolve
 from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.store import TokenStore
@@ -20,7 +20,7 @@ class Pack:
     """Write a bundle: everything that a rollout needs, in one folder."""
 
     tokenizer: Path
-    """Folder of the tokenizer."""
+    """Folder of the tokenizer, or `lift/tokenizer`, which comes with the package."""
     world_model: Path
     """Folder of the world model."""
     tokens: Path
@@ -38,7 +38,7 @@ def run(config: Pack) -> Bundle:
         ValueError: the store was made with another tokenizer.
     """
     store = TokenStore(config.tokens)
-    found = weights_sha256(config.tokenizer)
+    found = weights_sha256(resolve(config.tokenizer))
     if found != store.config.tokenizer_sha256:
         raise UserError(
             f"{config.tokens} was made with another tokenizer (weights "

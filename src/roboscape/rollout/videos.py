@@ -1,6 +1,6 @@
-"""RGB-D videos in batches, and their way through the tokenizer and the world model."""
+"""RGB-D videos in batches, and their way through the tokenizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,10 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from roboscape.clips.reader import Clip
 from roboscape.core.errors import UserError
-from roboscape.dataset.depth_choice import NONE, depth_from, depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.imagine import imagine
-from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokenizer.passes import through
 
@@ -59,17 +57,13 @@ class VideoCodes:
         return VideoCodes(rgb=change(self.rgb), depth=depth)
 
 
-def read_videos(
-    dataset: LeRobotDataset, *, camera: str, episodes: list[int], rows: slice
-) -> Videos:
-    """The same rows of some episodes, with recorded depth or, failing that, estimated depth."""
-    rgb = np.stack([dataset.frames(episode, camera, rows) for episode in episodes])
-    source = depth_source(dataset, camera)
-    depths = [
-        depth_from(dataset, episode, camera=camera, depth=source, rows=rows) for episode in episodes
-    ]
-    depth_m = None if source == NONE else np.stack([one for one in depths if one is not None])
-    return Videos(rgb=rgb, depth_m=depth_m)
+def stack_clips(clips: Sequence[Clip], camera: str) -> Videos:
+    """What one camera shows in some clips of equal length, as a batch."""
+    depths = [found for clip in clips if (found := clip.depth_m[camera]) is not None]
+    return Videos(
+        rgb=np.stack([clip.frames[camera] for clip in clips]),
+        depth_m=np.stack(depths) if depths else None,
+    )
 
 
 def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
@@ -103,47 +97,6 @@ def decode_videos(tokenizer: Tokenizer, codes: VideoCodes) -> Videos:
     if codes.depth is not None:
         depth_m = _through(tokenizer.decode_depth, codes.depth, tokenizer).numpy()
     return Videos(rgb=_through(tokenizer.decode_rgb, codes.rgb, tokenizer).numpy(), depth_m=depth_m)
-
-
-@torch.inference_mode()
-def imagine_codes(
-    bundle: Bundle,
-    *,
-    prompt: VideoCodes,
-    controls: Float[Tensor, "b t c"],
-    sampling: Sampling = GREEDY,
-    generator: torch.Generator | None = None,
-) -> VideoCodes:
-    """The prompt's frames followed by imagined ones, up to the length of `controls`.
-
-    Args:
-        bundle: tokenizer and world model.
-        prompt: the given frames, at least one.
-        controls: normalised control signal that led into each frame; that of frame 0 is ignored.
-        sampling: how tokens are chosen.
-        generator: gives the seed of what is drawn where the temperature is above 0; the same
-            generator gives another at the next call.
-    """
-    seed = 0
-    if generator is not None:
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    device = next(bundle.world_model.parameters()).device
-    frames = list(
-        imagine(
-            bundle.world_model,
-            rgb=prompt.rgb.to(device),
-            depth=None if prompt.depth is None else prompt.depth.to(device),
-            controls=controls.to(device),
-            sampling=sampling,
-            seed=seed,
-        )
-    )
-    rgb = torch.stack([frame.rgb_codes for frame in frames], dim=1).cpu()
-    depths = [frame.depth_codes.cpu() for frame in frames if frame.depth_codes is not None]
-    depth = None
-    if depths and prompt.depth is not None:
-        depth = torch.cat([prompt.depth, torch.stack(depths, dim=1)], dim=1)
-    return VideoCodes(rgb=torch.cat([prompt.rgb, rgb], dim=1), depth=depth)
 
 
 def _through(change: Callable[[Any], Tensor], clips: Tensor, tokenizer: Tokenizer) -> Tensor:

@@ -10,8 +10,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from roboscape.clips.reader import ClipReader
 from roboscape.controls.encoder import ControlState
 from roboscape.core.errors import UserError
+from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.records import CameraSpec
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination, ImaginationState
@@ -20,7 +22,7 @@ from roboscape.rollout.videos import (
     Videos,
     check_convention,
     encode_videos,
-    read_videos,
+    stack_clips,
 )
 from roboscape.simulators.protocol import (
     EpisodeStart,
@@ -359,17 +361,19 @@ class LearnedSimulator:
                 f"expected a row from 0 to {length - 1} with {stride} rows before it for each "
                 f"further prompt frame, got row {start.row} and {start.prompt_frames} prompt frames"
             )
-        state = dataset.state(start.episode)
+        reader = ClipReader(
+            dataset=dataset,
+            cameras=(self.camera,),
+            length=start.prompt_frames,
+            stride=stride,
+            depth=depth_source(dataset, self.camera),
+        )
+        clip = reader.read(start.episode, first)
         return Beginning(
-            frames=read_videos(
-                dataset,
-                camera=self.camera,
-                episodes=[start.episode],
-                rows=slice(first, start.row + 1, stride),
-            ),
-            state=state[first],
-            state_before=state[max(first - 1, 0)],
-            actions=dataset.actions(start.episode)[first : start.row],
+            frames=stack_clips([clip], self.camera),
+            state=clip.states[0],
+            state_before=clip.state_before,
+            actions=clip.actions,
         )
 
     @torch.no_grad()

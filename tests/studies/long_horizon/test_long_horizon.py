@@ -10,7 +10,8 @@ import torch
 
 from roboscape.evaluate.clips import choose_clips
 from roboscape.evaluate.subjects import BundlePredictor
-from roboscape.rollout.videos import Sampling, Videos
+from roboscape.rollout.sampling import Sampling
+from roboscape.rollout.videos import Videos
 from studies.long_horizon import rollouts, run, scores
 from studies.long_horizon.pictures import write_chart
 
