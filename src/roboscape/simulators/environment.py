@@ -35,7 +35,6 @@ from gymnasium.vector.utils import batch_space
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import FIRST_VALIDATION_SEED
-from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.protocol import (
     EpisodeStart,
     FrameStart,
@@ -106,35 +105,37 @@ class SimulatorVectorEnv(VectorEnv):
         self,
         simulator: Simulator,
         *,
-        num_envs: int,
         start_of_seed: StartOfSeed,
         success: Success,
         max_episode_steps: int = EPISODE_FRAMES,
         action_repeat: bool = True,
         depth: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = "rgb_array",
     ) -> None:
         """Wrap a simulator, which closes with the environments.
 
         Args:
-            simulator: with `num_envs` worlds, or one that takes as many as its first reset.
-            num_envs: number of worlds.
+            simulator: a batch of worlds, each an environment.
             start_of_seed: where the world of a seed begins.
             success: decides reward and end.
             max_episode_steps: frames after which an episode is truncated.
             action_repeat: one native action a frame, held, or all of them.
             depth: whether to observe it.
             autoreset_mode: see the class.
+            render_mode: `rgb_array`, or None: nothing is rendered.
         """
         if max_episode_steps < 1:
             raise UserError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
-        self.simulator, self.num_envs = simulator, num_envs
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(f"expected the render mode rgb_array, got {render_mode!r}")
+        self.simulator, self.num_envs = simulator, simulator.batch
         self._start_of_seed, self._success = start_of_seed, success
         self._max_episode_steps = max_episode_steps
         self._action_repeat = action_repeat
         self._mode = AutoresetMode(autoreset_mode)
         self.task_description = simulator.spec.task
-        self.render_mode = "rgb_array"
+        self.render_mode = render_mode
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": simulator.spec.frame_hz,
@@ -143,12 +144,13 @@ class SimulatorVectorEnv(VectorEnv):
         self._depth = depth
         self.single_observation_space = observation_space(simulator.spec, depth=depth)
         self.single_action_space = action_space(simulator.spec, action_repeat=action_repeat)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._generators: list[np.random.Generator] = []
-        self._seeds = np.zeros(num_envs, np.int64)
-        self._frames = np.zeros(num_envs, np.int64)
-        self._ended = np.ones(num_envs, bool)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        # Without any seed the first ones differ from run to run.
+        self._generators = np.random.default_rng().spawn(self.num_envs)
+        self._seeds = np.zeros(self.num_envs, np.int64)
+        self._frames = np.zeros(self.num_envs, np.int64)
+        self._ended = np.ones(self.num_envs, bool)
         self._seen: Observation | None = None
 
     def reset(
@@ -168,9 +170,6 @@ class SimulatorVectorEnv(VectorEnv):
         seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise UserError(f"expected {self.num_envs} seeds, got {len(seeds)}")
-        if not self._generators:
-            # Without any seed the first ones differ from run to run.
-            self._generators = np.random.default_rng().spawn(self.num_envs)
         for world, given in enumerate(seeds):
             if where[world] and given is not None:
                 self._generators[world] = numpy_generator_for(given)
@@ -214,8 +213,10 @@ class SimulatorVectorEnv(VectorEnv):
             self._ended = ended
         return self._observation(), solved.astype(np.float64), solved, truncated, infos
 
-    def render(self) -> tuple[np.ndarray, ...]:
-        """The first camera's present image of every world."""
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """The first camera's present image of every world; None without a render mode."""
+        if self.render_mode is None:
+            return None
         if self._seen is None:
             raise gymnasium.error.ResetNeeded("call reset before render")
         camera = self.simulator.spec.cameras[0].name
@@ -224,13 +225,9 @@ class SimulatorVectorEnv(VectorEnv):
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """What each environment's attribute or method of this name gives, as lerobot asks."""
         if name == "render":
-            return self.render()
+            return self.render() or (None,) * self.num_envs
         value = getattr(self, name)
         return (value(*args, **kwargs) if callable(value) else value,) * self.num_envs
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Each environment's attribute."""
-        return self.call(name)
 
     def close_extras(self, **_: Any) -> None:
         """Close the simulator."""
@@ -308,13 +305,11 @@ class SimulatorVectorEnv(VectorEnv):
 class SimulatorEnv(gymnasium.Env):
     """One world of a simulator as an environment."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 5.0}  # noqa: RUF012 - gymnasium's
-
-    def __init__(self, worlds: SimulatorVectorEnv, *, render_mode: str | None = None) -> None:
+    def __init__(self, worlds: SimulatorVectorEnv) -> None:
         """Show the only world of a batch of one, whose autoreset is disabled."""
         self._worlds = worlds
-        self.metadata = {**self.metadata, "render_fps": worlds.metadata["render_fps"]}
-        self.render_mode = render_mode
+        self.metadata = worlds.metadata
+        self.render_mode = worlds.render_mode
         self.observation_space = worlds.single_observation_space
         self.action_space = worlds.single_action_space
         self.task_description = worlds.task_description
@@ -347,7 +342,8 @@ class SimulatorEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The first camera's present image; None without a render mode."""
-        return None if self.render_mode is None else self._worlds.render()[0]
+        images = self._worlds.render()
+        return None if images is None else images[0]
 
     def close(self) -> None:
         """Close the simulator."""
@@ -377,51 +373,22 @@ def _info_of(infos: dict[str, Any]) -> dict[str, Any]:
 class TrueStarts:
     """The first frame that the true simulator shows of a seed, for one that imagines.
 
-    A learned and a true environment thereby begin alike at equal seeds.
+    A learned and a true environment thereby begin alike at equal seeds. The arm is taken to be at
+    rest, as at row 0 of the episode that is recorded of the seed.
     """
 
-    def __init__(self, task: str, spec: WorldSpec) -> None:
-        """Be ready to open the true simulator, with the cameras of another simulator's worlds."""
-        self._task, self._spec = task, spec
-        self._true: MujocoSimulator | None = None
+    def __init__(self, true: Simulator) -> None:
+        """Look at the first world of a true simulator, which is reset for it."""
+        self._true = true
 
     def __call__(self, seed: int) -> FrameStart:
-        """Place the scene of a seed and look at it.
-
-        Raises:
-            ValueError: the true simulator shows other things than the learned one needs, or is not
-                installed.
-        """
-        if self._true is None:
-            self._true = self._open()
+        """Place the scene of a seed and look at it."""
         seen = self._true.reset([SeedStart(seed=seed)])
-        with_depth = [camera.name for camera in self._spec.cameras if camera.has_depth]
         return FrameStart(
-            rgb={camera.name: seen.rgb[camera.name][0] for camera in self._spec.cameras},
-            depth_m={name: seen.depth_m[name][0] for name in with_depth},
+            rgb={name: rgb[0] for name, rgb in seen.rgb.items()},
+            depth_m={name: depth_m[0] for name, depth_m in seen.depth_m.items()},
             state=seen.state[0],
         )
-
-    def _open(self) -> MujocoSimulator:
-        """The true simulator, as the learned one knows it."""
-        sizes = {side for camera in self._spec.cameras for side in (camera.height, camera.width)}
-        if len(sizes) > 1:
-            raise UserError(
-                f"the true simulator's images are square and of one size, got {sorted(sizes)}; "
-                "start from frames of a dataset: dataset=..."
-            )
-        true = MujocoSimulator(
-            self._task,
-            cameras=tuple(camera.name for camera in self._spec.cameras),
-            image_size=sizes.pop(),
-        )
-        if true.spec.state_names != self._spec.state_names:
-            raise UserError(
-                f"{self._task} has the state {', '.join(true.spec.state_names)}, and the learned "
-                f"simulator wants {', '.join(self._spec.state_names)}; start from frames of its "
-                "own dataset: dataset=..."
-            )
-        return true
 
 
 class DatasetStarts:
@@ -439,50 +406,31 @@ class DatasetStarts:
         return EpisodeStart(dataset=self._dataset, episode=episode, row=row)
 
 
-def _seed_start(seed: int) -> SeedStart:
-    """The scene that a seed places."""
-    return SeedStart(seed=seed)
-
-
-def make_mujoco_vector(
-    task: str,
+def make_true_vector(
     num_envs: int = 1,
     *,
-    render_mode: str | None = None,
+    task: str,
     success: Success | None = None,
     simulator: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> SimulatorVectorEnv:
-    """True worlds of a task.
+    """True worlds: `roboscape/LiftMujoco-v0`, `roboscape/MetaworldMujoco-v0`.
 
     Args:
-        task: `Lift`, or `metaworld/` and Meta-World's name of a task.
         num_envs: number of worlds.
-        render_mode: `rgb_array`, which all offer anyway.
+        task: `Lift`, or `metaworld/` and Meta-World's name of a task.
         success: decides reward and end; the simulator's own where not given.
         simulator: arguments of `MujocoSimulator`: cameras, image_size, frame_hz, ...
         settings: arguments of `SimulatorVectorEnv`: max_episode_steps, action_repeat, ...
     """
-    _check_render_mode(render_mode)
+    from roboscape.simulators.mujoco import MujocoSimulator
+
     return SimulatorVectorEnv(
         MujocoSimulator(task, num_envs, **(simulator or {})),
-        num_envs=num_envs,
-        start_of_seed=_seed_start,
+        start_of_seed=lambda seed: SeedStart(seed=seed),
         success=success or TrueSuccess(),
         **settings,
     )
-
-
-def make_lift_vector(num_envs: int = 1, **settings: Any) -> SimulatorVectorEnv:
-    """`roboscape/LiftMujoco-v0`: see `make_mujoco_vector`."""
-    return make_mujoco_vector("Lift", num_envs, **settings)
-
-
-def make_metaworld_vector(
-    num_envs: int = 1, *, task: str = "door-open", **settings: Any
-) -> SimulatorVectorEnv:
-    """`roboscape/MetaworldMujoco-v0`, one of fifty tasks: see `make_mujoco_vector`."""
-    return make_mujoco_vector(f"metaworld/{task.removeprefix('metaworld/')}", num_envs, **settings)
 
 
 def make_learned_vector(
@@ -491,63 +439,90 @@ def make_learned_vector(
     bundle: Any = "lift",
     task: str = "Lift",
     dataset: LeRobotDataset | None = None,
-    render_mode: str | None = None,
     success: Success | None = None,
     simulator: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> SimulatorVectorEnv:
-    """`roboscape/Lift-v0`: worlds that a bundle imagines.
+    """Worlds that a bundle imagines: `roboscape/Lift-v0`.
 
     Args:
         num_envs: number of worlds.
-        bundle: a bundle, its folder or its name.
+        bundle: a `Bundle`, which stays on its device; or a folder or name, which is loaded onto the
+            GPU where there is one.
         task: the true simulator's task, whose first frame of a seed is imagined on.
         dataset: start from its frames instead, without the true simulator.
-        render_mode: `rgb_array`, which all offer anyway.
         success: decides reward and end; where not given, whether the cube is seen to have left the
-            table (`CubeRaised`).
+            table (`CubeRaised`), which only Lift has.
         simulator: arguments of `LearnedSimulator`: camera, sampling, seed.
         settings: arguments of `SimulatorVectorEnv`: max_episode_steps, action_repeat, ...
+
+    Raises:
+        ValueError: a task without a rule for success, or whose actions mean other things than the
+            bundle's; a dataset of several cameras, and none is chosen.
     """
-    # torch is imported only where something is imagined.
-    from roboscape.rollout.bundle import Bundle
+    # Neither torch nor MuJoCo is imported before something is imagined or simulated.
+    from roboscape.core.device import resolve_device
+    from roboscape.rollout.bundle import Bundle, Compute
     from roboscape.simulators.learned import LearnedSimulator
 
-    _check_render_mode(render_mode)
-    loaded = bundle if isinstance(bundle, Bundle) else Bundle.from_pretrained(bundle)
-    learned = LearnedSimulator(loaded, **(simulator or {}))
-    spec = learned.spec
+    if success is None and task != "Lift":
+        raise UserError(f"nothing says when an imagined {task} is solved; give success=...")
+    if not isinstance(bundle, Bundle):
+        compute = Compute(device=resolve_device())
+        bundle = Bundle.from_pretrained(bundle).for_imagining(compute)
+    chosen = dict(simulator or {})
+    if dataset is None:
+        from roboscape.simulators.mujoco import MujocoSimulator
+
+        named = (chosen["camera"],) if "camera" in chosen else ()
+        side = bundle.tokenizer.config.image_size
+        true = MujocoSimulator(task, cameras=named, image_size=side)
+        source, words, start_of_seed = true.spec, true.spec.task, TrueStarts(true)
+    else:
+        source, start_of_seed = dataset.spec, DatasetStarts(dataset)
+        words = dataset.episode_info(0).task
+        if "camera" not in chosen and len(source.cameras) > 1:
+            names = ", ".join(camera.name for camera in source.cameras)
+            raise UserError(f"choose one of the cameras {names}: simulator={{'camera': ...}}")
+    if source.action != bundle.controls.convention:
+        raise UserError(
+            f"the bundle's actions mean {bundle.controls.convention}, and those of the frames to "
+            f"start from {source.action}; take a bundle of the same task"
+        )
+    chosen = {"camera": source.cameras[0].name, "task": words, **chosen}
     return SimulatorVectorEnv(
-        learned,
-        num_envs=num_envs,
-        start_of_seed=TrueStarts(task, spec) if dataset is None else DatasetStarts(dataset),
-        success=success or CubeRaised(spec.cameras[0].name),
+        LearnedSimulator(bundle, batch=num_envs, **chosen),
+        start_of_seed=start_of_seed,
+        success=success or CubeRaised(chosen["camera"]),
         **settings,
     )
 
 
-def _single(make: Callable[..., SimulatorVectorEnv], settings: dict[str, Any]) -> SimulatorEnv:
-    """The only world of a batch of one."""
-    worlds = make(1, autoreset_mode=AutoresetMode.DISABLED, **settings)
-    return SimulatorEnv(worlds, render_mode=settings.get("render_mode"))
-
-
-def make_lift(**settings: Any) -> SimulatorEnv:
-    """One world of `make_lift_vector`."""
-    return _single(make_lift_vector, settings)
-
-
-def make_metaworld(**settings: Any) -> SimulatorEnv:
-    """One world of `make_metaworld_vector`."""
-    return _single(make_metaworld_vector, settings)
+def make_true(**settings: Any) -> SimulatorEnv:
+    """One world of `make_true_vector`."""
+    return SimulatorEnv(make_true_vector(1, autoreset_mode="Disabled", **settings))
 
 
 def make_learned(**settings: Any) -> SimulatorEnv:
     """One world of `make_learned_vector`."""
-    return _single(make_learned_vector, settings)
+    return SimulatorEnv(make_learned_vector(1, autoreset_mode="Disabled", **settings))
 
 
-def _check_render_mode(mode: str | None) -> None:
-    """Refuse what is not offered."""
-    if mode not in (None, "rgb_array"):
-        raise UserError(f"expected the render mode rgb_array, got {mode!r}")
+def _by_camera(parts: dict[str, Any]) -> Any:
+    """One camera's part alone, or a dictionary of several."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return spaces.Dict(parts) if isinstance(next(iter(parts.values())), spaces.Space) else parts
+
+
+def _world_of(observation: dict[str, Any], world: int) -> dict[str, Any]:
+    """One world's part of a batch, as a copy."""
+    return {
+        key: _world_of(value, world) if isinstance(value, dict) else value[world].copy()
+        for key, value in observation.items()
+    }
+
+
+def _info_of(infos: dict[str, Any]) -> dict[str, Any]:
+    """The only world's information, without masks."""
+    return {key: value[0].item() for key, value in infos.items() if not key.startswith("_")}
