@@ -232,6 +232,8 @@ class SimulatorVectorEnv(VectorEnv):
     def close_extras(self, **_: Any) -> None:
         """Close the simulator."""
         self.simulator.close()
+        if isinstance(self._start_of_seed, TrueStarts):
+            self._start_of_seed.close()
 
     def _reset_mask(self, options: Mapping[str, Any]) -> Mask:
         """The worlds to reset; all without a mask."""
@@ -389,6 +391,10 @@ class TrueStarts:
             depth_m={name: depth_m[0] for name, depth_m in seen.depth_m.items()},
             state=seen.state[0],
         )
+
+    def close(self) -> None:
+        """Close the true simulator."""
+        self._true.close()
 
 
 class DatasetStarts:
