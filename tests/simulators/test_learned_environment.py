@@ -177,10 +177,11 @@ def test_ended_imagined_worlds_begin_anew_in_every_mode(make_tiny, mode):
 
 
 def test_what_does_not_fit_a_bundle_is_refused(lift, lift_dataset, tiny_bundle):
-    with pytest.raises(ValueError, match="nothing says when an imagined metaworld/reach is solved"):
-        make_learned_vector(task="metaworld/reach", bundle=lift)
-    with pytest.raises(ValueError, match="take a bundle of the same task"):
-        make_learned_vector(bundle=lift, dataset=lift_dataset)
+    with pytest.raises(ValueError, match="no rule says when 'open the door' is solved"):
+        make_learned_vector(task="metaworld/door-open", bundle=lift)
+    for others in ({"task": "metaworld/door-open"}, {"dataset": lift_dataset}):
+        with pytest.raises(ValueError, match="take a bundle of the same task"):
+            make_learned_vector(bundle=lift, success=Never(), **others)
     with pytest.raises(ValueError, match="the render mode rgb_array, got 'human'"):
         make_learned_vector(bundle=tiny_bundle, dataset=lift_dataset, render_mode="human")
 

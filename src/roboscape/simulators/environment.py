@@ -379,16 +379,23 @@ class TrueStarts:
     rest, as at row 0 of the episode that is recorded of the seed.
     """
 
-    def __init__(self, true: Simulator) -> None:
-        """Look at the first world of a true simulator, which is reset for it."""
-        self._true = true
+    def __init__(self, task: str, *, camera: str | None, image_size: int) -> None:
+        """Open the true simulator of a task; without a camera, with the task's usual one."""
+        # MuJoCo is imported only where it is needed.
+        from roboscape.simulators.mujoco import MujocoSimulator
+
+        cameras = (camera,) if camera else ()
+        self._true = MujocoSimulator(task, cameras=cameras, image_size=image_size)
+        spec = self._true.spec
+        self.camera, self.action, self.task = spec.cameras[0].name, spec.action, spec.task
+        self.is_lift = task == "Lift"
 
     def __call__(self, seed: int) -> FrameStart:
         """Place the scene of a seed and look at it."""
         seen = self._true.reset([SeedStart(seed=seed)])
         return FrameStart(
-            rgb={name: rgb[0] for name, rgb in seen.rgb.items()},
-            depth_m={name: depth_m[0] for name, depth_m in seen.depth_m.items()},
+            rgb={self.camera: seen.rgb[self.camera][0]},
+            depth_m={self.camera: seen.depth_m[self.camera][0]},
             state=seen.state[0],
         )
 
@@ -400,9 +407,19 @@ class TrueStarts:
 class DatasetStarts:
     """Any row of any episode of a dataset, drawn by the seed."""
 
-    def __init__(self, dataset: LeRobotDataset) -> None:
-        """Start from a dataset's frames."""
+    def __init__(self, dataset: LeRobotDataset, *, camera: str | None = None) -> None:
+        """Start from a dataset's frames; its camera need not be named where it is the only one.
+
+        Raises:
+            ValueError: several cameras, and none is named.
+        """
+        names = [each.name for each in dataset.spec.cameras]
+        if camera is None and len(names) > 1:
+            raise UserError(f"choose one of the cameras {', '.join(names)}: camera=...")
         self._dataset = dataset
+        self.camera, self.action = camera or names[0], dataset.spec.action
+        self.task = dataset.episode_info(0).task
+        self.is_lift = dataset.spec.source.endswith("Lift")
 
     def __call__(self, seed: int) -> EpisodeStart:
         """Draw an episode, then one of its rows."""
@@ -445,6 +462,7 @@ def make_learned_vector(
     bundle: Any = "lift",
     task: str = "Lift",
     dataset: LeRobotDataset | None = None,
+    camera: str | None = None,
     success: Success | None = None,
     simulator: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -457,9 +475,11 @@ def make_learned_vector(
             GPU where there is one.
         task: the true simulator's task, whose first frame of a seed is imagined on.
         dataset: start from its frames instead, without the true simulator.
+        camera: the one that the bundle was trained on; the task's usual one, or the dataset's only
+            one, where not given.
         success: decides reward and end; where not given, whether the cube is seen to have left the
             table (`CubeRaised`), which only Lift has.
-        simulator: arguments of `LearnedSimulator`: camera, sampling, seed.
+        simulator: further arguments of `LearnedSimulator`: sampling, seed.
         settings: arguments of `SimulatorVectorEnv`: max_episode_steps, action_repeat, ...
 
     Raises:
@@ -471,35 +491,27 @@ def make_learned_vector(
     from roboscape.rollout.bundle import Bundle, Compute
     from roboscape.simulators.learned import LearnedSimulator
 
-    if success is None and task != "Lift":
-        raise UserError(f"nothing says when an imagined {task} is solved; give success=...")
     if not isinstance(bundle, Bundle):
         compute = Compute(device=resolve_device())
         bundle = Bundle.from_pretrained(bundle).for_imagining(compute)
-    chosen = dict(simulator or {})
     if dataset is None:
-        from roboscape.simulators.mujoco import MujocoSimulator
-
-        named = (chosen["camera"],) if "camera" in chosen else ()
         side = bundle.tokenizer.config.image_size
-        true = MujocoSimulator(task, cameras=named, image_size=side)
-        source, words, start_of_seed = true.spec, true.spec.task, TrueStarts(true)
+        starts = TrueStarts(task, camera=camera, image_size=side)
     else:
-        source, start_of_seed = dataset.spec, DatasetStarts(dataset)
-        words = dataset.episode_info(0).task
-        if "camera" not in chosen and len(source.cameras) > 1:
-            names = ", ".join(camera.name for camera in source.cameras)
-            raise UserError(f"choose one of the cameras {names}: simulator={{'camera': ...}}")
-    if source.action != bundle.controls.convention:
+        starts = DatasetStarts(dataset, camera=camera)
+    if success is None and not starts.is_lift:
+        raise UserError(f"no rule says when {starts.task!r} is solved; give success=...")
+    if starts.action != bundle.controls.convention:
         raise UserError(
             f"the bundle's actions mean {bundle.controls.convention}, and those of the frames to "
-            f"start from {source.action}; take a bundle of the same task"
+            f"start from {starts.action}; take a bundle of the same task"
         )
-    chosen = {"camera": source.cameras[0].name, "task": words, **chosen}
     return SimulatorVectorEnv(
-        LearnedSimulator(bundle, batch=num_envs, **chosen),
-        start_of_seed=start_of_seed,
-        success=success or CubeRaised(chosen["camera"]),
+        LearnedSimulator(
+            bundle, batch=num_envs, camera=starts.camera, task=starts.task, **(simulator or {})
+        ),
+        start_of_seed=starts,
+        success=success or CubeRaised(starts.camera),
         **settings,
     )
 
@@ -512,23 +524,3 @@ def make_true(**settings: Any) -> SimulatorEnv:
 def make_learned(**settings: Any) -> SimulatorEnv:
     """One world of `make_learned_vector`."""
     return SimulatorEnv(make_learned_vector(1, autoreset_mode="Disabled", **settings))
-
-
-def _by_camera(parts: dict[str, Any]) -> Any:
-    """One camera's part alone, or a dictionary of several."""
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    return spaces.Dict(parts) if isinstance(next(iter(parts.values())), spaces.Space) else parts
-
-
-def _world_of(observation: dict[str, Any], world: int) -> dict[str, Any]:
-    """One world's part of a batch, as a copy."""
-    return {
-        key: _world_of(value, world) if isinstance(value, dict) else value[world].copy()
-        for key, value in observation.items()
-    }
-
-
-def _info_of(infos: dict[str, Any]) -> dict[str, Any]:
-    """The only world's information, without masks."""
-    return {key: value[0].item() for key, value in infos.items() if not key.startswith("_")}
