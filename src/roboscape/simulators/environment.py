@@ -35,7 +35,6 @@ from gymnasium.vector.utils import batch_space
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import FIRST_VALIDATION_SEED
-from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.protocol import (
     EpisodeStart,
     FrameStart,
@@ -106,35 +105,37 @@ class SimulatorVectorEnv(VectorEnv):
         self,
         simulator: Simulator,
         *,
-        num_envs: int,
         start_of_seed: StartOfSeed,
         success: Success,
         max_episode_steps: int = EPISODE_FRAMES,
         action_repeat: bool = True,
         depth: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = "rgb_array",
     ) -> None:
         """Wrap a simulator, which closes with the environments.
 
         Args:
-            simulator: with `num_envs` worlds, or one that takes as many as its first reset.
-            num_envs: number of worlds.
+            simulator: a batch of worlds, each an environment.
             start_of_seed: where the world of a seed begins.
             success: decides reward and end.
             max_episode_steps: frames after which an episode is truncated.
             action_repeat: one native action a frame, held, or all of them.
             depth: whether to observe it.
             autoreset_mode: see the class.
+            render_mode: `rgb_array`, or None: nothing is rendered.
         """
         if max_episode_steps < 1:
             raise UserError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
-        self.simulator, self.num_envs = simulator, num_envs
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(f"expected the render mode rgb_array, got {render_mode!r}")
+        self.simulator, self.num_envs = simulator, simulator.batch
         self._start_of_seed, self._success = start_of_seed, success
         self._max_episode_steps = max_episode_steps
         self._action_repeat = action_repeat
         self._mode = AutoresetMode(autoreset_mode)
         self.task_description = simulator.spec.task
-        self.render_mode = "rgb_array"
+        self.render_mode = render_mode
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": simulator.spec.frame_hz,
@@ -143,12 +144,13 @@ class SimulatorVectorEnv(VectorEnv):
         self._depth = depth
         self.single_observation_space = observation_space(simulator.spec, depth=depth)
         self.single_action_space = action_space(simulator.spec, action_repeat=action_repeat)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._generators: list[np.random.Generator] = []
-        self._seeds = np.zeros(num_envs, np.int64)
-        self._frames = np.zeros(num_envs, np.int64)
-        self._ended = np.ones(num_envs, bool)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        # Without any seed the first ones differ from run to run.
+        self._generators = np.random.default_rng().spawn(self.num_envs)
+        self._seeds = np.zeros(self.num_envs, np.int64)
+        self._frames = np.zeros(self.num_envs, np.int64)
+        self._ended = np.ones(self.num_envs, bool)
         self._seen: Observation | None = None
 
     def reset(
@@ -168,9 +170,6 @@ class SimulatorVectorEnv(VectorEnv):
         seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise UserError(f"expected {self.num_envs} seeds, got {len(seeds)}")
-        if not self._generators:
-            # Without any seed the first ones differ from run to run.
-            self._generators = np.random.default_rng().spawn(self.num_envs)
         for world, given in enumerate(seeds):
             if where[world] and given is not None:
                 self._generators[world] = numpy_generator_for(given)
@@ -214,8 +213,10 @@ class SimulatorVectorEnv(VectorEnv):
             self._ended = ended
         return self._observation(), solved.astype(np.float64), solved, truncated, infos
 
-    def render(self) -> tuple[np.ndarray, ...]:
-        """The first camera's present image of every world."""
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """The first camera's present image of every world; None without a render mode."""
+        if self.render_mode is None:
+            return None
         if self._seen is None:
             raise gymnasium.error.ResetNeeded("call reset before render")
         camera = self.simulator.spec.cameras[0].name
@@ -224,17 +225,15 @@ class SimulatorVectorEnv(VectorEnv):
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """What each environment's attribute or method of this name gives, as lerobot asks."""
         if name == "render":
-            return self.render()
+            return self.render() or (None,) * self.num_envs
         value = getattr(self, name)
         return (value(*args, **kwargs) if callable(value) else value,) * self.num_envs
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Each environment's attribute."""
-        return self.call(name)
 
     def close_extras(self, **_: Any) -> None:
         """Close the simulator."""
         self.simulator.close()
+        if isinstance(self._start_of_seed, TrueStarts):
+            self._start_of_seed.close()
 
     def _reset_mask(self, options: Mapping[str, Any]) -> Mask:
         """The worlds to reset; all without a mask."""
@@ -308,13 +307,11 @@ class SimulatorVectorEnv(VectorEnv):
 class SimulatorEnv(gymnasium.Env):
     """One world of a simulator as an environment."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 5.0}  # noqa: RUF012 - gymnasium's
-
-    def __init__(self, worlds: SimulatorVectorEnv, *, render_mode: str | None = None) -> None:
+    def __init__(self, worlds: SimulatorVectorEnv) -> None:
         """Show the only world of a batch of one, whose autoreset is disabled."""
         self._worlds = worlds
-        self.metadata = {**self.metadata, "render_fps": worlds.metadata["render_fps"]}
-        self.render_mode = render_mode
+        self.metadata = worlds.metadata
+        self.render_mode = worlds.render_mode
         self.observation_space = worlds.single_observation_space
         self.action_space = worlds.single_action_space
         self.task_description = worlds.task_description
@@ -347,7 +344,8 @@ class SimulatorEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The first camera's present image; None without a render mode."""
-        return None if self.render_mode is None else self._worlds.render()[0]
+        images = self._worlds.render()
+        return None if images is None else images[0]
 
     def close(self) -> None:
         """Close the simulator."""
@@ -377,59 +375,51 @@ def _info_of(infos: dict[str, Any]) -> dict[str, Any]:
 class TrueStarts:
     """The first frame that the true simulator shows of a seed, for one that imagines.
 
-    A learned and a true environment thereby begin alike at equal seeds.
+    A learned and a true environment thereby begin alike at equal seeds. The arm is taken to be at
+    rest, as at row 0 of the episode that is recorded of the seed.
     """
 
-    def __init__(self, task: str, spec: WorldSpec) -> None:
-        """Be ready to open the true simulator, with the cameras of another simulator's worlds."""
-        self._task, self._spec = task, spec
-        self._true: MujocoSimulator | None = None
+    def __init__(self, task: str, *, camera: str | None, image_size: int) -> None:
+        """Open the true simulator of a task; without a camera, with the task's usual one."""
+        # MuJoCo is imported only where it is needed.
+        from roboscape.simulators.mujoco import MujocoSimulator
+
+        cameras = (camera,) if camera else ()
+        self._true = MujocoSimulator(task, cameras=cameras, image_size=image_size)
+        spec = self._true.spec
+        self.camera, self.action, self.task = spec.cameras[0].name, spec.action, spec.task
+        self.is_lift = task == "Lift"
 
     def __call__(self, seed: int) -> FrameStart:
-        """Place the scene of a seed and look at it.
-
-        Raises:
-            ValueError: the true simulator shows other things than the learned one needs, or is not
-                installed.
-        """
-        if self._true is None:
-            self._true = self._open()
+        """Place the scene of a seed and look at it."""
         seen = self._true.reset([SeedStart(seed=seed)])
-        with_depth = [camera.name for camera in self._spec.cameras if camera.has_depth]
         return FrameStart(
-            rgb={camera.name: seen.rgb[camera.name][0] for camera in self._spec.cameras},
-            depth_m={name: seen.depth_m[name][0] for name in with_depth},
+            rgb={self.camera: seen.rgb[self.camera][0]},
+            depth_m={self.camera: seen.depth_m[self.camera][0]},
             state=seen.state[0],
         )
 
-    def _open(self) -> MujocoSimulator:
-        """The true simulator, as the learned one knows it."""
-        sizes = {side for camera in self._spec.cameras for side in (camera.height, camera.width)}
-        if len(sizes) > 1:
-            raise UserError(
-                f"the true simulator's images are square and of one size, got {sorted(sizes)}; "
-                "start from frames of a dataset: dataset=..."
-            )
-        true = MujocoSimulator(
-            self._task,
-            cameras=tuple(camera.name for camera in self._spec.cameras),
-            image_size=sizes.pop(),
-        )
-        if true.spec.state_names != self._spec.state_names:
-            raise UserError(
-                f"{self._task} has the state {', '.join(true.spec.state_names)}, and the learned "
-                f"simulator wants {', '.join(self._spec.state_names)}; start from frames of its "
-                "own dataset: dataset=..."
-            )
-        return true
+    def close(self) -> None:
+        """Close the true simulator."""
+        self._true.close()
 
 
 class DatasetStarts:
     """Any row of any episode of a dataset, drawn by the seed."""
 
-    def __init__(self, dataset: LeRobotDataset) -> None:
-        """Start from a dataset's frames."""
+    def __init__(self, dataset: LeRobotDataset, *, camera: str | None = None) -> None:
+        """Start from a dataset's frames; its camera need not be named where it is the only one.
+
+        Raises:
+            ValueError: several cameras, and none is named.
+        """
+        names = [each.name for each in dataset.spec.cameras]
+        if camera is None and len(names) > 1:
+            raise UserError(f"choose one of the cameras {', '.join(names)}: camera=...")
         self._dataset = dataset
+        self.camera, self.action = camera or names[0], dataset.spec.action
+        self.task = dataset.episode_info(0).task
+        self.is_lift = dataset.spec.source.endswith("Lift")
 
     def __call__(self, seed: int) -> EpisodeStart:
         """Draw an episode, then one of its rows."""
@@ -439,50 +429,31 @@ class DatasetStarts:
         return EpisodeStart(dataset=self._dataset, episode=episode, row=row)
 
 
-def _seed_start(seed: int) -> SeedStart:
-    """The scene that a seed places."""
-    return SeedStart(seed=seed)
-
-
-def make_mujoco_vector(
-    task: str,
+def make_true_vector(
     num_envs: int = 1,
     *,
-    render_mode: str | None = None,
+    task: str,
     success: Success | None = None,
     simulator: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> SimulatorVectorEnv:
-    """True worlds of a task.
+    """True worlds: `roboscape/LiftMujoco-v0`, `roboscape/MetaworldMujoco-v0`.
 
     Args:
-        task: `Lift`, or `metaworld/` and Meta-World's name of a task.
         num_envs: number of worlds.
-        render_mode: `rgb_array`, which all offer anyway.
+        task: `Lift`, or `metaworld/` and Meta-World's name of a task.
         success: decides reward and end; the simulator's own where not given.
         simulator: arguments of `MujocoSimulator`: cameras, image_size, frame_hz, ...
         settings: arguments of `SimulatorVectorEnv`: max_episode_steps, action_repeat, ...
     """
-    _check_render_mode(render_mode)
+    from roboscape.simulators.mujoco import MujocoSimulator
+
     return SimulatorVectorEnv(
         MujocoSimulator(task, num_envs, **(simulator or {})),
-        num_envs=num_envs,
-        start_of_seed=_seed_start,
+        start_of_seed=lambda seed: SeedStart(seed=seed),
         success=success or TrueSuccess(),
         **settings,
     )
-
-
-def make_lift_vector(num_envs: int = 1, **settings: Any) -> SimulatorVectorEnv:
-    """`roboscape/LiftMujoco-v0`: see `make_mujoco_vector`."""
-    return make_mujoco_vector("Lift", num_envs, **settings)
-
-
-def make_metaworld_vector(
-    num_envs: int = 1, *, task: str = "door-open", **settings: Any
-) -> SimulatorVectorEnv:
-    """`roboscape/MetaworldMujoco-v0`, one of fifty tasks: see `make_mujoco_vector`."""
-    return make_mujoco_vector(f"metaworld/{task.removeprefix('metaworld/')}", num_envs, **settings)
 
 
 def make_learned_vector(
@@ -491,63 +462,65 @@ def make_learned_vector(
     bundle: Any = "lift",
     task: str = "Lift",
     dataset: LeRobotDataset | None = None,
-    render_mode: str | None = None,
+    camera: str | None = None,
     success: Success | None = None,
     simulator: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> SimulatorVectorEnv:
-    """`roboscape/Lift-v0`: worlds that a bundle imagines.
+    """Worlds that a bundle imagines: `roboscape/Lift-v0`.
 
     Args:
         num_envs: number of worlds.
-        bundle: a bundle, its folder or its name.
+        bundle: a `Bundle`, which stays on its device; or a folder or name, which is loaded onto the
+            GPU where there is one.
         task: the true simulator's task, whose first frame of a seed is imagined on.
         dataset: start from its frames instead, without the true simulator.
-        render_mode: `rgb_array`, which all offer anyway.
+        camera: the one that the bundle was trained on; the task's usual one, or the dataset's only
+            one, where not given.
         success: decides reward and end; where not given, whether the cube is seen to have left the
-            table (`CubeRaised`).
-        simulator: arguments of `LearnedSimulator`: camera, sampling, seed.
+            table (`CubeRaised`), which only Lift has.
+        simulator: further arguments of `LearnedSimulator`: sampling, seed.
         settings: arguments of `SimulatorVectorEnv`: max_episode_steps, action_repeat, ...
+
+    Raises:
+        ValueError: a task without a rule for success, or whose actions mean other things than the
+            bundle's; a dataset of several cameras, and none is chosen.
     """
-    # torch is imported only where something is imagined.
-    from roboscape.rollout.bundle import Bundle
+    # Neither torch nor MuJoCo is imported before something is imagined or simulated.
+    from roboscape.core.device import resolve_device
+    from roboscape.rollout.bundle import Bundle, Compute
     from roboscape.simulators.learned import LearnedSimulator
 
-    _check_render_mode(render_mode)
-    loaded = bundle if isinstance(bundle, Bundle) else Bundle.from_pretrained(bundle)
-    learned = LearnedSimulator(loaded, **(simulator or {}))
-    spec = learned.spec
+    if not isinstance(bundle, Bundle):
+        compute = Compute(device=resolve_device())
+        bundle = Bundle.from_pretrained(bundle).for_imagining(compute)
+    if dataset is None:
+        side = bundle.tokenizer.config.image_size
+        starts = TrueStarts(task, camera=camera, image_size=side)
+    else:
+        starts = DatasetStarts(dataset, camera=camera)
+    if success is None and not starts.is_lift:
+        raise UserError(f"no rule says when {starts.task!r} is solved; give success=...")
+    if starts.action != bundle.controls.convention:
+        raise UserError(
+            f"the bundle's actions mean {bundle.controls.convention}, and those of the frames to "
+            f"start from {starts.action}; take a bundle of the same task"
+        )
     return SimulatorVectorEnv(
-        learned,
-        num_envs=num_envs,
-        start_of_seed=TrueStarts(task, spec) if dataset is None else DatasetStarts(dataset),
-        success=success or CubeRaised(spec.cameras[0].name),
+        LearnedSimulator(
+            bundle, batch=num_envs, camera=starts.camera, task=starts.task, **(simulator or {})
+        ),
+        start_of_seed=starts,
+        success=success or CubeRaised(starts.camera),
         **settings,
     )
 
 
-def _single(make: Callable[..., SimulatorVectorEnv], settings: dict[str, Any]) -> SimulatorEnv:
-    """The only world of a batch of one."""
-    worlds = make(1, autoreset_mode=AutoresetMode.DISABLED, **settings)
-    return SimulatorEnv(worlds, render_mode=settings.get("render_mode"))
-
-
-def make_lift(**settings: Any) -> SimulatorEnv:
-    """One world of `make_lift_vector`."""
-    return _single(make_lift_vector, settings)
-
-
-def make_metaworld(**settings: Any) -> SimulatorEnv:
-    """One world of `make_metaworld_vector`."""
-    return _single(make_metaworld_vector, settings)
+def make_true(**settings: Any) -> SimulatorEnv:
+    """One world of `make_true_vector`."""
+    return SimulatorEnv(make_true_vector(1, autoreset_mode="Disabled", **settings))
 
 
 def make_learned(**settings: Any) -> SimulatorEnv:
     """One world of `make_learned_vector`."""
-    return _single(make_learned_vector, settings)
-
-
-def _check_render_mode(mode: str | None) -> None:
-    """Refuse what is not offered."""
-    if mode not in (None, "rgb_array"):
-        raise UserError(f"expected the render mode rgb_array, got {mode!r}")
+    return SimulatorEnv(make_learned_vector(1, autoreset_mode="Disabled", **settings))

@@ -1,29 +1,22 @@
-"""Environments by name: importing this module registers them.
+"""Environments by name: importing this module registers them with gymnasium.
 
-Gymnasium 1.4 loads no plug-ins, so that it is given the module with the name:
-`gymnasium.make("roboscape.simulators.gym:roboscape/LiftMujoco-v0")`. Versions that read the entry
-point `gymnasium.envs` need the second half alone.
+Gymnasium loads no plug-ins since 1.0. It imports a module that is given with the name:
+`gymnasium.make("roboscape.simulators.gym:roboscape/LiftMujoco-v0")`.
 """
 
 import gymnasium
 
 ENVIRONMENTS = {
-    "roboscape/Lift-v0": "learned",
-    "roboscape/LiftMujoco-v0": "lift",
-    "roboscape/MetaworldMujoco-v0": "metaworld",
+    "roboscape/Lift-v0": ("learned", {}),
+    "roboscape/LiftMujoco-v0": ("true", {"task": "Lift"}),
+    "roboscape/MetaworldMujoco-v0": ("true", {"task": "metaworld/door-open"}),
 }
 """By name, what makes them; nothing heavier than gymnasium is imported before one is made."""
 
-
-def register() -> None:
-    """Register the environments that are not registered yet."""
-    for name, maker in ENVIRONMENTS.items():
-        if name not in gymnasium.registry:
-            gymnasium.register(
-                id=name,
-                entry_point=f"roboscape.simulators.environment:make_{maker}",
-                vector_entry_point=f"roboscape.simulators.environment:make_{maker}_vector",
-            )
-
-
-register()
+for _name, (_maker, _settings) in ENVIRONMENTS.items():
+    gymnasium.register(
+        id=_name,
+        entry_point=f"roboscape.simulators.environment:make_{_maker}",
+        vector_entry_point=f"roboscape.simulators.environment:make_{_maker}_vector",
+        kwargs=_settings,
+    )

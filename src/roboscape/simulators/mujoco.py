@@ -1,6 +1,6 @@
 """The true simulator: Lift and Meta-World's tasks, with the physics that made the recordings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,22 +39,13 @@ class _Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Copy:
-    """Everything that one world's future depends on, and what was to be seen last."""
-
-    captured: Any
-    seen: _Seen
-    seed: int
-    behaviour: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Content:
     """What a snapshot holds."""
 
     task: str
     spec: WorldSpec
-    worlds: list[_Copy]
+    worlds: list[tuple[Any, _Seen | None, int, str]]
+    """Of each its captured scene, present frame, seed and behaviour."""
 
 
 @dataclass(kw_only=True)
@@ -132,10 +123,7 @@ class MujocoSimulator:
         return len(self.worlds)
 
     def reset(self, starts: Sequence[Start], *, where: Mask | None = None) -> Observation:
-        """Begin anew, one start a world; with a mask, only the chosen worlds, in their order.
-
-        Returns:
-            What is to be seen in all worlds; black images in those that were never reset.
+        """Begin anew; worlds that were never reset show black images.
 
         Raises:
             ValueError: another number of starts than of chosen worlds; a `FrameStart`; an episode
@@ -149,8 +137,7 @@ class MujocoSimulator:
         for world, start in zip(chosen, starts, strict=True):
             match start:
                 case SeedStart():
-                    behaviour = behaviour_of(start.seed, self._proportions)
-                    self._place(world, start.seed, behaviour=behaviour)
+                    self._place(world, start.seed, behaviour_of(start.seed, self._proportions))
                 case EpisodeStart():
                     self._replay(world, start)
                 case FrameStart():
@@ -175,8 +162,7 @@ class MujocoSimulator:
             raise UserError(f"expected actions of shape {expected}, got {actions.shape}")
         if not np.isfinite(actions).all():
             raise UserError("expected finite actions, got NaN or infinite ones")
-        if any(world.seen is None for world in self.worlds):
-            raise UserError("a world was never reset: call reset before step")
+        self._check_begun()
         for world, native in zip(self.worlds, actions, strict=True):
             for action in native:
                 world.scene.step(action)
@@ -189,44 +175,25 @@ class MujocoSimulator:
         Raises:
             ValueError: a world was never reset.
         """
-        copies = []
-        for world in self.worlds:
-            if world.seen is None:
-                raise UserError("a world was never reset: call reset before snapshot")
-            copies.append(
-                _Copy(
-                    captured=world.scene.capture(),
-                    seen=world.seen,
-                    seed=world.seed,
-                    behaviour=world.behaviour,
-                )
-            )
+        self._check_begun()
+        copies = [
+            (world.scene.capture(), world.seen, world.seed, world.behaviour)
+            for world in self.worlds
+        ]
         return Snapshot(_Content(task=self._task, spec=self._spec, worlds=copies), len(copies))
 
     def restore(
         self, snapshot: Snapshot, *, where: Mask | None = None, index: Index | None = None
     ) -> Observation:
-        """Go on from a snapshot of a simulator of the same task and spec.
-
-        Args:
-            snapshot: what `snapshot` gave.
-            where: worlds that are replaced while the others go on. Without it all worlds are, and
-                the batch becomes as large as `index`.
-            index: the snapshot's worlds to take, in this order, repeats allowed; all where not
-                given.
-
-        Returns:
-            What is to be seen in all worlds.
+        """Go on from a snapshot of a simulator of the same task and spec; see the protocol.
 
         Raises:
             ValueError: a snapshot of something else, or another number of worlds than `where`
                 chooses.
         """
         content = snapshot.content
-        if not isinstance(content, _Content) or (content.task, content.spec) != (
-            self._task,
-            self._spec,
-        ):
+        mine = (self._task, self._spec)
+        if not isinstance(content, _Content) or (content.task, content.spec) != mine:
             raise UserError(
                 f"this snapshot is not of a true simulator of {self._task} with the same cameras "
                 "and rates"
@@ -239,9 +206,9 @@ class MujocoSimulator:
             raise UserError(
                 f"expected one world of the snapshot for each of {len(chosen)}, got {len(copies)}"
             )
-        for world, copied in zip(chosen, copies, strict=True):
-            world.scene.restore(copied.captured)
-            world.seen, world.seed, world.behaviour = copied.seen, copied.seed, copied.behaviour
+        for world, (captured, seen, seed, behaviour) in zip(chosen, copies, strict=True):
+            world.scene.restore(captured)
+            world.seen, world.seed, world.behaviour = seen, seed, behaviour
         return self._observation()
 
     def close(self) -> None:
@@ -252,6 +219,11 @@ class MujocoSimulator:
         for renderer in renderers.values():
             renderer.close()
         self._pool, self.worlds = [], []
+
+    def _check_begun(self) -> None:
+        """Refuse to go on from a world without a scene."""
+        if any(world.seen is None for world in self.worlds):
+            raise UserError("a world was never reset: call reset first")
 
     def _make_spec(self, frame_hz: float, *, words: str) -> WorldSpec:
         """What all worlds have in common, at a rate of frames."""
@@ -290,7 +262,7 @@ class MujocoSimulator:
             raise UserError(f"expected a mask of {self.batch} worlds, got shape {where.shape}")
         return [world for world, taken in zip(self.worlds, where, strict=True) if taken]
 
-    def _place(self, world: World, seed: int, *, behaviour: str) -> None:
+    def _place(self, world: World, seed: int, behaviour: str) -> None:
         """Begin the episode of a seed and behaviour."""
         world.scene.reset(seed, behaviour=behaviour)
         world.seed, world.behaviour = seed, behaviour
@@ -305,7 +277,7 @@ class MujocoSimulator:
                 f"episode {episode} of {dataset.root} has rows 0 to {len(actions) - 1}, got {row}"
             )
         info = dataset.episode_info(episode)
-        self._place(world, info.seed, behaviour=info.behaviour)
+        self._place(world, info.seed, info.behaviour)
         for action in actions[:row]:
             world.scene.step(action)
         drift = float(np.abs(world.scene.state() - states[row]).max())
@@ -380,8 +352,8 @@ class MujocoSimulator:
         )
         seen = [world.seen or nothing for world in self.worlds]
         return Observation(
-            rgb=_by_camera(self._cameras, lambda name: [frame.rgb[name] for frame in seen]),
-            depth_m=_by_camera(self._cameras, lambda name: [frame.depth_m[name] for frame in seen]),
+            rgb={name: np.stack([one.rgb[name] for one in seen]) for name in self._cameras},
+            depth_m={name: np.stack([one.depth_m[name] for one in seen]) for name in self._cameras},
             state=np.stack([frame.state for frame in seen]),
             success=np.array([frame.solved for frame in seen]),
         )
@@ -418,10 +390,3 @@ def _camera_specs(
         )
         for name in names
     )
-
-
-def _by_camera(
-    cameras: tuple[str, ...], images: Callable[[str], list[np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Every camera's images of all worlds, as one array."""
-    return {name: np.stack(images(name)) for name in cameras}

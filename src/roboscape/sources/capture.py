@@ -138,7 +138,9 @@ def _restore(present: Any, captured: Any, done: dict[Any, Any]) -> Any:
             f"this one has a {type(present).__name__}"
         )
     done[captured] = present
-    before = _parts_of(present) or {}
+    before = _parts_of(present)
+    # An empty container is filled too, hence no `or {}`.
+    before = {} if before is None else before
     # What is not copied and absent here, such as a cached property, is made when asked for.
     parts = {
         key: _restore(before.get(key), part, done)
