@@ -42,7 +42,7 @@ def test_recomputed_activations_give_the_same_gradients():
     assert any(gradient.abs().max() > 0 for name, gradient in kept.items() if name != "loss")
 
 
-def test_many_processes_must_be_told_how_to_share(monkeypatch):
+def test_many_processes_need_a_way_to_share(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ValueError, match="--parallel ddp"), init_distributed("none", device="cpu"):
         pass

@@ -7,7 +7,8 @@ import torch
 
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import COPY_BONUS, WorldModel, with_previous
+from roboscape.world_model.copying import COPY_BONUS, with_previous
+from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import next_frame_inputs
 
 SHAPE = WorldModelConfig(

@@ -180,15 +180,15 @@ def as_tensor(values: np.ndarray) -> Float[Tensor, "..."]:
 def run(config: ProprioceptionRun) -> Proprioception:
     """Train, measure, and leave the model in `output/proprioception`."""
     dataset = LeRobotDataset(config.dataset)
-    judge = dataset if config.validation is None else LeRobotDataset(config.validation)
-    learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(judge, "validation")
+    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
+    learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(validation, "validation")
     torch.manual_seed(seed_for(config.seed))
     model = Proprioception(
         ProprioceptionConfig(
             convention=dataset.spec.action, state_names=dataset.spec.state_names, width=config.width
         )
     )
-    model.check(judge)
+    model.check(validation)
     open_run(config.output, config)
     model.set_deviations(learnt.deviations())
     device = resolve_device(config.device)

@@ -84,7 +84,7 @@ def run(config: TokenizerRun) -> Tokenizer:
     """Train, measure the ceiling, and leave the tokenizer in `output/tokenizer`."""
     open_run(config.output, config)
     dataset = LeRobotDataset(config.dataset)
-    judge = dataset if config.validation is None else LeRobotDataset(config.validation)
+    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
     settings = {
         "camera": config.camera or dataset.spec.cameras[0].name,
         "depth": config.depth,
@@ -92,8 +92,10 @@ def run(config: TokenizerRun) -> Tokenizer:
     }
     learnt = needed_episodes(dataset, "train")[: config.episodes]
     frames = cache_dataset(dataset, config.output / "frames", episodes=learnt, **settings)
-    shown = needed_episodes(judge, "validation")[: config.validation_episodes]
-    held_out = cache_dataset(judge, config.output / "validation_frames", episodes=shown, **settings)
+    shown = needed_episodes(validation, "validation")[: config.validation_episodes]
+    held_out = cache_dataset(
+        validation, config.output / "validation_frames", episodes=shown, **settings
+    )
     check_frames(frames, config=config)
     return train(config, frames=frames, held_out=held_out)
 

@@ -145,7 +145,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def saved_formats(folder: Path) -> dict[Kind, Format]:
     """The number formats of the newest readable checkpoint; empty where there is none."""
-    newest = next(filter(is_whole, reversed(checkpoints(folder))), None)
+    newest = newest_whole(folder)
     return read_json(newest / STATE).get("formats", {}) if newest else {}
 
 
@@ -159,7 +159,7 @@ def load_latest(state: TrainingState, folder: Path) -> bool:
     if state.ranks.is_main:
         for leftover in folder.glob(".step_*.tmp*"):
             remove(leftover)
-        newest = next(filter(is_whole, reversed(checkpoints(folder))), None)
+        newest = newest_whole(folder)
     newest = state.ranks.share(newest)
     if newest is None:
         return False
@@ -191,6 +191,11 @@ def shard_whole(tensors: dict[str, Tensor], state: TrainingState) -> None:
                 source, target.device_mesh, target.placements, src_data_rank=None
             )
         target.copy_(source)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read, if there is one."""
+    return next(filter(is_whole, reversed(checkpoints(folder))), None)
 
 
 def is_whole(path: Path) -> bool:

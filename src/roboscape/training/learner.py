@@ -75,7 +75,7 @@ class FitConfig:
     """Exponential average of the weights, the one evaluated and released; 0 turns it off."""
 
     def __post_init__(self) -> None:
-        """Refuse a run without steps."""
+        """Raise `UserError` for a run without steps."""
         if self.steps < 1 or not 0 <= self.average_decay < 1:
             raise UserError(
                 f"expected steps >= 1 and 0 <= average_decay < 1, got {self.steps} and "

@@ -88,7 +88,7 @@ class WorldModelRun:
     """How long."""
 
     def __post_init__(self) -> None:
-        """Refuse an empty batch."""
+        """Raise `UserError` for an empty batch."""
         if self.batch_size < 1 or self.validation_clips < 1:
             raise UserError("batch_size and validation_clips must be 1 or more")
         if self.accumulate < 1 or self.draw_size < 0 or self.loaders < 0:
@@ -243,7 +243,7 @@ def make_step(
 
 
 def clip_shape(store: TokenStore, *, config: WorldModelRun) -> dict[str, int]:
-    """Frames of a clip, and native rows between them."""
+    """Frames of a clip, and native rows from one to the next."""
     return {"length": config.model.max_frames, "stride": store.controls.stride}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -97,6 +97,7 @@ class LucasKanade:
         return rearrange(moved_px, "k 1 c -> k c"), status[:, 0].astype(bool)
 
 
+@runtime_checkable
 class GridFollower(Protocol):
     """A tracker that follows grids of points, sampled again and again."""
 
