@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from roboscape.core.device import resolve_device
 from roboscape.core.precision import Precision, compute_format
 from roboscape.tokens.store import TokenStore
 from roboscape.training.learner import Learner, Microbatch
@@ -65,9 +64,7 @@ class Trainer:
             config=run.fit,
             execution=Execution(
                 blocks=train.block_names(self.model),
-                formats={
-                    "matmul": compute_format(run.precision, device=resolve_device(run.device))
-                },
+                formats={"matmul": compute_format(run.precision, device=run.device)},
             ),
         )
         self.batches: Callable[[int], list[Microbatch]] = train.make_batches(
@@ -91,7 +88,13 @@ class Trainer:
 
 def run_of(variant: Variant, data: Data, *, steps: int, seed: int = 0) -> WorldModelRun:
     """The run of a variant."""
-    base = replace(short_lift(steps=steps), tokens=data.tokens, precision=data.precision, seed=seed)
+    base = replace(
+        short_lift(steps=steps),
+        tokens=data.tokens,
+        device="cpu",
+        precision=data.precision,
+        seed=seed,
+    )
     return variant.run(base)
 
 

@@ -26,6 +26,7 @@ def tiny_run(tokens, output, *, steps=4, objective="next_frame", **changes):
         preset,
         tokens=Path(tokens),
         output=Path(output),
+        device="cpu",
         precision="fp32",
         batch_size=4,
         model=shape,

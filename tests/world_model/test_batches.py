@@ -23,6 +23,7 @@ def config(token_store, tmp_path):
         preset,
         tokens=token_store.root,
         output=tmp_path,
+        device="cpu",
         precision="fp32",
         batch_size=6,
         draw_size=2,

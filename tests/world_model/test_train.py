@@ -25,6 +25,7 @@ def config(token_store, tmp_path):
         preset,
         tokens=token_store.root,
         output=tmp_path / "run",
+        device="cpu",
         precision="fp32",
         model=replace(preset.model, max_frames=6, width=16),
         masking=MaskingConfig(self_predicted=0.5, self_predicted_after=0),
