@@ -88,7 +88,7 @@ def start(config: KillTest, root: Path, name: str) -> int:
     """Begin or resume a training in a process of its own; returns its id."""
     steps = config.steps_per_kill * config.kills + 20
     words = [
-        *("train", "world-model", "debug", "--precision", "fp32"),
+        *("train", "world-model", "debug", "--precision", "fp32", "--device", "cpu"),
         *("--tokens", str(root / "tokens"), "--output", str(root / name)),
         *("--model.num-layers", "1", "--model.width", "16", "--model.max-frames", "4"),
         *("--fit.steps", str(steps), "--fit.log-every", "1"),

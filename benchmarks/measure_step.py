@@ -19,12 +19,12 @@ import tyro
 from step_cost import head_flops, step_cost
 
 from roboscape.bench.synthetic_store import make_store
-from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.precision import Precision, compute_format
 from roboscape.presets.world_model import PRESETS
 from roboscape.tokens.store import TokenStore
 from roboscape.training.learner import Learner
 from roboscape.training.optimizer import make_optimizer
-from roboscape.training.parallel import ALONE, Spread
+from roboscape.training.parallel import ONE_RANK, Execution
 from roboscape.world_model import train
 from roboscape.world_model.train import WorldModelRun
 
@@ -88,16 +88,16 @@ def time_steps(config: WorldModelRun, *, steps: int) -> list[float]:
     """Seconds of real training steps; each ends with the loss on the CPU, so the device is done."""
     store = TokenStore(config.tokens)
     model = train.make_model(config, store=store)
-    spread = Spread(
+    execution = Execution(
         blocks=train.block_names(model),
-        dtype=compute_dtype(config.precision, kind="matmul", device=config.device),
+        formats={"matmul": compute_format(config.precision, device=config.device)},
         recompute=config.recompute,
     )
     optimizer = make_optimizer(
         model, config=config.optimizer, tables=model.tables(), precision=config.precision
     )
-    learner = Learner.prepare(model, optimizer, config=config.fit, spread=spread)
-    batches = train.make_batches(model, store, config=config, world=ALONE)
+    learner = Learner.prepare(model, optimizer, config=config.fit, execution=execution)
+    batches = train.make_batches(model, store, config=config, ranks=ONE_RANK)
     step = train.make_step(model, config=config)
     seconds = []
     for number in range(steps + 2):

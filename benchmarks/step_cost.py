@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Spread
+from roboscape.training.parallel import Execution
 from roboscape.world_model import model as attention
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import ModelInputs, WorldModel
@@ -224,7 +224,7 @@ def count(config: WorldModelConfig, *, clips: int, recompute: bool) -> Counted:
 
     with FakeTensorMode(), patch.object(attention, "attend", fused_attention):
         model = WorldModel(config)
-        Spread(recompute=recompute, blocks=block_names(model)).apply(model)
+        Execution(recompute=recompute, blocks=block_names(model)).apply(model)
         forward, backward = Operations(), Operations()
         saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         with saving, torch.autocast("cpu", torch.bfloat16), forward:

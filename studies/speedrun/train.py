@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.precision import Precision, compute_format
 from roboscape.tokens.store import TokenStore
 from roboscape.training.learner import Learner, Microbatch
 from roboscape.training.optimizer import make_optimizer
-from roboscape.training.parallel import ALONE, Spread
+from roboscape.training.parallel import ONE_RANK, Execution
 from roboscape.world_model import train
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.train import WorldModelRun
@@ -62,13 +62,13 @@ class Trainer:
                 precision=run.precision,
             ),
             config=run.fit,
-            spread=Spread(
+            execution=Execution(
                 blocks=train.block_names(self.model),
-                dtype=compute_dtype(run.precision, kind="matmul", device=run.device),
+                formats={"matmul": compute_format(run.precision, device=run.device)},
             ),
         )
         self.batches: Callable[[int], list[Microbatch]] = train.make_batches(
-            self.model, store, config=run, world=ALONE
+            self.model, store, config=run, ranks=ONE_RANK
         )
         self.step: Callable[[Microbatch], tuple[Tensor, dict[str, float]]] = train.make_step(
             self.model, config=run
@@ -88,7 +88,13 @@ class Trainer:
 
 def run_of(variant: Variant, data: Data, *, steps: int, seed: int = 0) -> WorldModelRun:
     """The run of a variant."""
-    base = replace(short_lift(steps=steps), tokens=data.tokens, precision=data.precision, seed=seed)
+    base = replace(
+        short_lift(steps=steps),
+        tokens=data.tokens,
+        device="cpu",
+        precision=data.precision,
+        seed=seed,
+    )
     return variant.run(base)
 
 

@@ -160,8 +160,8 @@ def next_frame_losses(model: WorldModel, clip: TokenClip) -> torch.Tensor:
     for frame, control in zip(
         tokens[:, :, 1:].unbind(dim=2), clip.controls[:, 1:].unbind(dim=1), strict=True
     ):
-        row = forced.row(torch.zeros_like(frame), hidden, control=control)
-        features = forced.features(row, turn="next")
+        inputs = forced.inputs(torch.zeros_like(frame), hidden, control=control)
+        features = forced.features(inputs, turn="next")
         losses.append(
             torch.stack(
                 [

@@ -17,7 +17,7 @@ from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokenizer.train import TABLES, TokenizerRun, images_of, indices_at
 from roboscape.training.learner import Learner
 from roboscape.training.optimizer import make_optimizer
-from roboscape.training.parallel import Spread
+from roboscape.training.parallel import Execution
 from studies.tokenizer_speedrun.scores import previous
 from studies.tokenizer_speedrun.terms import Seen
 from studies.tokenizer_speedrun.variants import Variant
@@ -48,7 +48,7 @@ class Training:
             tokenizer, config=run.optimizer, tables=TABLES, precision=run.precision
         )
         return cls(
-            learner=Learner.prepare(tokenizer, optimizer, config=run.fit, spread=Spread()),
+            learner=Learner.prepare(tokenizer, optimizer, config=run.fit, execution=Execution()),
             step=make_step(tokenizer, frames, run=run, variant=variant),
             run=run,
         )

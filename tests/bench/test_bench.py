@@ -228,7 +228,7 @@ def test_a_preset_that_does_not_exist_is_a_users_mistake(caplog):
 def test_a_missing_gpu_is_said():
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ValueError, match="no CUDA device"):
+    with pytest.raises(ValueError, match="offers no CUDA GPU"):
         run(Bench(device="cuda"))
 
 

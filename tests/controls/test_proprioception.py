@@ -14,9 +14,12 @@ from roboscape.controls.encoder import ControlEncoder
 from roboscape.controls.measure import measure_controls
 from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
 from roboscape.controls.train import ProprioceptionRun, Sequences
+from roboscape.core import precision
+from roboscape.core.files import read_json
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
+from roboscape.training.formats import FORMATS
 from roboscape.training.learner import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -135,10 +138,18 @@ def test_a_saved_model_imagines_the_same(trained, some):
     np.testing.assert_array_equal(loaded.imagine(*some), model.imagine(*some))
 
 
-def test_resumed_training_equals_uninterrupted_training(dataset, tmp_path, monkeypatch):
-    fit = FitConfig(steps=12, checkpoint_every=5, evaluate_every=12)
-    whole = train.run(run_config(dataset, tmp_path / "whole", fit=fit))
-    config = run_config(dataset, tmp_path / "cut", fit=fit)
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_resumed_training_equals_uninterrupted_training(dataset, tmp_path, monkeypatch, kind):
+    """Also where the machine that resumes it would iterate Muon in another number format."""
+    changes = {
+        "fit": FitConfig(steps=12, checkpoint_every=5, evaluate_every=12),
+        "optimizer": OptimizerConfig(kind=kind, warmup_steps=5),
+    }
+    monkeypatch.setattr(precision, "announced_choice", lambda kind, *, threads: "bf16")
+    whole = train.run(run_config(dataset, tmp_path / "whole", **changes))
+    begun = {"adamw": "fp32", "muon": "bf16"}[kind]
+    assert read_json(tmp_path / "whole" / FORMATS) == {"matmul": begun}
+    config = run_config(dataset, tmp_path / "cut", **changes)
     draw = Sequences.draw
     calls = []
 
@@ -148,10 +159,10 @@ def test_resumed_training_equals_uninterrupted_training(dataset, tmp_path, monke
             raise KeyboardInterrupt
         return draw(self, *args, **settings)
 
-    monkeypatch.setattr(Sequences, "draw", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Sequences, "draw", stopping)
         train.run(config)
-    monkeypatch.undo()
+    monkeypatch.setattr(precision, "announced_choice", lambda kind, *, threads: "fp32")
     again = train.run(config)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name

@@ -9,16 +9,16 @@ from roboscape.world_model.config import DEPTH, RGB
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import masked_inputs, next_frame_inputs
 
-ROW = 2
-"""The row under test; it predicts frame ROW + 1."""
+TIMESTEP = 2
+"""The timestep under test; it predicts frame TIMESTEP + 1."""
 
 
 def differs(before, after):
     return [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
 
 
-def logits_until(model, rows, *, row=ROW):
-    return [logits[:, : row + 1] for logits in model(rows)]
+def logits_until(model, inputs, *, last=TIMESTEP):
+    return [logits[:, : last + 1] for logits in model(inputs)]
 
 
 @pytest.mark.parametrize("time_position", ["rotary", "learned"])
@@ -28,8 +28,8 @@ def test_later_frames_and_controls_never_change_earlier_logits(
     model = make_model(time_position=time_position)
     tokens, controls = make_clip(model)
     before = logits_until(model, next_frame_inputs(tokens, controls))
-    tokens[:, :, ROW + 1 :] = 63 - tokens[:, :, ROW + 1 :]
-    controls[:, ROW + 2 :] += 1
+    tokens[:, :, TIMESTEP + 1 :] = 63 - tokens[:, :, TIMESTEP + 1 :]
+    controls[:, TIMESTEP + 2 :] += 1
     after = logits_until(model, next_frame_inputs(tokens, controls))
     assert differs(before, after) == [False, False]
 
@@ -43,13 +43,16 @@ def test_every_part_of_the_past_is_seen(make_model, make_clip, what):
         case "first frame":
             tokens[:, :, 0] = 63 - tokens[:, :, 0]
         case "previous frame":
-            tokens[:, :, ROW] = 63 - tokens[:, :, ROW]
+            tokens[:, :, TIMESTEP] = 63 - tokens[:, :, TIMESTEP]
         case "own control":
-            controls[:, ROW + 1] += 1
+            controls[:, TIMESTEP + 1] += 1
         case "old control":
             controls[:, 1] += 1
     after = logits_until(model, next_frame_inputs(tokens, controls))
-    assert differs([x[:, ROW] for x in before], [x[:, ROW] for x in after]) == [True, True]
+    assert differs([x[:, TIMESTEP] for x in before], [x[:, TIMESTEP] for x in after]) == [
+        True,
+        True,
+    ]
 
 
 def test_the_first_control_is_ignored(make_model, make_clip):
@@ -63,13 +66,13 @@ def test_the_first_control_is_ignored(make_model, make_clip):
 def test_hidden_tokens_of_a_frame_do_not_leak(make_model, make_clip):
     model = make_model()
     tokens, controls = make_clip(model)
-    rows = next_frame_inputs(tokens, controls)
-    rows = replace(rows, masked=torch.rand(rows.masked.shape) < 0.5)
-    before = model(rows)
-    other = torch.where(rows.masked, 63 - rows.current, rows.current)
-    assert differs(before, model(replace(rows, current=other))) == [False, False]
-    seen = torch.where(rows.masked, rows.current, 63 - rows.current)
-    assert differs(before, model(replace(rows, current=seen))) == [True, True]
+    inputs = next_frame_inputs(tokens, controls)
+    inputs = replace(inputs, masked=torch.rand(inputs.masked.shape) < 0.5)
+    before = model(inputs)
+    other = torch.where(inputs.masked, 63 - inputs.current, inputs.current)
+    assert differs(before, model(replace(inputs, current=other))) == [False, False]
+    seen = torch.where(inputs.masked, inputs.current, 63 - inputs.current)
+    assert differs(before, model(replace(inputs, current=seen))) == [True, True]
 
 
 def test_depth_never_looks_at_rgb_and_rgb_looks_at_depth(make_model, make_clip):
@@ -104,14 +107,14 @@ def test_a_new_model_starts_with_rgb_independent_of_depth(make_model, make_clip)
 def test_plain_masked_rows_see_the_past_and_not_the_future(make_model, make_clip):
     model = make_model(objective="masked")
     tokens, controls = make_clip(model)
-    rows = masked_inputs(tokens, controls, generator=torch.Generator().manual_seed(0))
-    rows = replace(rows, masked=torch.zeros_like(rows.masked))
-    before = logits_until(model, rows)
+    inputs = masked_inputs(tokens, controls, generator=torch.Generator().manual_seed(0))
+    inputs = replace(inputs, masked=torch.zeros_like(inputs.masked))
+    before = logits_until(model, inputs)
     later, earlier = tokens.clone(), tokens.clone()
-    later[:, :, ROW + 1 :] = 63 - later[:, :, ROW + 1 :]
+    later[:, :, TIMESTEP + 1 :] = 63 - later[:, :, TIMESTEP + 1 :]
     earlier[:, :, 0] = 63 - earlier[:, :, 0]
-    assert differs(before, logits_until(model, replace(rows, current=later))) == [False, False]
-    assert differs(before, logits_until(model, replace(rows, current=earlier))) == [True, True]
+    assert differs(before, logits_until(model, replace(inputs, current=later))) == [False, False]
+    assert differs(before, logits_until(model, replace(inputs, current=earlier))) == [True, True]
 
 
 def test_a_batch_of_two_is_two_batches_of_one(make_model, make_clip):
@@ -125,11 +128,11 @@ def test_a_batch_of_two_is_two_batches_of_one(make_model, make_clip):
 
 
 def test_a_row_knows_how_long_ago_things_were_and_not_the_date(make_model, make_clip):
-    """With one block a row sees its window alone: the same wherever the window lies."""
+    """With one block a timestep sees its window alone: the same wherever the window lies."""
     model = make_model(num_layers=1)
     tokens, controls = make_clip(model, frames=12)
     long = model(next_frame_inputs(tokens, controls))
-    # The last row's window of four begins with the row that predicts frame 8 from frame 7.
+    # The last timestep's window of four begins with the one that predicts frame 8 from frame 7.
     short = model(next_frame_inputs(tokens[:, :, 7:], controls[:, 7:]))
     for one, other in zip(long, short, strict=True):
         torch.testing.assert_close(one[:, -1], other[:, -1])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from roboscape.core import precision
 from roboscape.core.files import read_json
 from roboscape.presets.tokenizer import PRESETS
 from roboscape.tokenizer.frames import FrameCache, write_cache
@@ -20,6 +21,7 @@ from roboscape.tokenizer.train import (
     needed_episodes,
     train,
 )
+from roboscape.training.formats import FORMATS
 from roboscape.training.loop import FitConfig, read_metrics
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -62,6 +64,28 @@ def test_four_steps_equal_two_and_two(run_config, frames):
     stop_after(halves, frames, step=2)
     resumed = weights(halves)
     for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+@pytest.mark.parametrize(("begun", "fast"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_on_a_machine_with_another_fast_format_a_run_goes_on_as_it_began(
+    run_config, frames, monkeypatch, begun, fast
+):
+    def probe_says(number_format):
+        answer = {"convolution": number_format, "matmul": "fp32"}
+        monkeypatch.setattr(precision, "announced_choice", lambda kind, *, threads: answer[kind])
+
+    fit = replace(run_config.fit, steps=4, checkpoint_every=2, evaluate_every=4)
+    run_config = replace(run_config, fit=fit, precision="auto")
+    probe_says(begun)
+    whole = replace(run_config, output=run_config.output / "whole")
+    expected = train(whole, frames=frames, held_out=frames).state_dict()
+    assert read_json(whole.output / FORMATS) == {"convolution": begun, "matmul": "fp32"}
+    halves = replace(run_config, output=run_config.output / "halves")
+    stop_after(halves, frames, step=2)
+    probe_says(fast)
+    resumed = train(halves, frames=frames, held_out=frames).state_dict()
+    for name, tensor in expected.items():
         assert torch.equal(tensor, resumed[name]), name
 
 

@@ -32,7 +32,7 @@ def words(tokens, run):
     flags = ["debug", "--tokens", str(tokens), "--output", str(run), "--parallel", "ddp"]
     flags += ["--model.num-layers", "1", "--model.width", "16", "--model.max-frames", "4"]
     flags += ["--fit.steps", "60", "--fit.log-every", "1", "--fit.checkpoint-every", "5"]
-    return [*flags, "--fit.evaluate-every", "60", "--precision", "fp32"]
+    return [*flags, "--fit.evaluate-every", "60", "--precision", "fp32", "--device", "cpu"]
 
 
 def begin(command, run, **environment):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from roboscape.training.parallel import ALONE, Spread, join_world
+from roboscape.training.parallel import ONE_RANK, Execution, init_distributed
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import ModelInputs, WorldModel
 from roboscape.world_model.train import block_names
@@ -25,7 +25,7 @@ def gradients(*, recompute):
     (first, *_) = block_names(model)
     passes = []
     model.get_submodule(first).norm_mlp.register_forward_hook(lambda *_: passes.append(1))
-    wrapped = Spread(blocks=block_names(model), recompute=recompute).apply(model)
+    wrapped = Execution(blocks=block_names(model), recompute=recompute).apply(model)
     loss = sum(x.square().mean() for x in wrapped(model.features, rows))
     loss.backward()
     found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
@@ -42,14 +42,14 @@ def test_recomputed_activations_give_the_same_gradients():
     assert any(gradient.abs().max() > 0 for name, gradient in kept.items() if name != "loss")
 
 
-def test_many_processes_must_be_told_how_to_share(monkeypatch):
+def test_many_processes_need_a_way_to_share(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(ValueError, match="--parallel ddp"), join_world("none", device="cpu"):
+    with pytest.raises(ValueError, match="--parallel ddp"), init_distributed("none", device="cpu"):
         pass
 
 
 def test_alone_nothing_is_summed_or_shared():
     value = torch.ones(2)
-    assert ALONE.sum(value) is value
-    assert ALONE.share("mine") == "mine"
-    assert ALONE.is_main
+    assert ONE_RANK.sum(value) is value
+    assert ONE_RANK.share("mine") == "mine"
+    assert ONE_RANK.is_main

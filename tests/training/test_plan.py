@@ -10,7 +10,7 @@ import torch
 from roboscape.bench.flops import forward_flops
 from roboscape.presets.world_model import PRESETS
 from roboscape.training.optimizer import SLOTS, OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Spread
+from roboscape.training.parallel import Execution
 from roboscape.world_model import model as attention
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
@@ -34,7 +34,7 @@ def really_kept(config, *, clips, recompute):
         return tensor
 
     model = WorldModel(config)
-    Spread(recompute=recompute, blocks=block_names(model)).apply(model)
+    Execution(recompute=recompute, blocks=block_names(model)).apply(model)
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16),

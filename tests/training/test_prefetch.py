@@ -9,7 +9,7 @@ from roboscape.core.seeding import generator_for
 from roboscape.training.learner import Microbatch
 from roboscape.training.loop import FitConfig, fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Spread
+from roboscape.training.parallel import Execution
 from roboscape.training.prefetch import AHEAD, prefetching
 
 
@@ -78,7 +78,7 @@ def train(run, *, loaders):
         config=FitConfig(steps=8),
         run=run,
         prepare=prepare,
-        spread=Spread(loaders=loaders),
+        execution=Execution(loaders=loaders),
     )
 
 

@@ -13,7 +13,7 @@ from roboscape.presets.world_model import debug
 from roboscape.tokens.store import TokenStore
 from roboscape.training.learner import Learner, with_totals
 from roboscape.training.optimizer import make_optimizer
-from roboscape.training.parallel import Spread, join_world, whole
+from roboscape.training.parallel import Execution, init_distributed, whole
 from roboscape.world_model import train
 from roboscape.world_model.objective import MaskingConfig
 
@@ -26,6 +26,7 @@ def tiny_run(tokens, output, *, steps=4, objective="next_frame", **changes):
         preset,
         tokens=Path(tokens),
         output=Path(output),
+        device="cpu",
         precision="fp32",
         batch_size=4,
         model=shape,
@@ -37,25 +38,27 @@ def tiny_run(tokens, output, *, steps=4, objective="next_frame", **changes):
 
 def first_gradients(config, path):
     """Loss and gradients of one step from a model that is past its zero initialisation."""
-    with join_world(config.parallel, device="cpu") as world:
+    with init_distributed(config.parallel, device="cpu") as ranks:
         store = TokenStore(config.tokens)
         model = train.make_model(config, store=store)
         torch.manual_seed(1)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
         optimizer = make_optimizer(model, config=config.optimizer)
-        spread = Spread(world=world, blocks=train.block_names(model), recompute=config.recompute)
-        learner = Learner.prepare(model, optimizer, config=config.fit, spread=spread)
-        batches = train.make_batches(model, store, config=config, world=world)
+        execution = Execution(
+            ranks=ranks, blocks=train.block_names(model), recompute=config.recompute
+        )
+        learner = Learner.prepare(model, optimizer, config=config.fit, execution=execution)
+        batches = train.make_batches(model, store, config=config, ranks=ranks)
         step = train.make_step(model, config=config)
         number = next(n for n in range(9) if batches(n)[0].content.self_predicted)
-        parts = with_totals(batches(number), world=world)
+        parts = with_totals(batches(number), ranks=ranks)
         losses = [learner.learn_from(parts, i, step)[0] for i in range(len(parts))]
-        found = {"loss": world.sum(torch.stack(losses).sum())}
+        found = {"loss": ranks.sum(torch.stack(losses).sum())}
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 found[name] = whole(parameter.grad).clone()
-        if world.is_main:
+        if ranks.is_main:
             save_file(found, path)
 
 

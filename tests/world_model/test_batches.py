@@ -9,7 +9,7 @@ import torch
 from roboscape.presets.world_model import debug
 from roboscape.training.learner import Learner
 from roboscape.training.optimizer import make_optimizer
-from roboscape.training.parallel import ALONE, Spread
+from roboscape.training.parallel import ONE_RANK, Execution
 from roboscape.world_model import train
 from roboscape.world_model.batches import moved, self_predict, tokens_of
 from roboscape.world_model.objective import MaskingConfig
@@ -23,6 +23,7 @@ def config(token_store, tmp_path):
         preset,
         tokens=token_store.root,
         output=tmp_path,
+        device="cpu",
         precision="fp32",
         batch_size=6,
         draw_size=2,
@@ -41,7 +42,7 @@ def random_model(config, store):
 
 def microbatches(config, store, model, *, step, accumulate=1):
     config = replace(config, accumulate=accumulate)
-    return train.make_batches(model, store, config=config, world=ALONE)(step)
+    return train.make_batches(model, store, config=config, ranks=ONE_RANK)(step)
 
 
 def disagreeing_step(config, store, model):
@@ -76,7 +77,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, token_store,
     for accumulate in (1, 4):
         model = random_model(config, token_store)
         optimizer = make_optimizer(model, config=config.optimizer)
-        learner = Learner.prepare(model, optimizer, config=config.fit, spread=Spread())
+        learner = Learner.prepare(model, optimizer, config=config.fit, execution=Execution())
         step = train.make_step(model, config=config)
         parts = microbatches(config, token_store, model, step=4, accumulate=accumulate)
         loss, figures = learner.take_step(parts, step, config=config.fit)

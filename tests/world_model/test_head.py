@@ -7,7 +7,8 @@ import torch
 
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import COPY_BONUS, WorldModel, with_previous
+from roboscape.world_model.copying import COPY_BONUS, with_previous
+from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import next_frame_inputs
 
 SHAPE = WorldModelConfig(
@@ -39,8 +40,8 @@ def test_a_fresh_model_repeats_the_previous_frame(clip):
 
 def test_the_gate_decides_place_by_place(clip, randomised):
     model = randomised(WorldModel(SHAPE))
-    rows = next_frame_inputs(*clip)
-    (features, _) = model.features(rows)
+    inputs = next_frame_inputs(*clip)
+    (features, _) = model.features(inputs)
     head = model.branch(0).head
     gates = head.gate(features[..., : SHAPE.width])
     with_bonus = model.frame_logits(features, modality=0)

@@ -25,7 +25,7 @@ def model():
 
 
 @pytest.fixture
-def rows():
+def inputs():
     tokens = torch.randint(64, (2, 2, 4, 6)).int()
     return next_frame_inputs(tokens, torch.randn(2, 4, 3))
 
@@ -44,12 +44,12 @@ def test_every_hidden_layer_computes_in_the_format_and_the_rest_in_fp32(model):
     assert all(p.dtype == torch.float32 for p in model.parameters()), "a copy, not the model"
 
 
-def test_logits_are_those_of_training_under_autocast(model, rows):
+def test_logits_are_those_of_training_under_autocast(model, inputs):
     prepared = for_imagining(model, dtype=torch.bfloat16)
-    exact = torch.stack(model(rows))
+    exact = torch.stack(model(inputs))
     with torch.autocast("cpu", torch.bfloat16):
-        trained = torch.stack(model(rows)).float()
-    error = (torch.stack(prepared(rows)) - exact).abs().mean()
+        trained = torch.stack(model(inputs)).float()
+    error = (torch.stack(prepared(inputs)) - exact).abs().mean()
     assert 0 < error < 1.2 * (trained - exact).abs().mean()
 
 

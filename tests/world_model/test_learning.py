@@ -45,12 +45,12 @@ def test_learns_a_moving_blob_from_its_actions():
     for step in range(100):
         generator = generator_for(0, step)
         tokens, controls, tracks, visible = moving_blob(16, generator=generator)
-        rows = revealed_inputs(
+        inputs = revealed_inputs(
             next_frame_inputs(tokens, controls), fully_masked=0.5, generator=generator
         )
         keypoints = select_keypoints(tracks, visible, count=1, grid=CONFIG.grid)
-        targets = Targets(inputs=rows, first=tokens[0, :, 0].long(), keypoints=keypoints)
-        predictions = Predictions(model, rows)
+        targets = Targets(inputs=inputs, first=tokens[0, :, 0].long(), keypoints=keypoints)
+        predictions = Predictions(model, inputs)
         terms = loss_terms(targets, loss_config)
         means = {name: term.sum(predictions) / term.count for name, term in terms.items()}
         optimizer.zero_grad()

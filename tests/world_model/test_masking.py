@@ -22,23 +22,23 @@ TOKENS = torch.arange(2 * 16 * 5 * 12).reshape(2, 16, 5, 12).int()
 CONTROLS = torch.randn(16, 5, 3)
 
 
-def test_rows_pair_a_frame_with_the_one_before_and_its_control():
-    rows = next_frame_inputs(TOKENS, CONTROLS)
-    assert torch.equal(rows.previous, TOKENS[:, :, :-1])
-    assert torch.equal(rows.current, TOKENS[:, :, 1:])
-    assert torch.equal(rows.controls, CONTROLS[:, 1:])
-    assert rows.masked.all()
+def test_timesteps_pair_a_frame_with_the_one_before_and_its_control():
+    inputs = next_frame_inputs(TOKENS, CONTROLS)
+    assert torch.equal(inputs.previous, TOKENS[:, :, :-1])
+    assert torch.equal(inputs.current, TOKENS[:, :, 1:])
+    assert torch.equal(inputs.controls, CONTROLS[:, 1:])
+    assert inputs.masked.all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_share_of_fully_hidden_rows(share):
-    rows = next_frame_inputs(TOKENS.repeat(1, 20, 1, 1), CONTROLS.repeat(20, 1, 1))
-    rows = revealed_inputs(rows, fully_masked=share, generator=generator_for(0))
-    whole = rows.masked.all(dim=-1).all(dim=0).float().mean().item()
-    # A row whose rate is close to 1 may be whole by chance.
+    inputs = next_frame_inputs(TOKENS.repeat(1, 20, 1, 1), CONTROLS.repeat(20, 1, 1))
+    inputs = revealed_inputs(inputs, fully_masked=share, generator=generator_for(0))
+    whole = inputs.masked.all(dim=-1).all(dim=0).float().mean().item()
+    # A timestep whose rate is close to 1 may be whole by chance.
     assert share <= whole + 0.05
     assert whole <= share + 0.2
-    assert rows.masked.any(dim=-1).all()
+    assert inputs.masked.any(dim=-1).all()
 
 
 def test_hiding_rates_are_cosine_distributed():
@@ -51,15 +51,15 @@ def test_hiding_rates_are_cosine_distributed():
 
 
 def test_corruption_replaces_by_the_same_place_of_another_frame():
-    rows = next_frame_inputs(TOKENS, CONTROLS)
-    found = corrupted_inputs(rows, largest_rate=0.5, generator=generator_for(0))
-    changed = found.previous != rows.previous
+    inputs = next_frame_inputs(TOKENS, CONTROLS)
+    found = corrupted_inputs(inputs, largest_rate=0.5, generator=generator_for(0))
+    changed = found.previous != inputs.previous
     assert 0.1 < changed.float().mean() < 0.4
     place, modality = 12, 16 * 5 * 12
-    assert torch.equal(found.previous % place, rows.previous % place)
-    assert torch.equal(found.previous // modality, rows.previous // modality)
-    none = corrupted_inputs(rows, largest_rate=0.0, generator=generator_for(0))
-    assert torch.equal(none.previous, rows.previous)
+    assert torch.equal(found.previous % place, inputs.previous % place)
+    assert torch.equal(found.previous // modality, inputs.previous // modality)
+    none = corrupted_inputs(inputs, largest_rate=0.0, generator=generator_for(0))
+    assert torch.equal(none.previous, inputs.previous)
 
 
 @pytest.mark.parametrize("clips", [1, 2, 16])
@@ -98,19 +98,19 @@ def test_self_predictions_keep_the_first_frame_and_shift_by_one():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    rows = next_frame_inputs(TOKENS % 16, CONTROLS)
-    found = self_predicted_inputs(model, rows)
-    assert torch.equal(found.previous[:, :, 0], rows.previous[:, :, 0])
-    low, high = model(rows)[0].argmax(dim=-1).unbind(dim=-1)
+    inputs = next_frame_inputs(TOKENS % 16, CONTROLS)
+    found = self_predicted_inputs(model, inputs)
+    assert torch.equal(found.previous[:, :, 0], inputs.previous[:, :, 0])
+    low, high = model(inputs)[0].argmax(dim=-1).unbind(dim=-1)
     assert torch.equal(found.previous[0, :, 1:], (low + 4 * high)[:, :-1].int())
-    shown = replace(rows, masked=torch.zeros_like(rows.masked))
+    shown = replace(inputs, masked=torch.zeros_like(inputs.masked))
     assert torch.equal(self_predicted_inputs(model, shown).previous, found.previous)
 
 
 def test_plain_masked_rows_are_clean_then_masked():
-    rows = masked_inputs(TOKENS, CONTROLS, generator=generator_for(0))
-    assert rows.previous is None
-    hidden = rows.masked.any(dim=-1).any(dim=0)
+    inputs = masked_inputs(TOKENS, CONTROLS, generator=generator_for(0))
+    assert inputs.previous is None
+    hidden = inputs.masked.any(dim=-1).any(dim=0)
     assert not hidden[:, 0].any()
     assert hidden[:, -1].all()
     assert (hidden[:, 1:] >= hidden[:, :-1]).all()
@@ -131,12 +131,12 @@ def test_self_prediction_leaves_the_training_pass_its_gradients():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    rows = next_frame_inputs(TOKENS % 16, CONTROLS)
+    inputs = next_frame_inputs(TOKENS % 16, CONTROLS)
     with torch.autocast("cpu", torch.bfloat16):
-        rows = self_predicted_inputs(model, rows)
-        loss = sum(logits.float().square().mean() for logits in model(rows))
+        inputs = self_predicted_inputs(model, inputs)
+        loss = sum(logits.float().square().mean() for logits in model(inputs))
     loss.backward()
     for name, parameter in model.named_parameters():
-        if "embedding.current" not in name:  # nothing of a row's own frame is shown
+        if "embedding.current" not in name:  # nothing of a timestep's own frame is shown
             assert parameter.grad is not None, name
             assert parameter.grad.abs().sum() > 0, name

@@ -23,14 +23,14 @@ def model():
 
 
 @pytest.fixture
-def rows():
+def inputs():
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(64, (2, 2, 4, 6), generator=generator).int()
     return next_frame_inputs(tokens, torch.randn(2, 4, 3, generator=generator))
 
 
-def test_logits_have_one_table_a_factor_and_start_uniform(model, rows):
-    rgb, depth = model(rows)
+def test_logits_have_one_table_a_factor_and_start_uniform(model, inputs):
+    rgb, depth = model(inputs)
     assert rgb.shape == depth.shape == (2, 3, 6, 2, 8)
     assert not rgb.any()
 
@@ -49,7 +49,7 @@ def test_every_preset_is_complete():
     assert genie.loss.keypoint == genie.loss.attention == genie.loss.depth == 0
 
 
-def test_save_and_load_are_equal(model, rows, tmp_path):
+def test_save_and_load_are_equal(model, inputs, tmp_path):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
@@ -58,7 +58,7 @@ def test_save_and_load_are_equal(model, rows, tmp_path):
     assert loaded.config == model.config
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
-    for before, after in zip(model(rows), loaded(rows), strict=True):
+    for before, after in zip(model(inputs), loaded(inputs), strict=True):
         torch.testing.assert_close(before, after)
 
 
@@ -102,14 +102,14 @@ def test_attend_equals_pytorchs_own():
     torch.testing.assert_close(attend(q, k, v, bias=bias), expected)
 
 
-def test_a_cache_takes_one_row_at_a_time_once_it_has_begun(model, rows):
+def test_a_cache_takes_one_timestep_at_a_time_once_it_has_begun(model, inputs):
     cache = Cache(CONFIG, batch=2)
     with pytest.raises(ValueError, match="`again`"):
-        model.features(rows, cache=cache, turn="again")
+        model.features(inputs, cache=cache, turn="again")
     with torch.no_grad():
-        model.features(rows, cache=cache)
+        model.features(inputs, cache=cache)
     with pytest.raises(ValueError, match="one by one"):
-        model.features(rows, cache=cache)
+        model.features(inputs, cache=cache)
 
 
 @pytest.mark.parametrize("change", [{"width": 18, "heads": 4}, {"factors": 4}, {"max_frames": 1}])

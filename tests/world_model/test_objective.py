@@ -34,18 +34,18 @@ def case(request):
         for parameter in model.parameters():
             parameter.normal_(std=0.5)
     tokens = torch.randint(64, (2, 2, 4, 8)).int()
-    rows = next_frame_inputs(tokens, torch.randn(2, 4, 3))
-    rows = replace(rows, masked=torch.rand(rows.masked.shape) < 0.6)
+    inputs = next_frame_inputs(tokens, torch.randn(2, 4, 3))
+    inputs = replace(inputs, masked=torch.rand(inputs.masked.shape) < 0.6)
     valid = torch.rand(2, 4, 2) < 0.8
     valid &= valid[:, :1]
     cells = torch.where(valid, torch.randint(8, (2, 4, 2)), 0)
-    return model, tokens, rows, Keypoints(cells=cells, valid=valid)
+    return model, tokens, inputs, Keypoints(cells=cells, valid=valid)
 
 
 def terms_of(case, config=LOSS):
-    model, tokens, rows, keypoints = case
-    targets = Targets(inputs=rows, first=tokens[0, :, 0].long(), keypoints=keypoints)
-    predictions = Predictions(model, rows)
+    model, tokens, inputs, keypoints = case
+    targets = Targets(inputs=inputs, first=tokens[0, :, 0].long(), keypoints=keypoints)
+    predictions = Predictions(model, inputs)
     return {
         name: term.sum(predictions) / term.count.clamp(min=1)
         for name, term in loss_terms(targets, config).items()
@@ -59,22 +59,26 @@ def minus_log_probability(logits, code):
 
 
 def test_terms_are_the_equations(case):
-    model, tokens, rows, keypoints = case
-    logits = model(rows)
+    model, tokens, inputs, keypoints = case
+    logits = model(inputs)
     plain, weighted, distances = {0: [], 1: []}, [], []
-    for modality, clip, row, token in rows.masked.nonzero().tolist():
+    for modality, clip, timestep, token in inputs.masked.nonzero().tolist():
         loss = minus_log_probability(
-            logits[modality][clip, row, token], tokens[modality, clip, row + 1, token]
+            logits[modality][clip, timestep, token], tokens[modality, clip, timestep + 1, token]
         )
         plain[modality].append(loss)
         if modality == 0:
-            on_track = keypoints.valid[clip, row + 1] & (keypoints.cells[clip, row + 1] == token)
+            on_track = keypoints.valid[clip, timestep + 1] & (
+                keypoints.cells[clip, timestep + 1] == token
+            )
             weighted.append(loss * (5 if on_track.any() else 1))
-    for clip, row, k in keypoints.valid[:, 1:].nonzero().tolist():
-        cell = keypoints.cells[clip, row + 1, k]
-        if rows.masked[0, clip, row, cell]:
+    for clip, timestep, k in keypoints.valid[:, 1:].nonzero().tolist():
+        cell = keypoints.cells[clip, timestep + 1, k]
+        if inputs.masked[0, clip, timestep, cell]:
             first = tokens[0, clip, 0, keypoints.cells[clip, 0, k]]
-            gap = expected_codes(logits[0][clip, row, cell]) - code_to_vectors(first, code_bits=6)
+            gap = expected_codes(logits[0][clip, timestep, cell]) - code_to_vectors(
+                first, code_bits=6
+            )
             distances.append(gap.square().sum())
     terms = terms_of(case)
     torch.testing.assert_close(terms["rgb"], torch.stack(plain[0]).mean())
@@ -99,9 +103,9 @@ def test_chunks_change_nothing(case, monkeypatch):
 
 
 def test_a_batch_without_keypoints_still_trains(case):
-    model, tokens, rows, keypoints = case
+    model, tokens, inputs, keypoints = case
     nothing = replace(keypoints, valid=torch.zeros_like(keypoints.valid))
-    terms = terms_of((model, tokens, rows, nothing))
+    terms = terms_of((model, tokens, inputs, nothing))
     assert terms["keypoint"] == 0
     torch.testing.assert_close(terms["attention"], terms["rgb"])
     total_loss(terms, LOSS).backward()

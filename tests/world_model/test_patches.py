@@ -3,7 +3,7 @@ import torch
 from einops import rearrange
 
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import fold, patch_of, unfold
+from roboscape.world_model.patches import fold, patch_of, unfold
 
 CONFIG = WorldModelConfig(grid=(4, 6), patch=2)
 

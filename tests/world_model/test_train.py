@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from roboscape.clips.curriculum import CurriculumConfig
+from roboscape.core import precision
 from roboscape.core.files import read_json, write_json
 from roboscape.core.runs import open_run
-from roboscape.presets.world_model import debug, genie
+from roboscape.presets.world_model import PRESETS, debug, genie
 from roboscape.tokens.store import TokenStore
 from roboscape.training.loop import read_metrics
-from roboscape.training.parallel import World
+from roboscape.training.parallel import Ranks
 from roboscape.world_model import train
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import MaskingConfig
@@ -24,6 +25,7 @@ def config(token_store, tmp_path):
         preset,
         tokens=token_store.root,
         output=tmp_path / "run",
+        device="cpu",
         precision="fp32",
         model=replace(preset.model, max_frames=6, width=16),
         masking=MaskingConfig(self_predicted=0.5, self_predicted_after=0),
@@ -59,6 +61,13 @@ EASY_FIRST = CurriculumConfig(on=True, easy_share=0.5, blend_share=0.0)
 def test_four_steps_equal_two_and_two_bit_for_bit(config, graded_store, monkeypatch, curriculum):
     config = replace(config, tokens=graded_store.root, curriculum=curriculum)
     whole = weights(train.train(config))
+    again = replace(config, output=config.output.with_name("resumed"))
+    interrupt_at_two(again, monkeypatch)
+    assert torch.equal(weights(train.train(again)), whole)
+
+
+def interrupt_at_two(config, monkeypatch):
+    """Train two of the steps, as if somebody had interrupted the third."""
     make_step = train.make_step
 
     def interrupted(*args, **kwargs):
@@ -71,12 +80,33 @@ def test_four_steps_equal_two_and_two_bit_for_bit(config, graded_store, monkeypa
 
         return stop_at_two
 
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "make_step", interrupted)
+        train.train(config)
+
+
+@pytest.mark.parametrize(("begun", "fast"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_on_a_machine_with_another_fast_format_a_run_goes_on_as_it_began(
+    config, monkeypatch, begun, fast
+):
+    config = replace(config, precision="auto")
+    monkeypatch.setattr(precision, "announced_choice", lambda kind, *, threads: begun)
+    whole = weights(train.train(config))
     again = replace(config, output=config.output.with_name("resumed"))
-    monkeypatch.setattr(train, "make_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train.train(again)
-    monkeypatch.setattr(train, "make_step", make_step)
+    interrupt_at_two(again, monkeypatch)
+    monkeypatch.setattr(precision, "announced_choice", lambda kind, *, threads: fast)
     assert torch.equal(weights(train.train(again)), whole)
+    other = replace(config, output=config.output.with_name("other"))
+    assert not torch.equal(weights(train.train(other)), whole), "the formats differ in their bits"
+
+
+def test_the_device_is_found_unless_named(config, token_store, monkeypatch):
+    assert train.WorldModelRun(tokens=config.tokens, output=config.output).device == "auto"
+    assert all(preset().device == "auto" for preset in PRESETS.values())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert train.make_model(config, store=token_store).branch(0).norm.weight.device.type == "cpu"
+    with pytest.raises(ValueError, match="offers no CUDA GPU"):
+        train.train(replace(config, device="cuda"))
 
 
 def test_a_curriculum_reads_easy_clips_first(config, graded_store, monkeypatch):
@@ -117,7 +147,7 @@ def test_a_run_from_before_there_was_a_curriculum_goes_on(config):
 def test_many_processes_are_warned_of_whole_batch_draws(config, token_store, caplog, draw_size):
     config = replace(config, batch_size=32, draw_size=draw_size)
     model = train.make_model(config, store=token_store)
-    train.make_batches(model, token_store, config=config, world=World(size=16, rank=3))
+    train.make_batches(model, token_store, config=config, ranks=Ranks(size=16, rank=3))
     assert ("--draw-size 2" in caplog.text) == (not draw_size)
 
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from roboscape.bench.rollout import Effort, Found, measure_rollout
 from roboscape.bench.table import compare, show
 from roboscape.bench.tokenizer import measure_tokenizer
 from roboscape.bench.training import Steps, measure_training
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision
 
@@ -38,8 +39,8 @@ class Bench:
     """A few minutes instead of ten or more: fewer samples, a shorter horizon, fewer forms."""
     threads: int = 0
     """CPU threads; 0 takes torch's own choice."""
-    device: str = "cpu"
-    """`cpu` or `cuda`."""
+    device: str = AUTO
+    """`auto`, `cpu` or `cuda`."""
     precision: Precision = "auto"
     """Number format that rollouts and trainings compute in; "auto" times both."""
     clips: int = 1
@@ -75,8 +76,7 @@ def run(config: Bench) -> None:
 
 def measure(config: Bench) -> Report:
     """Peaks, then every group that was asked for; written down after each."""
-    if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here; leave out --device cuda")
+    config = replace(config, device=resolve_device(config.device))
     if config.threads:
         torch.set_num_threads(config.threads)
     shape = shape_of(config.preset, branches="rgb")

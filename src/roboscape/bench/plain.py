@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
-from roboscape.world_model.model import ModelInputs, WorldModel, make_head, with_previous
+from roboscape.world_model.copying import with_previous
+from roboscape.world_model.model import ModelInputs, WorldModel, make_head
 
 
 class PlainAttention(nn.Module):

@@ -24,7 +24,7 @@ from roboscape.presets.world_model import PRESETS
 from roboscape.tokenizer.codes import split_factors
 from roboscape.training.learner import Microbatch
 from roboscape.training.optimizer import make_optimizer
-from roboscape.training.parallel import Spread
+from roboscape.training.parallel import Execution
 from roboscape.world_model.batches import Batch
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.keypoints import Keypoints
@@ -125,7 +125,7 @@ def make_plain(task: Task) -> tuple[nn.Module, LossFunction]:
 def make_ours(task: Task) -> tuple[nn.Module, LossFunction]:
     """The world model, and the training step that `roboscape train world-model` takes."""
     model = trainable(task)
-    Spread(blocks=block_names(model), recompute=task.form == "ours recomputed").apply(model)
+    Execution(blocks=block_names(model), recompute=task.form == "ours recomputed").apply(model)
     targets = make_batch(model.config, task)
     loss = PRESETS[task.preset]().loss
     if task.objective == "RGB":

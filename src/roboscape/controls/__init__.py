@@ -1,1 +1,1 @@
-"""What a world model is told: control signals, and the proprioception that commands lead to."""
+"""Control signals, which a world model reads besides tokens, and the proprioception they hold."""

@@ -106,12 +106,12 @@ class ControlEncoder:
         *,
         state_before: Float[np.ndarray, "b s"] | None = None,
     ) -> Float32[Tensor, "b t c"]:
-        """What a world model is told about frames 0 to n // stride.
+        """Control signals of frames 0 to n // stride.
 
         Args:
             actions: At the native rate, stored units.
             first_state: Proprioception at frame 0; empty (b, 0) where there is none.
-            state_before: One native row earlier, which says how fast the arm is at frame 0; without
+            state_before: One native row earlier, for the speed of the arm at frame 0; without
                 it the arm is taken to be at rest.
         """
         stream = self.stream()

@@ -67,7 +67,7 @@ class Proprioception(nn.Module):
     The recurrent part h (a GRU; Cho et al. 2014) holds what a state does not show: speed, the
     controller's lag. Summed commands, which it replaces, drift from the arm's true place because
     controllers lag and tables resist; recorded states are the teacher that a forward model needs
-    (Jordan & Rumelhart 1992). It knows nothing of the scene: what a gripper closes on, it averages.
+    (Jordan & Rumelhart 1992). It reads nothing of the scene: what a gripper closes on, it averages.
     """
 
     def __init__(self, config: ProprioceptionConfig) -> None:

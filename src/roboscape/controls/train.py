@@ -24,9 +24,11 @@ from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.training.formats import settle_formats
 from roboscape.training.learner import FitConfig
 from roboscape.training.loop import fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
+from roboscape.training.parallel import Execution
 
 log = logging.getLogger(__name__)
 
@@ -178,26 +180,31 @@ def as_tensor(values: np.ndarray) -> Float[Tensor, "..."]:
 def run(config: ProprioceptionRun) -> Proprioception:
     """Train, measure, and leave the model in `output/proprioception`."""
     dataset = LeRobotDataset(config.dataset)
-    judge = dataset if config.validation is None else LeRobotDataset(config.validation)
-    learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(judge, "validation")
+    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
+    learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(validation, "validation")
     torch.manual_seed(seed_for(config.seed))
     model = Proprioception(
         ProprioceptionConfig(
             convention=dataset.spec.action, state_names=dataset.spec.state_names, width=config.width
         )
     )
-    model.check(judge)
+    model.check(validation)
     open_run(config.output, config)
     model.set_deviations(learnt.deviations())
-    model.to(resolve_device(config.device))
+    device = resolve_device(config.device)
+    model.to(device)
+    # The passes are in fp32; only Muon's iteration gains from another format.
+    precision = "auto" if config.optimizer.kind == "muon" else "fp32"
+    formats = settle_formats(config.output, precision, kinds=["matmul"], device=device)
     evaluate = make_evaluation(held_out, config=config)
     trained = fit(
         model,
         step=make_step(model, learnt, config=config),
-        optimizer=make_optimizer(model, config=config.optimizer, tables=()),
+        optimizer=make_optimizer(model, config=config.optimizer, precision=formats["matmul"]),
         config=config.fit,
         run=config.output,
         evaluate=evaluate,
+        execution=Execution(formats=formats),
     )
     assert isinstance(trained, Proprioception)
     trained.eval().save_pretrained(config.output / "proprioception")

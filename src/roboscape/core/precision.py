@@ -18,11 +18,14 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 
 log = logging.getLogger(__name__)
 
+Format = Literal["fp32", "bf16"]
 Precision = Literal["auto", "fp32", "bf16"]
+"""A number format, or `auto` for the one that is fast on this machine."""
 Kind = Literal["matmul", "convolution"]
 
 FASTER_BY = 1.15
@@ -37,32 +40,51 @@ class FormatSpeeds:
     bf16_gflops: float
 
     @property
-    def choice(self) -> torch.dtype:
+    def choice(self) -> Format:
         """The format to compute in."""
-        return torch.bfloat16 if self.bf16_gflops > FASTER_BY * self.fp32_gflops else torch.float32
+        return "bf16" if self.bf16_gflops > FASTER_BY * self.fp32_gflops else "fp32"
 
 
 def compute_dtype(
     precision: Precision = "auto", *, kind: Kind = "matmul", device: str = "cpu"
 ) -> torch.dtype:
-    """The format to autocast to for `kind` on this machine; "auto" asks the probe."""
-    if precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return announced_choice(kind, threads=torch.get_num_threads())
+    """The format to autocast to for `kind` on this machine, as torch names it."""
+    chosen = compute_format(precision, kind=kind, device=device)
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[chosen]
+
+
+def compute_format(
+    precision: Precision = "auto", *, kind: Kind = "matmul", device: str = "cpu"
+) -> Format:
+    """The format to compute `kind` in on this machine; "auto" asks the probe.
+
+    Raises:
+        ValueError: bf16 on a GPU that has none.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    if precision == "auto" and not on_gpu:
+        return announced_choice(kind, threads=torch.get_num_threads())
+    supported = not on_gpu or torch.cuda.is_bf16_supported()
+    if precision == "bf16" and not supported:
+        raise UserError(
+            f"this run computes in bf16, which device {device!r} does not offer; use another "
+            "device (--device cpu can), or begin a new run with --precision fp32"
+        )
+    if precision == "auto":
+        return "bf16" if supported else "fp32"
+    return precision
 
 
 @cache
-def announced_choice(kind: Kind, *, threads: int) -> torch.dtype:
-    """The probe's choice, said once."""
+def announced_choice(kind: Kind, *, threads: int) -> Format:
+    """The probe's choice, logged once."""
     speeds = probe(kind, threads=threads)
     log.info(
         "%s: fp32 %.0f, bf16 %.0f GFLOP/s; computing in %s (override with --precision)",
         kind,
         speeds.fp32_gflops,
         speeds.bf16_gflops,
-        str(speeds.choice).removeprefix("torch."),
+        speeds.choice,
     )
     return speeds.choice
 

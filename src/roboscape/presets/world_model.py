@@ -72,7 +72,6 @@ def paper_size(*, width: int, heads: int, name: str) -> WorldModelRun:
     return WorldModelRun(
         tokens=Path("data/tokens"),
         output=Path(f"runs/world_model_{name}"),
-        device="cuda",
         model=WorldModelConfig(num_layers=32, width=width, heads=heads, grid=(16, 16)),
         curriculum=CurriculumConfig(on=True),
         fit=FitConfig(steps=100_000, evaluate_every=2_000, checkpoint_every=1_000),

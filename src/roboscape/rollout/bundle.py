@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roboscape.controls.encoder import ControlEncoder
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
@@ -19,14 +20,14 @@ TOKENIZER, WORLD_MODEL, CARD = "tokenizer", "world_model", "README.md"
 class Compute:
     """Where, and in which number format, a bundle imagines."""
 
-    device: str = "cpu"
-    """Where: cpu, cuda, cuda:1, ..."""
+    device: str = AUTO
+    """Where: auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
     """Number format of the transformer's matrix products; auto: what a short probe finds fast."""
 
 
 PROBED = Compute()
-"""On the CPU, in the format that is fast there."""
+"""On a GPU where there is one, else the CPU; in the format that is fast there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +57,11 @@ class Bundle:
 
         The tokenizer keeps fp32: a code is a sign, and signs near zero would turn.
         """
-        dtype = compute_dtype(compute.precision, kind="matmul", device=compute.device)
+        device = resolve_device(compute.device)
+        dtype = compute_dtype(compute.precision, kind="matmul", device=device)
         return Bundle(
-            tokenizer=self.tokenizer.to(compute.device),
-            world_model=for_imagining(self.world_model, dtype=dtype).to(compute.device),
+            tokenizer=self.tokenizer.to(device),
+            world_model=for_imagining(self.world_model, dtype=dtype).to(device),
             controls=self.controls,
         )
 

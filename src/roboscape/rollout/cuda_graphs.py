@@ -1,7 +1,7 @@
-"""A pass over one row, captured once as a CUDA graph and replayed: one launch instead of thousands.
+"""A pass over one timestep, captured once as a CUDA graph and replayed: one launch, not thousands.
 
-A CUDA graph repeats fixed operations on fixed memory, so the row, its place in time and its slot in
-the cache are written into tensors that the graph reads.
+A CUDA graph repeats fixed operations on fixed memory, so the inputs, their place in time and their
+slot in the cache are written into tensors that the graph reads.
 """
 
 from collections.abc import Callable
@@ -40,14 +40,14 @@ def capture_cuda_graph(run: Callable[[], Features]) -> tuple[Features, Callable[
 class CapturedPass:
     """The memory that a captured pass reads and writes."""
 
-    rows: ModelInputs
+    inputs: ModelInputs
     time: Time
     features: Features
     replay: Callable[[], object]
 
 
 class CudaGraphPasses:
-    """`WorldModel.features` for single rows, captured at the first of them."""
+    """`WorldModel.features` for single timesteps, captured at the first of them."""
 
     def __init__(self, model: WorldModel, cache: Cache, *, capture: Capture) -> None:
         if not cache.by_index:
@@ -58,24 +58,24 @@ class CudaGraphPasses:
         self.model, self.cache, self.capture = model, cache, capture
         self.captured: CapturedPass | None = None
 
-    def features(self, rows: ModelInputs, *, turn: Turn) -> Features:
+    def features(self, inputs: ModelInputs, *, turn: Turn) -> Features:
         """The same as the model's own; the result is overwritten by the next pass."""
         cache = self.cache
-        cache.begin(turn, rows=1)
-        time = self.model.time_of(1, cache=cache, device=rows.controls.device)
+        cache.begin(turn, timesteps=1)
+        time = self.model.time_of(1, cache=cache, device=inputs.controls.device)
         if self.captured is None:
-            self.captured = self._capture(rows, time)
+            self.captured = self._capture(inputs, time)
         else:
-            fill(self.captured.rows, rows)
+            fill(self.captured.inputs, inputs)
             fill(self.captured.time, time)
         self.captured.replay()
-        cache.finish(rows=1)
+        cache.finish(timesteps=1)
         return self.captured.features
 
-    def _capture(self, rows: ModelInputs, time: Time) -> CapturedPass:
-        rows, time = cloned(rows), cloned(time)
-        features, replay = self.capture(lambda: self.model.run(rows, time=time, cache=self.cache))
-        return CapturedPass(rows=rows, time=time, features=features, replay=replay)
+    def _capture(self, inputs: ModelInputs, time: Time) -> CapturedPass:
+        inputs, time = cloned(inputs), cloned(time)
+        features, replay = self.capture(lambda: self.model.run(inputs, time=time, cache=self.cache))
+        return CapturedPass(inputs=inputs, time=time, features=features, replay=replay)
 
 
 def cloned(tensors: T) -> T:

@@ -1,8 +1,8 @@
-"""Imagining: frame after frame from a prompt and controls, one row of the model at a time.
+"""Imagining: frame after frame from a prompt and controls, one timestep of the model at a time.
 
 A new frame costs `refinement_steps` passes over one frame's tokens, whatever the horizon: past
-rows live in the cache. The pass that predicts a frame with everything hidden (Eq. 2) has also
-written its row's keys and values; refinement passes read them and leave no trace.
+timesteps live in the cache. The pass that predicts a frame with everything hidden (Eq. 2) has also
+written its timestep's keys and values; refinement passes read them and leave no trace.
 """
 
 from collections.abc import Iterator, Sequence
@@ -122,8 +122,8 @@ class Imagination:
             sampling: How tokens are chosen.
             seed: Of all that is drawn; a world's draws depend on it, on the world's number and on
                 how often the world was reset.
-            capture: How passes over one row are captured; a CUDA graph on a GPU, and not at all on
-                a CPU, where not given.
+            capture: How passes over one timestep are captured; a CUDA graph on a GPU, and not at
+                all on a CPU, where not given.
         """
         if batch < 1 or sampling.temperature < 0 or sampling.refinement_steps < 1:
             raise UserError(
@@ -172,7 +172,7 @@ class Imagination:
         check_prompt(self.model, prompt, controls=controls)
         if len(rgb) != len(chosen):
             raise UserError(f"got prompts of {len(rgb)} rollouts for {len(chosen)} worlds")
-        # The other worlds' rows stay: a prompt for some is read in a cache of their own.
+        # The other worlds' timesteps stay: a prompt for some is read in a cache of their own.
         cache = self.cache if worlds is None else self._new_cache(len(chosen))
         cache.clear()
         self._read_prompt(prompt, controls=controls, cache=cache)
@@ -206,8 +206,8 @@ class Imagination:
         generators = [one.generator(str(self.device)) for one in self.random] if drawn else []
         steps = self.sampling.refinement_steps
         hidden = torch.ones_like(self.last, dtype=torch.bool)
-        row = self.row(torch.zeros_like(self.last), hidden, control=control)
-        choices = self._choose(self.features(row, turn="next"), generators)
+        inputs = self.inputs(torch.zeros_like(self.last), hidden, control=control)
+        choices = self._choose(self.features(inputs, turn="next"), generators)
         for number in range(1, steps):
             count = hidden_after(number - 1, steps=steps, tokens=hidden.shape[-1])
             hidden = torch.stack(
@@ -217,8 +217,8 @@ class Imagination:
                 ]
             )
             known = torch.stack([choice.codes for choice in choices])
-            row = self.row(known, hidden, control=control)
-            refined = self._choose(self.features(row, turn="again"), generators)
+            inputs = self.inputs(known, hidden, control=control)
+            refined = self._choose(self.features(inputs, turn="again"), generators)
             choices = [
                 new.where(mask, old)
                 for new, mask, old in zip(refined, hidden, choices, strict=True)
@@ -296,7 +296,7 @@ class Imagination:
     def _read_prompt(
         self, prompt: Int[Tensor, "m b p n"], *, controls: Float[Tensor, "b p c"], cache: Cache
     ) -> None:
-        """Fill a cache with the prompt's rows, exactly as if they had been imagined so."""
+        """Fill a cache with the prompt's timesteps, exactly as if they had been imagined so."""
         inputs = self.objective.prompt_inputs(prompt, controls)
         if inputs is not None:
             self.model.features(inputs, cache=cache)
@@ -304,7 +304,7 @@ class Imagination:
     def _choose(
         self, features: tuple[Float[Tensor, "b 1 p d"], ...], generators: list[torch.Generator]
     ) -> list[Choice]:
-        """All tokens of a row, modality by modality."""
+        """All tokens of a frame, modality by modality."""
         return [
             choose(
                 rearrange(self.model.frame_logits(x, modality=modality), "b 1 n f s -> b n f s"),
@@ -315,20 +315,20 @@ class Imagination:
             for modality, x in enumerate(features)
         ]
 
-    def features(self, row: ModelInputs, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
-        """What the heads read of a single row."""
+    def features(self, inputs: ModelInputs, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
+        """What the heads read of a single timestep."""
         if self.passes is not None:
-            return self.passes.features(row, turn=turn)
-        return self.model.features(row, cache=self.cache, turn=turn)
+            return self.passes.features(inputs, turn=turn)
+        return self.model.features(inputs, cache=self.cache, turn=turn)
 
-    def row(
+    def inputs(
         self,
         current: Int[Tensor, "m b n"],
         hidden: Bool[Tensor, "m b n"],
         *,
         control: Float[Tensor, "b c"],
     ) -> ModelInputs:
-        """The input row of the frame under way."""
+        """What the model reads for the frame under way."""
         return self.objective.decoding_inputs(
             last=self.last, current=current, masked=hidden, control=control
         )
@@ -337,9 +337,9 @@ class Imagination:
         """Take the chosen tokens as the newest frame."""
         self.last = torch.stack([choice.codes for choice in choices])
         if self.objective.needs_clean_pass:
-            # Here a row's keys and values belong to its own tokens: write the clean ones.
+            # Here a timestep's keys and values belong to its own tokens: write the clean ones.
             known = torch.zeros_like(self.last, dtype=torch.bool)
-            clean = self.row(self.last, known, control=control)
+            clean = self.inputs(self.last, known, control=control)
             self.features(clean, turn="replace")
         depth = choices[DEPTH] if len(choices) > 1 else None
         return ImaginedFrame(
@@ -363,7 +363,7 @@ def replaced(
 def cache_dtype(model: WorldModel, device: torch.device) -> torch.dtype:
     """The format of keys and values: that of the hidden layers, but fp32 on CPUs.
 
-    There a single row's many tiny products are twice as slow in bf16 (`docs/decisions.md`).
+    There a single timestep's many tiny products are twice as slow in bf16 (`docs/decisions.md`).
     """
     return torch.float32 if device.type == "cpu" else model.hidden_dtype
 

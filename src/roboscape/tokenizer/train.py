@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,10 @@ from roboscape.tokenizer.depth_image import share_outside
 from roboscape.tokenizer.frames import FrameCache, cache_dataset
 from roboscape.tokenizer.losses import TokenizerLossConfig, code_usage, tokenizer_loss
 from roboscape.tokenizer.model import Tokenizer, TokenizerConfig, rgb_to_image
+from roboscape.training.formats import settle_formats
 from roboscape.training.loop import FitConfig, fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
+from roboscape.training.parallel import Execution
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class TokenizerRun:
     device: str = AUTO
     """`auto`, `cpu` or `cuda`."""
     precision: Precision = "auto"
-    """Number format of the passes; "auto" times both."""
+    """Number format of the passes; "auto" times both. A resumed run keeps its own."""
     model: TokenizerConfig = field(default_factory=TokenizerConfig)
     """Sizes."""
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
@@ -90,7 +92,7 @@ def run(config: TokenizerRun) -> Tokenizer:
     """Train, measure the ceiling, and leave the tokenizer in `output/tokenizer`."""
     open_run(config.output, config)
     dataset = LeRobotDataset(config.dataset)
-    judge = dataset if config.validation is None else LeRobotDataset(config.validation)
+    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
     settings = {
         "camera": config.camera or dataset.spec.cameras[0].name,
         "depth": config.depth,
@@ -98,8 +100,10 @@ def run(config: TokenizerRun) -> Tokenizer:
     }
     learnt = needed_episodes(dataset, "train")[: config.episodes]
     frames = cache_dataset(dataset, config.output / "frames", episodes=learnt, **settings)
-    shown = needed_episodes(judge, "validation")[: config.validation_episodes]
-    held_out = cache_dataset(judge, config.output / "validation_frames", episodes=shown, **settings)
+    shown = needed_episodes(validation, "validation")[: config.validation_episodes]
+    held_out = cache_dataset(
+        validation, config.output / "validation_frames", episodes=shown, **settings
+    )
     check_frames(frames, config=config)
     return train(config, frames=frames, held_out=held_out)
 
@@ -122,10 +126,15 @@ def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
 
 def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> Tokenizer:
     """Train on frames that are already there."""
+    device = resolve_device(config.device)
     torch.manual_seed(seed_for(config.seed))
-    tokenizer = Tokenizer(config.model).to(resolve_device(config.device))
+    tokenizer = Tokenizer(config.model).to(device)
+    formats = settle_formats(
+        config.output, config.precision, kinds=["convolution", "matmul"], device=device
+    )
+    config = replace(config, precision=formats["convolution"])
     optimizer = make_optimizer(
-        tokenizer, config=config.optimizer, tables=TABLES, precision=config.precision
+        tokenizer, config=config.optimizer, tables=TABLES, precision=formats["matmul"]
     )
     trained = fit(
         tokenizer,
@@ -134,6 +143,7 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
         config=config.fit,
         run=config.output,
         evaluate=make_evaluation(held_out, folder=config.output),
+        execution=Execution(formats=formats),
     )
     assert isinstance(trained, Tokenizer)
     trained.eval().save_pretrained(config.output / "tokenizer")

@@ -6,6 +6,7 @@ processes at once (`torch.distributed.checkpoint`). Either is read by any number
 
 import logging
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, flush_to_disk, read_json, remove, write_json
+from roboscape.core.precision import Format, Kind
 from roboscape.training.optimizer import MuonAdamW
-from roboscape.training.parallel import ALONE, World
+from roboscape.training.parallel import ONE_RANK, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,9 @@ class TrainingState:
     """Optimiser steps done. All randomness follows from it."""
     saved_step: int | None = None
     """Step of the newest checkpoint on disk."""
-    world: World = field(default=ALONE)
+    ranks: Ranks = field(default=ONE_RANK)
+    formats: Mapping[Kind, Format] = field(default_factory=dict)
+    """Number formats that the run computes in; written into every checkpoint."""
 
     def entries(self) -> dict[str, Tensor]:
         """Everything, flat: `model/...`, `average/...`, `optimizer/<parameter>/<slot>`."""
@@ -54,7 +58,7 @@ class TrainingState:
         """The same on the CPU, of a state that is not sharded."""
         return {name: tensor.cpu().contiguous() for name, tensor in self.entries().items()}
 
-    def restore(self, tensors: dict[str, Tensor], *, step: int) -> None:
+    def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""
         self.model.load_state_dict(below(tensors, "model/"))
         if self.average is not None:
@@ -65,7 +69,10 @@ class TrainingState:
             slots.setdefault(int(index), {})[slot] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        self.step = self.saved_step = step
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint holds besides tensors."""
+        return {"step": self.step, "formats": dict(self.formats)}
 
     def room_for(self, names: set[str]) -> dict[str, Tensor]:
         """The tensors to fill from a checkpoint with these names, which may be of a later step."""
@@ -93,16 +100,16 @@ def save_checkpoint(state: TrainingState, folder: Path, *, keep: int = 2) -> Pat
     if state.saved_step == state.step:
         # Writing it once more would leave a moment without it.
         return path
-    if state.world.parallel == "fsdp":
+    if state.ranks.parallel == "fsdp":
         save_sharded(state, path)
-    elif state.world.is_main:
+    elif state.ranks.is_main:
         with atomic_path(path) as temporary:
             temporary.mkdir(parents=True)
             save_file(state.tensors(), temporary / WHOLE)
             flush_to_disk(temporary / WHOLE)
-            write_json(temporary / STATE, {"step": state.step})
+            write_json(temporary / STATE, state.facts())
     state.saved_step = state.step
-    if state.world.is_main:
+    if state.ranks.is_main:
         for old in checkpoints(folder)[:-keep]:
             retire(old)
     return path
@@ -111,29 +118,35 @@ def save_checkpoint(state: TrainingState, folder: Path, *, keep: int = 2) -> Pat
 def save_sharded(state: TrainingState, path: Path) -> None:
     """Every process writes its own part; the last to finish makes it a checkpoint, by renaming."""
     temporary = path.with_name(f".{path.name}.tmp")
-    if state.world.is_main:
+    if state.ranks.is_main:
         remove(temporary)
         temporary.mkdir(parents=True)
-    state.world.wait()
+    state.ranks.wait()
     dcp.save(state.entries(), checkpoint_id=temporary)
-    if state.world.is_main:
-        write_json(temporary / STATE, {"step": state.step})
+    if state.ranks.is_main:
+        write_json(temporary / STATE, state.facts())
         if path.is_dir():
             retire(path)
         temporary.replace(path)
-    state.world.wait()
+    state.ranks.wait()
 
 
 def retire(path: Path) -> None:
     """Delete a checkpoint: first its name, for a kill half-way must leave no half checkpoint."""
-    doomed = path.with_name(f".{path.name}.retired.tmp")
-    path.replace(doomed)
-    remove(doomed)
+    retired = path.with_name(f".{path.name}.retired.tmp")
+    path.replace(retired)
+    remove(retired)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     return sorted(folder.glob("step_*")) if folder.is_dir() else []
+
+
+def saved_formats(folder: Path) -> dict[Kind, Format]:
+    """The number formats of the newest readable checkpoint; empty where there is none."""
+    newest = newest_whole(folder)
+    return read_json(newest / STATE).get("formats", {}) if newest else {}
 
 
 def load_latest(state: TrainingState, folder: Path) -> bool:
@@ -143,21 +156,20 @@ def load_latest(state: TrainingState, folder: Path) -> bool:
     before it is taken. Half-written ones of a killed run are removed.
     """
     newest = None
-    if state.world.is_main:
+    if state.ranks.is_main:
         for leftover in folder.glob(".step_*.tmp*"):
             remove(leftover)
-        newest = next(filter(is_whole, reversed(checkpoints(folder))), None)
-    newest = state.world.share(newest)
+        newest = newest_whole(folder)
+    newest = state.ranks.share(newest)
     if newest is None:
         return False
-    content: dict[str, Any] = read_json(newest / STATE)
     if (newest / SHARDED).is_file():
         load_sharded(state, newest)
-    elif state.world.parallel == "fsdp":
-        spread(load_file(newest / WHOLE), state)
+    elif state.ranks.parallel == "fsdp":
+        shard_whole(load_file(newest / WHOLE), state)
     else:
-        state.restore(load_file(newest / WHOLE), step=content["step"])
-    state.step = state.saved_step = content["step"]
+        state.restore(load_file(newest / WHOLE))
+    state.step = state.saved_step = read_json(newest / STATE)["step"]
     return True
 
 
@@ -169,7 +181,7 @@ def load_sharded(state: TrainingState, path: Path) -> None:
 
 
 @torch.no_grad()
-def spread(tensors: dict[str, Tensor], state: TrainingState) -> None:
+def shard_whole(tensors: dict[str, Tensor], state: TrainingState) -> None:
     """Give every process its part of whole tensors."""
     for name, target in state.room_for(set(tensors)).items():
         source = tensors[name].to(target.device)
@@ -179,6 +191,11 @@ def spread(tensors: dict[str, Tensor], state: TrainingState) -> None:
                 source, target.device_mesh, target.placements, src_data_rank=None
             )
         target.copy_(source)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read, if there is one."""
+    return next(filter(is_whole, reversed(checkpoints(folder))), None)
 
 
 def is_whole(path: Path) -> bool:

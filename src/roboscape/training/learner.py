@@ -16,8 +16,8 @@ from roboscape.core.errors import UserError
 from roboscape.training.checkpoint import TrainingState
 from roboscape.training.optimizer import MuonAdamW, rate_at
 from roboscape.training.parallel import (
-    Spread,
-    World,
+    Execution,
+    Ranks,
     free_gathered,
     gathered,
     gradients_later,
@@ -75,7 +75,7 @@ class FitConfig:
     """Exponential average of the weights, the one evaluated and released; 0 turns it off."""
 
     def __post_init__(self) -> None:
-        """Refuse a run without steps."""
+        """Raise `UserError` for a run without steps."""
         if self.steps < 1 or not 0 <= self.average_decay < 1:
             raise UserError(
                 f"expected steps >= 1 and 0 <= average_decay < 1, got {self.steps} and "
@@ -88,7 +88,7 @@ class Learner:
     """A model in training: what is stateful, and what its functions are called through."""
 
     state: TrainingState
-    spread: Spread
+    execution: Execution
     wrapped: nn.Module
     """Calls functions of the model."""
     wrapped_average: nn.Module
@@ -98,7 +98,7 @@ class Learner:
 
     @classmethod
     def prepare(
-        cls, model: nn.Module, optimizer: MuonAdamW, *, config: FitConfig, spread: Spread
+        cls, model: nn.Module, optimizer: MuonAdamW, *, config: FitConfig, execution: Execution
     ) -> "Learner":
         """Make the averaged twin and lay both out over the processes."""
         average = (
@@ -106,18 +106,22 @@ class Learner:
             if config.average_decay
             else None
         )
-        sharded = spread.world.parallel == "fsdp"
+        sharded = execution.ranks.parallel == "fsdp"
         skeleton = copy.deepcopy(model).to("meta") if sharded else None
         before = list(model.parameters())
-        wrapped = spread.apply(model)
+        wrapped = execution.apply(model)
         optimizer.replace_parameters(dict(zip(before, model.parameters(), strict=True)))
         return cls(
             state=TrainingState(
-                model=model, average=average, optimizer=optimizer, world=spread.world
+                model=model,
+                average=average,
+                optimizer=optimizer,
+                ranks=execution.ranks,
+                formats=execution.formats,
             ),
-            spread=spread,
+            execution=execution,
             wrapped=wrapped,
-            wrapped_average=wrapped if average is None else spread.apply(average),
+            wrapped_average=wrapped if average is None else execution.apply(average),
             skeleton=skeleton,
         )
 
@@ -125,14 +129,14 @@ class Learner:
         self, parts: Sequence[Any], step: StepFunction, *, config: FitConfig
     ) -> tuple[float, dict[str, float]]:
         """One optimiser step; returns the loss of the whole batch and the step's own figures."""
-        state, world = self.state, self.spread.world
+        state, ranks = self.state, self.execution.ranks
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        parts = with_totals(parts, world=world)
+        parts = with_totals(parts, ranks=ranks)
         losses, reports = zip(
             *(self.learn_from(parts, i, step) for i in range(len(parts))), strict=True
         )
-        value = world.sum(torch.stack(losses).sum()).item()
+        value = ranks.sum(torch.stack(losses).sum()).item()
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at step {state.step}; the last checkpoint is untouched. "
@@ -147,7 +151,7 @@ class Learner:
             # A young average forgets its random start quickly.
             decay = min(config.average_decay, (1 + state.step) / (10 + state.step))
             update_average(state.average, state.model, decay=decay)
-        figures = add_up(reports, world=world)
+        figures = add_up(reports, ranks=ranks)
         return value, {**figures, "gradient_norm": norm.item(), "rate": rate}
 
     def learn_from(
@@ -157,15 +161,15 @@ class Learner:
         last = index == len(parts) - 1
         with nullcontext() if last else gradients_later(self.wrapped):
             loss, figures = self.wrapped(step, parts[index])
-            size = self.spread.world.size
+            size = self.execution.ranks.size
             # DDP and FSDP take the mean over processes; the losses are made to be summed.
             (loss if size == 1 else loss * size).backward()
         return loss.detach(), figures
 
     def run_evaluation(self, evaluate: EvaluateFunction) -> dict[str, float]:
         """Validation figures of the average, named as such; none on processes not needed for it."""
-        world, model = self.spread.world, self.state.average or self.state.model
-        if world.parallel != "fsdp" and not world.is_main:
+        ranks, model = self.execution.ranks, self.state.average or self.state.model
+        if ranks.parallel != "fsdp" and not ranks.is_main:
             return {}
         wrapped = self.wrapped_average
         if isinstance(wrapped, DistributedDataParallel):
@@ -183,24 +187,24 @@ class Learner:
         return model if self.skeleton is None else gathered(model, skeleton=self.skeleton)
 
 
-def with_totals(parts: Sequence[Any], *, world: World) -> Sequence[Any]:
+def with_totals(parts: Sequence[Any], *, ranks: Ranks) -> Sequence[Any]:
     """Count over all microbatches of all processes, and write the totals into each."""
-    if world.size == 1 and len(parts) == 1:
+    if ranks.size == 1 and len(parts) == 1:
         return parts
     assert all(isinstance(part, Microbatch) for part in parts), "a shared step needs `prepare`"
     names = sorted(parts[0].counts)
     counts = torch.tensor([[part.counts[name] for name in names] for part in parts]).double()
-    totals = dict(zip(names, world.sum(counts.sum(dim=0)).tolist(), strict=True))
+    totals = dict(zip(names, ranks.sum(counts.sum(dim=0)).tolist(), strict=True))
     return [replace(part, totals=totals) for part in parts]
 
 
-def add_up(reports: Sequence[dict[str, float]], *, world: World) -> dict[str, float]:
+def add_up(reports: Sequence[dict[str, float]], *, ranks: Ranks) -> dict[str, float]:
     """The figures of all microbatches and processes, which report under the same names."""
-    if world.size == 1 and len(reports) == 1:
+    if ranks.size == 1 and len(reports) == 1:
         return reports[0]
     names = sorted(reports[0])
     values = torch.tensor([[report[name] for name in names] for report in reports])
-    return dict(zip(names, world.sum(values.sum(dim=0)).tolist(), strict=True))
+    return dict(zip(names, ranks.sum(values.sum(dim=0)).tolist(), strict=True))
 
 
 def clip_gradients(model: nn.Module, *, limit: float) -> Tensor:

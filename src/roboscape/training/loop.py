@@ -19,7 +19,7 @@ from roboscape.training.learner import (
     StepFunction,
 )
 from roboscape.training.optimizer import MuonAdamW
-from roboscape.training.parallel import Spread
+from roboscape.training.parallel import Execution
 from roboscape.training.prefetch import prefetching
 from roboscape.training.stopping import stop_requests
 
@@ -35,7 +35,7 @@ def fit(
     run: Path,
     evaluate: EvaluateFunction | None = None,
     prepare: PrepareFunction | None = None,
-    spread: Spread = Spread(),  # noqa: B008
+    execution: Execution = Execution(),  # noqa: B008
 ) -> nn.Module:
     """Train `model` and return its averaged twin (the model itself with averaging off).
 
@@ -48,16 +48,16 @@ def fit(
         KeyboardInterrupt: stopped by SIGINT.
         SystemExit: stopped by SIGTERM.
     """
-    learner = Learner.prepare(model, optimizer, config=config, spread=spread)
-    state, world = learner.state, spread.world
+    learner = Learner.prepare(model, optimizer, config=config, execution=execution)
+    state, ranks = learner.state, execution.ranks
     if load_latest(state, run / "checkpoints"):
         log.info("resumed from step %d of %d in %s", state.step, config.steps, run)
-    metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step, silent=not world.is_main)
+    metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step, silent=not ranks.is_main)
     steps = range(state.step, config.steps)
     clock = time.perf_counter()
     with (
-        progress(config.steps, run.name, initial=state.step, silent=not world.is_main) as bar,
-        prefetching(prepare or just_the_number, steps, loaders=spread.loaders) as batches,
+        progress(config.steps, run.name, initial=state.step, silent=not ranks.is_main) as bar,
+        prefetching(prepare or just_the_number, steps, loaders=execution.loaders) as batches,
         stop_requests() as request,
     ):
         for parts in batches:
@@ -70,7 +70,7 @@ def fit(
             if evaluate and is_due(state.step, config.evaluate_every, config.steps):
                 metrics.write(state.step, learner.run_evaluation(evaluate))
             # One process may have been asked a moment before the others: they stop together.
-            stop = world.sum(torch.tensor(float(request.made))).item() > 0
+            stop = ranks.sum(torch.tensor(float(request.made))).item() > 0
             if stop or is_due(state.step, config.checkpoint_every, config.steps):
                 save_checkpoint(state, run / "checkpoints")
             if stop and state.step < config.steps:

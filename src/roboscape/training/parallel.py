@@ -4,9 +4,9 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +19,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from roboscape.core.device import resolve_device
 from roboscape.core.errors import UserError
+from roboscape.core.precision import Format, Kind
 
 Parallel = Literal["none", "ddp", "fsdp"]
 """`ddp`: every process holds the whole model. `fsdp`: each holds its part of every tensor."""
@@ -28,8 +30,8 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """The processes of a run, and this one among them; by default there is only this one."""
+class Ranks:
+    """The processes of a run, and this one's number among them; by default there is only one."""
 
     parallel: Parallel = "none"
     rank: int = 0
@@ -59,22 +61,23 @@ class World:
         return box[0]
 
     def wait(self) -> None:
-        """Go on when every process is here."""
+        """Return when every process has called this."""
         if self.size > 1:
             dist.barrier()
 
 
-ALONE = World()
+ONE_RANK = Ranks()
 """A run of one process."""
 
 
 @contextmanager
-def join_world(parallel: Parallel, *, device: str) -> Iterator[World]:
-    """Join the processes that `torchrun` started; without it, be the only one.
+def init_distributed(parallel: Parallel, *, device: str) -> Iterator[Ranks]:
+    """The ranks that `torchrun` started, in a process group while the context lasts; else one.
 
     Raises:
-        ValueError: several processes that were not told how to share the work.
+        ValueError: several processes without `--parallel`, or a device that is not there.
     """
+    device = resolve_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if size > 1:
@@ -82,7 +85,7 @@ def join_world(parallel: Parallel, *, device: str) -> Iterator[World]:
                 f"torchrun started {size} processes, and each would train a model of its own; add "
                 "--parallel ddp, or --parallel fsdp for a model too large for one device"
             )
-        yield World(device=device)
+        yield Ranks(device=device)
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -91,16 +94,16 @@ def join_world(parallel: Parallel, *, device: str) -> Iterator[World]:
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    world = World(
+    ranks = Ranks(
         parallel=parallel, rank=dist.get_rank(), size=dist.get_world_size(), device=device
     )
-    if not world.is_main:
+    if not ranks.is_main:
         logging.getLogger("roboscape").setLevel(logging.WARNING)
     try:
-        yield world
+        yield ranks
     except BaseException:
         # The others may be inside a collective that this process will never join.
-        if world.size == 1:
+        if ranks.size == 1:
             dist.destroy_process_group()
         raise
     leave()
@@ -131,14 +134,15 @@ class Pass(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
-    """How a run is laid out over processes; the model file mentions none of it."""
+class Execution:
+    """How a run is carried out: on which ranks, in which number formats; no model mentions it."""
 
-    world: World = ALONE
+    ranks: Ranks = ONE_RANK
     blocks: tuple[str, ...] = ()
     """Names of the model's large repeated parts: each is gathered only while it runs."""
-    dtype: torch.dtype = torch.float32
-    """Number format in which blocks are gathered; gradients are summed in fp32."""
+    formats: Mapping[Kind, Format] = field(default_factory=dict)
+    """What the run computes in. Under `fsdp` blocks are gathered in that of matrix products, and
+    gradients summed in fp32."""
     recompute: bool = False
     """Whether the backward pass computes a block's inner activations again instead of keeping
     them (activation checkpointing)."""
@@ -146,7 +150,7 @@ class Spread:
     """Processes that prepare batches; 0 for a thread of this one."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """What to call functions of `model` through.
+        """A module that functions of `model` are to be called through.
 
         Under `fsdp` the model is sharded in place: its parameters are other objects afterwards.
         """
@@ -155,10 +159,10 @@ class Spread:
             for block in blocks:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         wrapped = Pass(model)
-        if self.world.parallel == "fsdp":
+        if self.ranks.parallel == "fsdp":
             return self.shard(wrapped, blocks)
         learns = any(parameter.requires_grad for parameter in model.parameters())
-        if self.world.parallel == "ddp" and learns:
+        if self.ranks.parallel == "ddp" and learns:
             # A switched-off loss leaves parameters without gradients.
             return DistributedDataParallel(
                 wrapped, find_unused_parameters=True, gradient_as_bucket_view=True
@@ -167,10 +171,10 @@ class Spread:
 
     def shard(self, wrapped: Pass, blocks: Iterable[nn.Module]) -> nn.Module:
         """FSDP2: every process keeps its rows of every tensor."""
-        mesh = init_device_mesh(self.world.device, (self.world.size,))
+        mesh = init_device_mesh(self.ranks.device, (self.ranks.size,))
         # Autocast decides the format of every operation; the policy only that of the transfer.
         transfer = MixedPrecisionPolicy(
-            param_dtype=None if self.dtype == torch.float32 else self.dtype,
+            param_dtype=torch.bfloat16 if self.formats.get("matmul") == "bf16" else None,
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,
         )

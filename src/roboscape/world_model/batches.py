@@ -107,7 +107,7 @@ class BatchMaker:
     """Chooses the clips of a step; without one, all are drawn alike."""
 
     def __post_init__(self) -> None:
-        """Refuse microbatches without a clip."""
+        """Raise `UserError` for microbatches without a clip."""
         if self.config.batch_size < self.size * self.accumulate:
             raise UserError(
                 f"a batch of {self.config.batch_size} clips is too few for {self.size} processes "

@@ -1,9 +1,9 @@
-"""Keys and values of past rows: a preallocated ring buffer for every world of a batch.
+"""Keys and values of past timesteps: a preallocated ring buffer for every world of a batch.
 
-Temporal attention is causal and spatial attention stays inside a frame, so what a past row offered
-to later ones never changes. Slots are reused in turn; rotary keys carry their own position, so the
-order of the slots does not matter. Worlds may have different ages: each has its own position,
-slot and visible rows.
+Temporal attention is causal and spatial attention stays inside a frame, so what a past
+timestep offered to later ones never changes. Slots are reused in turn; rotary keys carry their own
+position, so the order of the slots does not matter. Worlds may have different ages: each has its
+own position, slot and visible timesteps.
 """
 
 import copy
@@ -17,12 +17,12 @@ from torch import Tensor
 from roboscape.world_model.config import WorldModelConfig
 
 Turn = Literal["next", "again", "replace"]
-"""What a pass does: `next` adds rows, `again` looks at the newest row once more and leaves no
-trace (refinement inside a frame), `replace` puts another version of the newest row in its place."""
+"""What a pass does: `next` adds timesteps, `again` reads the newest once more and leaves no trace
+(refinement inside a frame), `replace` puts another version of the newest in its place."""
 
 
 class Cache:
-    """The rows that every temporal attention of a model remembers, for a batch of worlds."""
+    """The timesteps that every temporal attention of a model remembers, for a batch of worlds."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Cache:
             batch: Number of worlds.
             device: Where keys and values are kept.
             dtype: Their format.
-            by_index: Whether single rows always find their slots by tensors, which a CUDA graph can
+            by_index: Whether single timesteps find their slots by tensors, which a CUDA graph can
                 follow. Otherwise worlds of one age share a slot number, which is three times as
                 fast on CPUs. Where not given: everywhere but on CPUs.
         """
@@ -56,30 +56,30 @@ class Cache:
         self.worlds = torch.arange(batch, device=device)
         """Numbers of the worlds."""
         self.slot_index = torch.zeros(batch, dtype=torch.long, device=device)
-        """Where each world's single row goes, if `slot` does not say so; always this tensor."""
+        """Where each world's single timestep goes unless `slot` says it; always this tensor."""
         self.slot: int | None = None
-        """Where all worlds' single row goes; None where each has a slot of its own."""
+        """Where all worlds' single timestep goes; None where each has a slot of its own."""
         self.ages = [0] * batch
-        """Rows that each world has taken, those that have left the window included."""
+        """Timesteps that each world has taken, those that have left the window included."""
         self.positions = [0] * batch
-        """Row that the pass under way starts at, for each world; a single entry with `slot`."""
+        """First timestep of the pass under way, for each world; a single entry with `slot`."""
         self.turn: Turn = "next"
         """What the pass under way does."""
         self.is_prompt = False
-        """Whether the pass under way has several rows, which see only each other."""
+        """Whether the pass under way has several timesteps, which see only each other."""
 
-    def begin(self, turn: Turn, *, rows: int) -> None:
-        """Announce a pass over so many rows of every world.
+    def begin(self, turn: Turn, *, timesteps: int) -> None:
+        """Announce a pass over so many timesteps of every world.
 
         Raises:
-            ValueError: several rows for a world that has rows already, or nothing to look at again.
+            ValueError: several timesteps for a world that has some, or nothing to read again.
         """
-        several = rows > 1
+        several = timesteps > 1
         possible = not any(self.ages) if several else turn == "next" or all(self.ages)
         if not possible or (several and turn != "next"):
             raise ValueError(
-                f"a cache whose worlds have {self.ages} rows cannot take turn `{turn}` with {rows} "
-                "rows: several rows start an empty cache, later ones come one by one"
+                f"a cache whose worlds have {self.ages} timesteps cannot take turn `{turn}` with "
+                f"{timesteps}: several timesteps start an empty cache, later ones come one by one"
             )
         self.turn, self.is_prompt = turn, several
         back = 0 if turn == "next" else 1
@@ -90,13 +90,13 @@ class Cache:
         if not (alike or several):
             self.slot_index.copy_(torch.tensor(slots))
 
-    def finish(self, *, rows: int) -> None:
-        """Count the rows of a pass that is over."""
+    def finish(self, *, timesteps: int) -> None:
+        """Count the timesteps of a pass that is over."""
         if self.turn == "next":
-            self.ages = [age + rows for age in self.ages]
+            self.ages = [age + timesteps for age in self.ages]
 
     def visible(self) -> Bool[Tensor, "b slots"]:
-        """Slots that each world's single row looks at: the rows in its window, and itself.
+        """Slots that each world's single timestep reads: those in its window, and its own.
 
         One row of the answer serves all worlds where they share a `slot`.
         """
@@ -135,7 +135,7 @@ class Cache:
             self.ages[world] = source.ages[other_world]
 
     def clear(self) -> None:
-        """Forget all rows; their memory is written again before it is looked at."""
+        """Forget all timesteps; their memory is written again before it is read."""
         self.ages = [0] * len(self.ages)
 
 
@@ -154,15 +154,15 @@ class LayerCache:
     def exchange(
         self, k: Float[Tensor, "b s t d"], v: Float[Tensor, "b s t d"]
     ) -> tuple[Float[Tensor, "b s k d"], Float[Tensor, "b s k d"]]:
-        """Put the pass's own keys and values in; get all that its queries may look at.
+        """Put the pass's own keys and values in; get all that its queries may see.
 
         All are of the buffer's format.
         """
         keys, values = self.buffer
         cache = self.cache
         if cache.is_prompt:
-            rows, window = k.shape[2], cache.window
-            kept = torch.arange(max(0, rows - window), rows, device=k.device)
+            count, window = k.shape[2], cache.window
+            kept = torch.arange(max(0, count - window), count, device=k.device)
             keys.index_copy_(2, kept % window, k[:, :, kept])
             values.index_copy_(2, kept % window, v[:, :, kept])
             return k, v

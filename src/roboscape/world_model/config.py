@@ -50,7 +50,7 @@ class WorldModelConfig:
     """Whether logits start from the previous frame's tokens; needs `next_frame`."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit together."""
+        """Raise `UserError` for sizes that do not fit together."""
         factor_bits(code_bits=self.code_bits, factors=self.factors)
         if self.width % self.heads or self.head_size % 2:
             raise UserError(

@@ -14,7 +14,8 @@ from roboscape.core.errors import UserError
 from roboscape.tokenizer.codes import code_to_vectors, split_factors
 from roboscape.world_model.config import DEPTH, RGB
 from roboscape.world_model.keypoints import Keypoints, attention_map
-from roboscape.world_model.model import ModelInputs, WorldModel, fold, patch_of, unfold
+from roboscape.world_model.model import ModelInputs, WorldModel
+from roboscape.world_model.patches import fold, patch_of, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class LossConfig:
     """K, the number of most active tracks that are sampled."""
 
     def __post_init__(self) -> None:
-        """Refuse weights that make no sense."""
+        """Raise `UserError` for weights that make no sense."""
         if min(self.depth, self.keypoint, self.attention) < 0 or self.gamma < 1:
             raise UserError(f"expected weights >= 0 and gamma >= 1, got {self}")
         if self.keypoints < 1:

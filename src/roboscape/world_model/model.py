@@ -4,7 +4,7 @@ The whole forward pass, in the order in which it happens: inputs, their embeddin
 in space and time, blocks, heads, and the model that runs them and injects depth into RGB (Eq. 3).
 
 Axes: m modality, b clip, t timestep, n token of a frame, p patch of a frame, k token of a patch,
-f factor of a token, s value of a factor, d channel.
+f factor of a token, s value of a factor, d channel, e channel of what a head reads, c control.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +24,8 @@ from roboscape.core.recompute import recomputed
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
+from roboscape.world_model.copying import CopyingHead, with_previous
+from roboscape.world_model.patches import fold, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,40 +40,6 @@ class ModelInputs:
     """True where a token of the timestep's own frame is to be predicted."""
     controls: Float[Tensor, "b t c"]
     """The control signal that led into the timestep's frame."""
-
-
-def fold(tokens: Shaped[Tensor, "*b n"], config: WorldModelConfig) -> Shaped[Tensor, "*b p k"]:
-    """The tokens of a frame, patch by patch; a patch is a square of tokens, row by row."""
-    height, width = config.grid
-    side = config.patch
-    return rearrange(
-        tokens,
-        "... (h y w x) -> ... (h w) (y x)",
-        h=height // side,
-        y=side,
-        w=width // side,
-        x=side,
-    )
-
-
-def unfold(
-    patches: Shaped[Tensor, "b p k *v"], config: WorldModelConfig
-) -> Shaped[Tensor, "b n *v"]:
-    """Inverse of `fold`: the tokens of a frame, row by row, with whatever belongs to each."""
-    height, side = config.grid[0], config.patch
-    return rearrange(
-        patches, "b (h w) (y x) ... -> b (h y w x) ...", h=height // side, y=side, x=side
-    )
-
-
-def patch_of(
-    tokens: Shaped[Tensor, "*b"], config: WorldModelConfig
-) -> tuple[Shaped[Tensor, "*b"], Shaped[Tensor, "*b"]]:
-    """The patches in which tokens of given numbers lie, and their places there."""
-    width, side = config.grid[1], config.patch
-    y, x = tokens // width, tokens % width
-    patch = (y // side) * (width // side) + x // side
-    return patch, (y % side) * side + x % side
 
 
 INITIAL_STD = 1.0
@@ -164,16 +132,16 @@ class Time:
     """What every temporal attention of one pass shares."""
 
     positions: Int[Tensor, "*w q"]
-    """Timestep of every row; with an axis of worlds where their ages may differ."""
+    """Numbers of the timesteps; with an axis of worlds where their ages may differ."""
     bias: Float[Tensor, "*b q k"]
-    """0 where row q may look at row k, minus infinity elsewhere; a world's own: b 1 q k."""
+    """0 where timestep q sees timestep k, minus infinity elsewhere; a world's own: b 1 q k."""
     rotation: Float[Tensor, "2 *b q d"] | None
     """What `rotate` takes; a world's own: 2 b 1 q d. None with a learned time table."""
 
 
-def causal_bias(rows: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:
-    """Row q looks at itself and the `window` - 1 rows before it."""
-    index = torch.arange(rows, device=device)
+def causal_bias(count: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:
+    """Lets every timestep see itself and the `window` - 1 timesteps before it."""
+    index = torch.arange(count, device=device)
     age = index[:, None] - index[None, :]
     return visibility_bias((age >= 0) & (age < window))
 
@@ -200,7 +168,7 @@ def rotation_at(
 def rotate(
     x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 *c t d"]
 ) -> Float[Tensor, "*b t d"]:
-    """Turn every pair of channels (i, i + d / 2) by its row's angles."""
+    """Turn every pair of channels (i, i + d / 2) by its timestep's angles."""
     cos, sin = rotation.to(x.dtype)
     # Whole vectors, not halves: on CPUs half the time (`docs/decisions.md`).
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
@@ -225,7 +193,7 @@ class SpatialAttention(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Causal attention among the rows of one token position (section 2.3)."""
+    """Causal attention among the timesteps of one token position (section 2.3)."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -236,7 +204,7 @@ class TemporalAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerCache | None = None
     ) -> Float[Tensor, "b t n d"]:
-        """Mix rows within every token position; with a cache, with the rows remembered too."""
+        """Mix timesteps within every token position; with a cache, those remembered too."""
         projected = self.qkv(x)
         if cache is not None:
             projected = projected.to(cache.dtype)
@@ -270,7 +238,7 @@ class Block(nn.Module):
         """Refine the residual stream."""
         x = x + self.space(self.norm_space(x))
         x = x + self.time(self.norm_time(x), time=time, cache=cache)
-        # What the GELU gives is as large as what it takes, and cheap to make again.
+        # The GELU's output is as large as its input, and cheap to compute again.
         hidden = self.expand(self.norm_mlp(x))
         return x + recomputed(lambda hidden: self.contract(F.gelu(hidden)), hidden)
 
@@ -281,43 +249,6 @@ def make_head(config: WorldModelConfig) -> nn.Module:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return CopyingHead(config, head) if config.copy_previous else head
-
-
-COPY_BONUS = 5.0
-"""Logit of the previous frame's factors at the start: seven of ten, where there are 64."""
-
-
-class CopyingHead(nn.Module):
-    """A head that adds a bonus, gated by the features, to the factors of the previous frame."""
-
-    def __init__(self, config: WorldModelConfig, linear: nn.Linear) -> None:
-        super().__init__()
-        self.config = config
-        self.linear = linear
-        self.gate = nn.Linear(config.width, config.tokens_per_patch * config.factors)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, COPY_BONUS)
-
-    def forward(self, features: Float[Tensor, "*p e"]) -> Float[Tensor, "*p l"]:
-        """Logits, flat, of features made by `with_previous`."""
-        size = self.config.factor_size
-        x, previous = features.tensor_split([self.config.width], dim=-1)
-        entries = rearrange(previous.long() + size // 2, "... f -> ... f 1")
-        logits = rearrange(self.linear(x), "... (f s) -> ... f s", s=size)
-        bonus = rearrange(self.gate(x), "... f -> ... f 1").to(logits.dtype)
-        return rearrange(logits.scatter_add(-1, entries, bonus), "... f s -> ... (f s)")
-
-
-def with_previous(
-    features: Float[Tensor, "b t p d"], codes: Int[Tensor, "b t n"], config: WorldModelConfig
-) -> Float[Tensor, "b t p e"]:
-    """Features, followed by the factors of the previous frame's tokens at the same place.
-
-    Counted from the middle of a factor's values, up to 512 of them are exact in bf16 too.
-    """
-    groups = split_factors(fold(codes, config), code_bits=config.code_bits, factors=config.factors)
-    entries = rearrange(groups, "... k f -> ... (k f)") - config.factor_size // 2
-    return torch.cat([features, entries.to(features.dtype)], dim=-1)
 
 
 class Branch(nn.Module):
@@ -366,11 +297,11 @@ class WorldModel(nn.Module):
         """
         count = inputs.controls.shape[1]
         if cache is not None:
-            cache.begin(turn, rows=count)
+            cache.begin(turn, timesteps=count)
         time = self.time_of(count, cache=cache, device=inputs.controls.device)
         streams = self.run(inputs, time=time, cache=cache)
         if cache is not None:
-            cache.finish(rows=count)
+            cache.finish(timesteps=count)
         return streams
 
     def run(
@@ -404,7 +335,7 @@ class WorldModel(nn.Module):
         ]
 
     def time_of(self, count: int, *, cache: Cache | None, device: torch.device) -> Time:
-        """Positions and visibility of the pass under way, over `count` rows of every world."""
+        """Positions and visibility of the pass under way, over `count` timesteps of every world."""
         config = self.config
         if cache is None or cache.is_prompt:
             first = 0
@@ -460,12 +391,12 @@ class WorldModel(nn.Module):
         logits = unfold(self.logits(frames, modality=modality), self.config)
         return rearrange(logits, "(b t) n f s -> b t n f s", b=len(features))
 
-    def check_horizon(self, rows: int) -> None:
-        """Refuse to go beyond a learned table of times."""
-        if self.config.time_position == "learned" and rows > self.config.window:
+    def check_horizon(self, timesteps: int) -> None:
+        """Raise `UserError` where a rollout is longer than a learned table of times."""
+        if self.config.time_position == "learned" and timesteps > self.config.window:
             raise UserError(
-                f"this model has a learned table of {self.config.window} rows in time and was "
-                f"asked for row {rows}; shorten the rollout to {self.config.max_frames} frames, or "
+                f"this model has a learned table of {self.config.window} timesteps and was asked "
+                f"for {timesteps}; shorten the rollout to {self.config.max_frames} frames, or "
                 "train with time_position `rotary`, which has no end"
             )
 

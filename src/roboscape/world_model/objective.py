@@ -31,7 +31,7 @@ class MaskingConfig:
     """First step at which that may happen: predictions must be worth something."""
 
     def __post_init__(self) -> None:
-        """Refuse shares outside [0, 1]."""
+        """Raise `UserError` for shares outside [0, 1]."""
         shares = (self.fully_masked, self.corruption, self.self_predicted)
         if not all(0 <= share <= 1 for share in shares):
             raise UserError(f"shares must lie in [0, 1], got {self}")
@@ -157,7 +157,7 @@ class PlainMasked(Objective):
         masking: MaskingConfig,
         generator: torch.Generator,
     ) -> ModelInputs:
-        """Some clean frames, the later ones masked; `masking` has no say."""
+        """Some clean frames, the later ones masked; `masking` is not read."""
         return masked_inputs(tokens, controls, generator=generator)
 
     def validation_inputs(

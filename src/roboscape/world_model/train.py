@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from roboscape.clips.curriculum import Curriculum, CurriculumConfig
 from roboscape.clips.split import Split
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import seed_for
 from roboscape.tokens.store import ClipTable, TokenClip, TokenStore
+from roboscape.training.formats import settle_formats
 from roboscape.training.learner import FitConfig, Microbatch
 from roboscape.training.loop import fit
 from roboscape.training.optimizer import OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Parallel, Spread, World, join_world
+from roboscape.training.parallel import Execution, Parallel, Ranks, init_distributed
 from roboscape.world_model.batches import BatchMaker, moved, self_predict, tokens_of
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.losses import LossConfig, Predictions, total_loss
@@ -51,10 +53,10 @@ class WorldModelRun:
     """Clips measured on, the first of that many validation episodes."""
     seed: int = 0
     """Where all randomness comes from."""
-    device: str = "cpu"
-    """`cpu` or `cuda`."""
+    device: str = AUTO
+    """`auto`, `cpu` or `cuda`."""
     precision: Precision = "auto"
-    """Number format of the passes; "auto" times both."""
+    """Number format of the passes; "auto" times both. A resumed run keeps its own."""
     parallel: Parallel = "none"
     """How the processes that `torchrun` started share the work: `ddp` keeps the whole model on
     each, `fsdp` a part of it. The result does not depend on it."""
@@ -86,7 +88,7 @@ class WorldModelRun:
     """How long."""
 
     def __post_init__(self) -> None:
-        """Refuse an empty batch."""
+        """Raise `UserError` for an empty batch."""
         if self.batch_size < 1 or self.validation_clips < 1:
             raise UserError("batch_size and validation_clips must be 1 or more")
         if self.accumulate < 1 or self.draw_size < 0 or self.loaders < 0:
@@ -103,23 +105,27 @@ def run(config: WorldModelRun) -> None:
 
 def train(config: WorldModelRun) -> WorldModel:
     """Train, and leave the averaged model in `output/world_model`."""
-    with join_world(config.parallel, device=config.device) as world:
-        return train_in(world, config)
+    with init_distributed(config.parallel, device=config.device) as ranks:
+        return train_in(ranks, config)
 
 
-def train_in(world: World, config: WorldModelRun) -> WorldModel:
-    """One process's part of the training; every one ends with the whole averaged model."""
+def train_in(ranks: Ranks, config: WorldModelRun) -> WorldModel:
+    """One rank's part of the training; every one ends with the whole averaged model."""
     store = TokenStore(config.tokens)
     model = make_model(config, store=store)
     announce(model, config=config)
-    if world.is_main:
-        # How the work is spread is no part of what the run is: it may go on spread otherwise.
-        layout = {"parallel": "none", "accumulate": 1, "recompute": False, "loaders": 0}
-        open_run(config.output, replace(config, **layout))
-    world.wait()
+    if ranks.is_main:
+        # How the work is shared is no part of what the run is: it may be resumed otherwise.
+        sharing = {"parallel": "none", "accumulate": 1, "recompute": False, "loaders": 0}
+        open_run(config.output, replace(config, **sharing))
+    ranks.wait()
+    formats = settle_formats(
+        config.output, config.precision, kinds=["matmul"], device=ranks.device, ranks=ranks
+    )
+    config = replace(config, precision=formats["matmul"])
     trained = fit(
         model,
-        prepare=make_batches(model, store, config=config, world=world),
+        prepare=make_batches(model, store, config=config, ranks=ranks),
         step=make_step(model, config=config),
         optimizer=make_optimizer(
             model, config=config.optimizer, tables=model.tables(), precision=config.precision
@@ -127,16 +133,16 @@ def train_in(world: World, config: WorldModelRun) -> WorldModel:
         config=config.fit,
         run=config.output,
         evaluate=make_evaluation(store, config=config),
-        spread=Spread(
-            world=world,
+        execution=Execution(
+            ranks=ranks,
             blocks=block_names(model),
-            dtype=compute_dtype(config.precision, kind="matmul", device=config.device),
+            formats=formats,
             recompute=config.recompute,
             loaders=config.loaders,
         ),
     )
     assert isinstance(trained, WorldModel)
-    if world.is_main:
+    if ranks.is_main:
         trained.eval().save_pretrained(config.output / "world_model")
     return trained
 
@@ -169,30 +175,30 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
     model = WorldModel(shape)
     if config.start_from:
         load_weights(model, resolve(config.start_from))
-    return model.to(config.device)
+    return model.to(resolve_device(config.device))
 
 
 def make_batches(
-    model: WorldModel, store: TokenStore, *, config: WorldModelRun, world: World
+    model: WorldModel, store: TokenStore, *, config: WorldModelRun, ranks: Ranks
 ) -> Callable[[int], list[Microbatch]]:
-    """This rank's microbatches of any step, by its number."""
+    """Makes this rank's microbatches of a step, by its number."""
     shape = clip_shape(store, config=config)
     table = store.clips("train", **shape)
-    if world.size > MOST_WHOLE_DRAWS and not config.draw_size:
+    if ranks.size > MOST_WHOLE_DRAWS and not config.draw_size:
         log.warning(
             "each of %d processes prepares all %d clips of every step, for they share one draw; "
             "--draw-size %d would leave each with its own (docs/scale.md)",
-            world.size,
+            ranks.size,
             config.batch_size,
-            max(1, config.batch_size // (world.size * config.accumulate)),
+            max(1, config.batch_size // (ranks.size * config.accumulate)),
         )
     maker = BatchMaker(
         config=config,
         model=model.config,
         clips=len(table),
         read=lambda indices: store.batch(indices, split="train", **shape),
-        rank=world.rank,
-        size=world.size,
+        rank=ranks.rank,
+        size=ranks.size,
         accumulate=config.accumulate,
         curriculum=make_curriculum(table, config=config) if config.curriculum.on else None,
     )
@@ -214,12 +220,13 @@ def make_step(
     model: WorldModel, *, config: WorldModelRun
 ) -> Callable[[Microbatch], tuple[Tensor, dict[str, float]]]:
     """The training step: from a microbatch to its part of the loss (Eq. 8)."""
-    dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
+    device = resolve_device(config.device)
+    dtype = compute_dtype(config.precision, kind="matmul", device=device)
     objective = objective_of(model.config)
 
     def step(microbatch: Microbatch) -> tuple[Tensor, dict[str, float]]:
-        batch = moved(microbatch.content, config.device)
-        with torch.autocast(config.device, dtype, enabled=dtype != torch.float32):
+        batch = moved(microbatch.content, device)
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             targets = self_predict(model, batch, corruption=config.masking.corruption)
             predictions = Predictions(model, targets.inputs)
             means = {
@@ -236,7 +243,7 @@ def make_step(
 
 
 def clip_shape(store: TokenStore, *, config: WorldModelRun) -> dict[str, int]:
-    """Frames of a clip, and native rows between them."""
+    """Frames of a clip, and native rows from one to the next."""
     return {"length": config.model.max_frames, "stride": store.controls.stride}
 
 
@@ -244,9 +251,8 @@ def batch_of(
     store: TokenStore, indices: Int[np.ndarray, " b"], *, split: Split, config: WorldModelRun
 ) -> TokenClip:
     """Clips of a split, on the run's device."""
-    return moved(
-        store.batch(indices, split=split, **clip_shape(store, config=config)), config.device
-    )
+    clip = store.batch(indices, split=split, **clip_shape(store, config=config))
+    return moved(clip, resolve_device(config.device))
 
 
 def make_evaluation(
@@ -255,7 +261,8 @@ def make_evaluation(
     """Validation figures on fixed clips: the first of as many validation episodes as asked for."""
     table = store.clips("validation", **clip_shape(store, config=config))
     starts = table.first_of_episodes()[: config.validation_clips]
-    dtype = compute_dtype(config.precision, kind="matmul", device=config.device)
+    device = resolve_device(config.device)
+    dtype = compute_dtype(config.precision, kind="matmul", device=device)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, WorldModel)
@@ -263,7 +270,7 @@ def make_evaluation(
         for indices in np.array_split(starts, max(1, len(starts) // config.batch_size)):
             clip = batch_of(store, indices, split="validation", config=config)
             tokens = tokens_of(clip, modalities=model.config.modalities)
-            with torch.autocast(config.device, dtype, enabled=dtype != torch.float32):
+            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                 figures.append(validate(model, tokens, clip.controls))
         return {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
 

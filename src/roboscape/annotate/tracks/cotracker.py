@@ -22,7 +22,7 @@ from roboscape.annotate.pretrained import (
     provenance_settings,
     require,
 )
-from roboscape.annotate.tracks.protocol import grid_points
+from roboscape.annotate.tracks.protocol import follow_grids
 from roboscape.dataset.records import Tracks
 
 COMMIT = "82e02e8029753ad4ef13cf06be7f4fc5facdda4d"
@@ -55,7 +55,11 @@ class CoTracker:
     variant: Literal["offline", "online"] = "offline"
     """`offline` is the more accurate; `online` works through windows and needs less memory."""
     points_per_side: int = 24
-    """Points are sampled on a grid in the first frame: N0 is its square."""
+    """Points are sampled on a grid: N0 is its square."""
+    sample_every: int = 30
+    """Rows after which the whole grid is sampled anew, so that late clips have points too."""
+    follow_rows: int = 90
+    """Rows that a point is followed for: `sample_every`, and a clip of 61 rows."""
     device: str = "auto"
     """`cuda`, `cpu`, or `auto`."""
     folder: Path | None = None
@@ -82,9 +86,8 @@ class CoTracker:
         return provenance_settings(self)
 
     def annotate(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Tracks:
-        """Follow a grid of points of the first frame."""
-        _, height, width, _ = frames.shape
-        return self.follow(frames, points_px=grid_points(height, width, side=self.points_per_side))
+        """Follow a grid of points of the first frame, and of every `sample_every`th after it."""
+        return follow_grids(self, frames)
 
     @torch.no_grad()
     def follow(

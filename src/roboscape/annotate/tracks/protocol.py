@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -59,15 +59,7 @@ class LucasKanade:
 
         A point is invisible before it is sampled, and when it is followed no more.
         """
-        rows, height, width, _ = frames.shape
-        grid = grid_points(height, width, side=self.points_per_side)
-        xy_px, visible = [], []
-        for first in range(0, rows, self.sample_every):
-            part = self.follow(frames[first : first + self.follow_rows], points_px=grid)
-            around = (first, rows - first - len(part.visible))
-            xy_px.append(np.pad(part.xy_px, (around, (0, 0), (0, 0)), mode="edge"))
-            visible.append(np.pad(part.visible, (around, (0, 0))))
-        return Tracks(xy_px=np.concatenate(xy_px, axis=1), visible=np.concatenate(visible, axis=1))
+        return follow_grids(self, frames)
 
     def follow(self, frames: UInt8[np.ndarray, "t h w 3"], *, points_px: Points) -> Tracks:
         """Follow given points of the first frame, pixels (x, y)."""
@@ -103,6 +95,48 @@ class LucasKanade:
             minEigThreshold=self.smallest_texture,
         )
         return rearrange(moved_px, "k 1 c -> k c"), status[:, 0].astype(bool)
+
+
+@runtime_checkable
+class GridFollower(Protocol):
+    """A tracker that follows grids of points, sampled again and again."""
+
+    @property
+    def points_per_side(self) -> int:
+        """Points are sampled on a grid."""
+        ...
+
+    @property
+    def sample_every(self) -> int:
+        """Rows after which the whole grid is sampled anew."""
+        ...
+
+    @property
+    def follow_rows(self) -> int:
+        """Rows that a point is followed for."""
+        ...
+
+    def follow(self, frames: UInt8[np.ndarray, "t h w 3"], *, points_px: Points) -> Tracks:
+        """Follow given points of the first frame, pixels (x, y)."""
+        ...
+
+
+def follow_grids(tracker: GridFollower, frames: UInt8[np.ndarray, "t h w 3"]) -> Tracks:
+    """Tracks of a grid of points of the first frame, and of every `sample_every`th after it.
+
+    So a clip that starts late has points too. A point is invisible before it is sampled, and when
+    it is followed no more.
+    """
+    rows, height, width, _ = frames.shape
+    grid = grid_points(height, width, side=tracker.points_per_side)
+    xy_px, visible = [], []
+    # There is nowhere to follow points of the last frame to.
+    for first in range(0, max(1, rows - 1), tracker.sample_every):
+        part = tracker.follow(frames[first : first + tracker.follow_rows], points_px=grid)
+        around = (first, rows - first - len(part.visible))
+        xy_px.append(np.pad(part.xy_px, (around, (0, 0), (0, 0)), mode="edge"))
+        visible.append(np.pad(part.visible, (around, (0, 0))))
+    return Tracks(xy_px=np.concatenate(xy_px, axis=1), visible=np.concatenate(visible, axis=1))
 
 
 def grid_points(height: int, width: int, *, side: int) -> Points:

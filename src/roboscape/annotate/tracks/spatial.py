@@ -19,7 +19,7 @@ from roboscape.annotate.backends import DepthAnnotator
 from roboscape.annotate.depth.protocol import DEPTH_ANNOTATORS
 from roboscape.annotate.pretrained import choose_device, provenance_settings, require
 from roboscape.annotate.tracks.cotracker import queries_at_start
-from roboscape.annotate.tracks.protocol import grid_points
+from roboscape.annotate.tracks.protocol import follow_grids
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import Tracks
 
@@ -47,7 +47,11 @@ class SpatialTracker:
     depth_settings: dict[str, Any] = field(default_factory=dict)
     """Settings of that annotator."""
     points_per_side: int = 24
-    """Points are sampled on a grid in the first frame: N0 is its square."""
+    """Points are sampled on a grid: N0 is its square."""
+    sample_every: int = 30
+    """Rows after which the whole grid is sampled anew, so that late clips have points too."""
+    follow_rows: int = 90
+    """Rows that a point is followed for: `sample_every`, and a clip of 61 rows."""
     window_rows: int = 12
     """Rows that the model sees at once: 8, 12 or 16."""
     height: int = 384
@@ -84,9 +88,8 @@ class SpatialTracker:
         return {**provenance_settings(self), "depth_settings": depth}
 
     def annotate(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Tracks:
-        """Follow a grid of points of the first frame."""
-        _, height, width, _ = frames.shape
-        return self.follow(frames, points_px=grid_points(height, width, side=self.points_per_side))
+        """Follow a grid of points of the first frame, and of every `sample_every`th after it."""
+        return follow_grids(self, frames)
 
     @torch.no_grad()
     def follow(
