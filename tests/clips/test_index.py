@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -5,8 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from roboscape.annotate.pipeline_failures import Outcome, record_failure
-from roboscape.clips.index import IndexClips, run
-from roboscape.dataset.annotations import annotations_folder, write_values
+from roboscape.clips.index import IndexClips, annotators_of, read_index, run
+from roboscape.dataset.annotations import (
+    Provenance,
+    annotations_folder,
+    begin_annotation,
+    write_values,
+)
 from roboscape.dataset.records import (
     ActionConvention,
     CameraSpec,
@@ -97,6 +104,56 @@ def test_tracks_that_are_not_there_are_asked_for(config):
     (annotated / "episode_000001.npz").unlink()
     with pytest.raises(ValueError, match="roboscape annotate"):
         run(config)
+
+
+def annotated_by(config, *names, kind="tracks"):
+    """The dataset of `config`, with the annotations that were there by these annotators instead."""
+    root = annotations_folder(config.dataset)
+    found = next(root.glob(f"{kind}_*"))
+    for name in names:
+        copy = root / f"{kind}_{name}"
+        shutil.copytree(found, copy)
+        about = json.loads((copy / "provenance.json").read_text()) | {"name": name}
+        (copy / "provenance.json").write_text(json.dumps(about))
+    shutil.rmtree(found)
+
+
+def test_the_only_annotator_of_tracks_is_taken_where_none_is_named(config):
+    expected = pq.read_table(run(config))
+    annotated_by(config, "lucas_kanade")
+    assert pq.read_table(run(config)) == expected
+
+
+def test_true_tracks_are_taken_before_estimated_ones(config):
+    root = annotations_folder(config.dataset)
+    begin_annotation(root, Provenance(kind="tracks", name="cotracker3", version="1", settings={}))
+    assert annotators_of(config, root=root).tracks == "simulator"
+
+
+def test_a_choice_between_annotators_is_asked_for_by_the_flag_to_type(config):
+    annotated_by(config, "cotracker3", "lucas_kanade")
+    with pytest.raises(ValueError, match=r"by cotracker3, lucas_kanade; .*`--tracks cotracker3`"):
+        run(config)
+
+
+def test_without_tracks_the_command_that_makes_them_is_named(config):
+    annotated_by(config)
+    with pytest.raises(ValueError, match=f"`roboscape annotate {config.dataset} --depth none`"):
+        run(config)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, False), ("none", True)])
+def test_camera_cuts_count_where_there_are_any_and_nobody_says_otherwise(config, asked, kept):
+    root = annotations_folder(config.dataset)
+    by = Provenance(kind="cuts", name="scene_detect", version="1", settings={})
+    begin_annotation(root, by)
+    for episode in range(3):
+        write_values(
+            root, {"rows": [3]}, kind="cuts", annotator=by.name, camera="front", episode=episode
+        )
+    first = next(read_index(run(replace(config, cuts=asked))))
+    assert (first.start, first.keep) == (0, kept)
+    assert first.reason.startswith("" if kept else "cut: ")
 
 
 def write_segments(config, episode, *segments):

@@ -24,6 +24,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.annotations import (
+    NONE,
     SIMULATOR,
     AnnotationKind,
     annotated_episodes,
@@ -34,7 +35,6 @@ from roboscape.dataset.reader import LeRobotDataset
 
 logger = logging.getLogger(__name__)
 
-NONE = "none"
 Kind = TypeVar("Kind")
 
 

@@ -16,16 +16,14 @@ from string import Template
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import tyro
 from jaxtyping import UInt8
 
 from roboscape.annotate.categories import DIFFICULTIES
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.clips.card_drawing import bars, histogram, ribbon, table, tiles
-from roboscape.clips.index import FILE
-from roboscape.clips.judgement import ClipRow
-from roboscape.core.config import config_from_dict
+from roboscape.clips.filters import ClipRow
+from roboscape.clips.index import FILE, read_index
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.dataset.annotations import Provenance, annotations_folder, annotators
@@ -77,7 +75,7 @@ def run(config: Card) -> Path:
     """Write the page; returns its path."""
     dataset = LeRobotDataset(config.dataset)
     root = config.annotations or annotations_folder(config.dataset)
-    rows = read_index(config.index or annotations_folder(config.dataset) / FILE)
+    rows = list(read_index(config.index or annotations_folder(config.dataset) / FILE))
     pieces = files("roboscape.clips")
     page = Template(pieces.joinpath("card.html").read_text()).substitute(
         style=pieces.joinpath("card.css").read_text(),
@@ -99,18 +97,6 @@ def run(config: Card) -> Path:
         temporary.write_text(page, encoding="utf-8")
     log.info("%s", path)
     return path
-
-
-def read_index(path: Path) -> list[ClipRow]:
-    """The clips of an index.
-
-    Raises:
-        ValueError: there is none, or an older version wrote it.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no clip index at {path}; run `roboscape clips` first")
-    entries = pq.ParquetFile(path).read().to_pylist()
-    return [config_from_dict(ClipRow, entry, where=str(path)) for entry in entries]
 
 
 def headline(rows: list[ClipRow]) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,12 +15,12 @@ import tyro
 from roboscape.annotate.categories import group_scenes, scene_signature
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.clips.evidence import Annotators, Evidence, gather
-from roboscape.clips.judgement import ClipRow, Limits, grade, judge
+from roboscape.clips.filters import ClipRow, Limits, grade, judge
 from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.progress import progress
-from roboscape.dataset.annotations import SIMULATOR, AnnotationKind, annotations_folder
+from roboscape.dataset.annotations import AnnotationKind, annotations_folder, annotator_of
 from roboscape.dataset.reader import LeRobotDataset
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,19 @@ def index_settings(schema: pa.Schema, *, where: Path) -> IndexSettings:
     return config_from_dict(IndexSettings, json.loads(stored), where=str(where))
 
 
+def read_index(path: Path) -> Iterator[ClipRow]:
+    """The clips of an index, in order.
+
+    Raises:
+        ValueError: there is none, or an older version wrote it.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no clip index at {path}; run `roboscape clips` first")
+    for batch in pq.ParquetFile(path).iter_batches():
+        for entry in batch.to_pylist():
+            yield config_from_dict(ClipRow, entry, where=str(path))
+
+
 @dataclass(frozen=True, kw_only=True)
 class IndexClips(Limits):
     """Cut a dataset into strided clips, score their motion, and say which to keep."""
@@ -61,24 +75,28 @@ class IndexClips(Limits):
     dataset: tyro.conf.Positional[Path]
     """LeRobot dataset."""
     camera: str | None = None
-    """The dataset's first camera where there is none."""
+    """The camera whose clips are indexed; the dataset's first where not given."""
     length: int = 16
     """Frames of a clip."""
     stride: int = 4
     """Rows of the recording between two frames."""
     every: int = 16
     """Rows between the starts of two clips."""
-    tracks: str = SIMULATOR
-    """The annotator whose tracks the motion is measured on."""
-    segments: str = ""
-    """Who sliced by action (`kinematic`, ...): clips get its skills and key frames."""
-    cuts: str = ""
-    """Who found camera cuts (`transnet_v2`, ...): clips across one are left out."""
-    motion: str = ""
-    """Who measured optical flow (`dis`, ...): clips are judged by it too."""
+    tracks: str | None = None
+    """The annotator of the tracks on which motion is measured; where not given: the simulator, else
+    the only one."""
+    segments: str | None = None
+    """The annotator of action segments (`kinematic`, ...), which give clips skills and key frames;
+    where not given: the only one, if there is any; `none`."""
+    cuts: str | None = None
+    """The annotator of camera cuts (`transnet_v2`, ...), across which no clip is kept; where not
+    given: the only one, if there is any; `none`."""
+    motion: str | None = None
+    """The annotator of optical flow (`dis`, ...), by which clips are filtered too; where not given:
+    the only one, if there is any; `none`."""
     camera_motion: Literal["remove", "keep"] = "remove"
-    """`remove`: where the camera moves, points are judged by their motion against the background;
-    `keep`: by their motion in the picture."""
+    """`remove`: where the camera moves, a point's motion is that against the background; `keep`: it
+    is that in the picture."""
     scenes: Literal["source", "looks"] = "source"
     """`source`: what the dataset says; `looks`: also grouped by how the first frame looks."""
     scene_difference: float = 12.0
@@ -100,11 +118,13 @@ class IndexClips(Limits):
 def run(config: IndexClips) -> Path:
     """Write the index and report what is kept."""
     dataset = LeRobotDataset(config.dataset)
-    rows = grade(index_clips(dataset, config))
+    root = config.annotations or annotations_folder(dataset.root)
+    by = annotators_of(config, root=root)
+    rows = grade(index_clips(dataset, config, root=root, by=by))
     path = config.output or annotations_folder(config.dataset) / FILE
     with atomic_path(path) as temporary:
         table = pa.Table.from_pylist([asdict(row) for row in rows])
-        about = json.dumps({"cuts": config.cuts, "annotations": config.annotations}, default=str)
+        about = json.dumps({"cuts": by.cuts, "annotations": config.annotations}, default=str)
         pq.write_table(table.replace_schema_metadata({ABOUT: about}), temporary)
     kept = sum(row.keep for row in rows)
     reasons = Counter(row.reason.split(":")[0] for row in rows if not row.keep)
@@ -112,19 +132,38 @@ def run(config: IndexClips) -> Path:
     return path
 
 
-def index_clips(dataset: LeRobotDataset, config: IndexClips) -> list[ClipRow]:
-    """Every clip of every episode, judged but not yet graded.
+def annotators_of(config: IndexClips, *, root: Path) -> Annotators:
+    """Whose annotations the clips are filtered by: those asked for, else those that there are.
+
+    Raises:
+        ValueError: there are no tracks; or several annotators of a kind, and none was asked for.
+    """
+    by = Annotators(
+        tracks=annotator_of(root, "tracks", asked=config.tracks),
+        segments=annotator_of(root, "segments", asked=config.segments),
+        cuts=annotator_of(root, "cuts", asked=config.cuts),
+        motion=annotator_of(root, "motion", asked=config.motion),
+    )
+    if not by.tracks:
+        raise UserError(
+            f"clips are filtered by the motion of tracks, and {root} holds none; make them first: "
+            f"`roboscape annotate {config.dataset} --depth none`"
+        )
+    log.info("%s: filtered by %s", config.dataset, {k: v for k, v in asdict(by).items() if v})
+    return by
+
+
+def index_clips(
+    dataset: LeRobotDataset, config: IndexClips, *, root: Path, by: Annotators
+) -> list[ClipRow]:
+    """Every clip of every episode, filtered but not yet graded.
 
     Raises:
         ValueError: no episode is long enough, or one has no tracks yet.
     """
     camera = config.camera or dataset.spec.cameras[0].name
-    root = config.annotations or annotations_folder(dataset.root)
-    failed = failures_of(config, root=root, camera=camera)
+    failed = failures_of(by, root=root, camera=camera)
     scenes = scenes_of(dataset, config, camera=camera, failed=failed)
-    by = Annotators(
-        tracks=config.tracks, segments=config.segments, cuts=config.cuts, motion=config.motion
-    )
     rows: list[ClipRow] = []
     with progress(dataset.num_episodes, "indexing clips", unit="episode") as bar:
         for episode in range(dataset.num_episodes):
@@ -149,13 +188,13 @@ def index_clips(dataset: LeRobotDataset, config: IndexClips) -> list[ClipRow]:
     return rows
 
 
-def failures_of(config: IndexClips, *, root: Path, camera: str) -> dict[int, str]:
-    """Why episodes could not be annotated by one of those that the index goes by."""
+def failures_of(by: Annotators, *, root: Path, camera: str) -> dict[int, str]:
+    """Why episodes could not be annotated by one of these annotators."""
     asked: list[tuple[AnnotationKind, str]] = [
-        ("tracks", config.tracks),
-        ("segments", config.segments),
-        ("cuts", config.cuts),
-        ("motion", config.motion),
+        ("tracks", by.tracks),
+        ("segments", by.segments),
+        ("cuts", by.cuts),
+        ("motion", by.motion),
     ]
     failed: dict[int, str] = {}
     for kind, annotator in asked:

@@ -255,7 +255,7 @@ class ControlStream:
 
     def _begin(self, state: Float[np.ndarray, "b s"], before: np.ndarray) -> ControlState:
         model, batch = self.encoder.proprioception, len(state)
-        given, earlier = (torch.as_tensor(x, dtype=torch.float32) for x in (state, before))
+        given, earlier = (torch.from_numpy(np.array(x, np.float32)) for x in (state, before))
         empty = torch.zeros(batch, 0)
         arm = ArmState(hidden=empty, state=empty) if model is None else model.start(given, earlier)
         return ControlState(

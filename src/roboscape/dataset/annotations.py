@@ -26,7 +26,9 @@ from roboscape.dataset.staging import clear_when_disk_is_full
 AnnotationKind = Literal["tracks", "depth", "cuts", "motion", "segments", "categories"]
 
 SIMULATOR = "simulator"
-"""The annotator that knows the truth: tracks that came with the episodes."""
+"""The annotator of true tracks, which came with the episodes."""
+NONE = "none"
+"""How commands name no annotator."""
 _SAFE = "annotations of the episodes before are safe, this one was not written"
 _SUFFIXES: dict[AnnotationKind, str] = {
     "tracks": ".npz",
@@ -108,6 +110,25 @@ def annotators(root: Path) -> tuple[Provenance, ...]:
         config_from_dict(Provenance, read_json(path), where=str(path))
         for path in sorted(root.glob("*/provenance.json"))
     )
+
+
+def annotator_of(root: Path, kind: AnnotationKind, *, asked: str | None) -> str:
+    """The annotator asked for; else the simulator, else the only one; empty without one.
+
+    Raises:
+        ValueError: none was asked for, and there are several.
+    """
+    if asked is not None:
+        return "" if asked == NONE else asked
+    names = [one.name for one in annotators(root) if one.kind == kind]
+    if SIMULATOR in names:
+        return SIMULATOR
+    if len(names) > 1:
+        raise UserError(
+            f"{root} holds {kind} by {', '.join(names)}; name one of them, as in "
+            f"`--{kind} {names[0]}`"
+        )
+    return "".join(names)
 
 
 def annotated_episodes(

@@ -3,18 +3,21 @@
 import numpy as np
 from jaxtyping import Float32
 
-from roboscape.dataset.annotations import annotations_folder, annotators, read_depth
+from roboscape.dataset.annotations import NONE, annotations_folder, annotator_of, read_depth
 from roboscape.dataset.reader import LeRobotDataset
 
-RECORDED, NONE = "recorded", "none"
+RECORDED = "recorded"
 
 
 def depth_source(dataset: LeRobotDataset, camera: str) -> str:
-    """Where a camera's depth comes from: recorded, else who estimated it, else `none`."""
+    """Where a camera's depth comes from: recorded, else its only annotator, else `none`.
+
+    Raises:
+        ValueError: several annotators estimated it.
+    """
     if any(spec.name == camera and spec.has_depth for spec in dataset.spec.cameras):
         return RECORDED
-    found = annotators(annotations_folder(dataset.root))
-    return next((one.name for one in found if one.kind == "depth"), NONE)
+    return annotator_of(annotations_folder(dataset.root), "depth", asked=None) or NONE
 
 
 def depth_from(

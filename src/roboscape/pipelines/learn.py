@@ -7,13 +7,16 @@ from typing import Literal
 
 import tyro
 
+from roboscape.clips.filters import ClipRow
+from roboscape.clips.index import FILE, read_index
 from roboscape.clips.split import episodes_of
 from roboscape.controls.train import run as train_proprioception
-from roboscape.dataset.depth_choice import NONE, depth_source
+from roboscape.dataset.annotations import NONE, annotations_folder
+from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.rollout import Rollout, Start
 from roboscape.evaluate.rollout import run as roll_out
-from roboscape.pipelines.pipeline import TRACKER, Stages, model_stride
+from roboscape.pipelines.pipeline import Stages
 from roboscape.presets import proprioception as proprioception_presets
 from roboscape.presets import tokenizer as tokenizer_presets
 from roboscape.presets import world_model as world_model_presets
@@ -37,22 +40,21 @@ class Learn:
     """
 
     dataset: tyro.conf.Positional[Path]
-    """LeRobot dataset with clips (`roboscape prepare`); its splits say what is held out."""
+    """LeRobot dataset with a clip index (`roboscape prepare`), whose camera, stride and length of
+    clips the models take over; episodes that its splits hold out are not trained on."""
     output: Path
     """Folder for the runs, the checkpoint and a video."""
-    frame_hz: float = 5.0
-    """Frames a second that the model shall imagine, as prepared."""
-    length: int = 16
-    """Frames of a clip, as prepared."""
     depth: str | None = None
-    """`recorded`, `none` for RGB alone, or who estimated it; where not given, what there is."""
-    tracks: str = TRACKER
-    """The annotator whose tracks are learnt from; `none`."""
+    """`recorded`, `none` for RGB alone, or its annotator; where not given: recorded depth, else the
+    only annotator's, if there is any."""
+    tracks: str | None = None
+    """The annotator of the tracks that the keypoint losses use; where not given: the simulator,
+    else the only one; `none`."""
     tokenizer: Literal["debug", "lift"] = "lift"
     """Preset of the tokenizer; its image size and depth range are the dataset's."""
     proprioception: Literal["debug", "lift", "none"] = "lift"
-    """Preset of the model that says where commands bring the arm; `none`: control signals sum the
-    commands instead. A dataset without states goes without."""
+    """Preset of the model that predicts the robot's states from commands; `none`: control signals
+    hold the sum of the commands instead, as they do where the dataset has no states."""
     world_model: Literal["debug", "lift", "genie", "small", "medium", "large"] = "lift"
     """Preset of the world model."""
     tokenizer_steps: int | None = None
@@ -67,9 +69,10 @@ def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
     stages = Stages(total=5)
     dataset = LeRobotDataset(config.dataset)
-    depth = config.depth or depth_source(dataset, dataset.spec.cameras[0].name)
+    clip = next(read_index(annotations_folder(config.dataset) / FILE))
+    depth = config.depth or depth_source(dataset, clip.camera)
     stages.begin("Train a tokenizer")
-    tokenizer = train_tokenizer(tokenizer_run(config, dataset=dataset, depth=depth))
+    tokenizer = train_tokenizer(tokenizer_run(config, dataset=dataset, clip=clip, depth=depth))
     stages.begin("Learn where commands bring the arm")
     proprioception = learn_proprioception(config, dataset=dataset)
     stages.begin("Tokenize")
@@ -78,15 +81,16 @@ def run(config: Learn) -> Path:
             datasets=(config.dataset,),
             tokenizer=str(config.output / "tokenizer/tokenizer"),
             output=config.output / "tokens",
+            camera=clip.camera,
             depth=depth,
             tracks=config.tracks,
-            stride=model_stride(dataset.spec.fps, frame_hz=config.frame_hz),
-            length=config.length,
+            stride=clip.stride,
+            length=clip.length,
             proprioception=proprioception,
         )
     )
     stages.begin("Train a world model")
-    world_model = train_world_model(world_model_run(config, depth=depth))
+    world_model = train_world_model(world_model_run(config, length=clip.length, depth=depth))
     checkpoint = config.output / "checkpoint"
     bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
     bundle.save_pretrained(checkpoint)
@@ -98,14 +102,16 @@ def run(config: Learn) -> Path:
             checkpoint=str(checkpoint),
             dataset=config.dataset,
             output=video,
-            start=Start(episode=episode),
+            start=Start(episode=episode, camera=clip.camera),
         )
     )
     log.info("\nCheckpoint: %s\nEpisode %d, imagined: %s", checkpoint, episode, video)
     return checkpoint
 
 
-def tokenizer_run(config: Learn, *, dataset: LeRobotDataset, depth: str) -> TokenizerRun:
+def tokenizer_run(
+    config: Learn, *, dataset: LeRobotDataset, clip: ClipRow, depth: str
+) -> TokenizerRun:
     """The preset, for this dataset."""
     preset = tokenizer_presets.PRESETS[config.tokenizer]()
     spec = dataset.spec
@@ -114,11 +120,12 @@ def tokenizer_run(config: Learn, *, dataset: LeRobotDataset, depth: str) -> Toke
         dataset=config.dataset,
         validation=None,
         output=config.output / "tokenizer",
+        camera=clip.camera,
         depth=depth,
-        stride=model_stride(spec.fps, frame_hz=config.frame_hz),
+        stride=clip.stride,
         model=replace(
             preset.model,
-            image_size=spec.cameras[0].height,
+            image_size=next(one.height for one in spec.cameras if one.name == clip.camera),
             depth_min_m=spec.depth_min_m,
             depth_max_m=spec.depth_max_m,
         ),
@@ -144,7 +151,7 @@ def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | Non
     return str(run.output / "proprioception")
 
 
-def world_model_run(config: Learn, *, depth: str) -> WorldModelRun:
+def world_model_run(config: Learn, *, length: int, depth: str) -> WorldModelRun:
     """The preset, for these tokens."""
     preset = world_model_presets.PRESETS[config.world_model]()
     return replace(
@@ -153,7 +160,7 @@ def world_model_run(config: Learn, *, depth: str) -> WorldModelRun:
         output=config.output / "world_model",
         model=replace(
             preset.model,
-            max_frames=config.length,
+            max_frames=length,
             branches="rgb" if depth == NONE else preset.model.branches,
         ),
         fit=replace(preset.fit, steps=config.world_model_steps or preset.fit.steps),

@@ -15,12 +15,10 @@ from roboscape.tokens.store import TokenStore
 
 log = logging.getLogger(__name__)
 
-TRACKER = "lucas_kanade"
-
 
 @dataclass
 class Stages:
-    """Says what is happening, and how long it took in the end."""
+    """Log of a complete run: the number, title and starting time of each stage."""
 
     total: int
     done: int = 0
@@ -31,11 +29,6 @@ class Stages:
         self.done += 1
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
         log.info("\n[%d/%d] %s   (%d:%02d)", self.done, self.total, title, minutes, seconds)
-
-
-def model_stride(fps: float, *, frame_hz: float) -> int:
-    """Rows of a recording from one frame of the model to the next."""
-    return max(1, round(fps / frame_hz))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,16 @@ from typing import Annotated
 import tyro
 
 from roboscape.annotate.backends import RECORDED
-from roboscape.annotate.pipeline import NONE, Annotate
+from roboscape.annotate.pipeline import Annotate
 from roboscape.annotate.pipeline import run as annotate
 from roboscape.clips.card import Card
 from roboscape.clips.card import run as write_card
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
 from roboscape.core.errors import UserError
+from roboscape.dataset.annotations import NONE
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import CameraSpec
 from roboscape.dataset.splits import (
     SPLITS_FILE,
     SplitChoice,
@@ -27,7 +29,7 @@ from roboscape.dataset.splits import (
 )
 from roboscape.inspection.inspect import Inspect
 from roboscape.inspection.inspect import run as inspect
-from roboscape.pipelines.pipeline import TRACKER, Stages, model_stride
+from roboscape.pipelines.pipeline import Stages
 from roboscape.sources.readers.importing import ImportRecordings
 from roboscape.sources.readers.importing import run as import_recordings
 from roboscape.sources.readers.protocol import FORMAT_HELP, FilledCommands
@@ -51,10 +53,12 @@ class Prepare:
     """File or folder that holds the recordings."""
     output: Path | None = None
     """Folder of the dataset; not for `lerobot`, whose annotations go beside it."""
+    camera: str | None = None
+    """The one camera that is annotated and that the model sees; the first where not given."""
     image_size: int = 128
     """Side of the square images that an import writes."""
     frame_hz: float = 5.0
-    """Frames a second that the model shall imagine; a clip takes every so-and-so-many rows."""
+    """Frames a second that the model imagines; the nearest rate that the recordings allow."""
     length: int = 16
     """Frames of a clip."""
     validation: float = 0.05
@@ -63,23 +67,23 @@ class Prepare:
     test: float = 0.05
     """Share of the episodes for tests."""
     commands: FilledCommands | None = None
-    """What rows without a recorded command say, see `roboscape import --help`."""
+    """What stands in for commands that were not recorded, see `roboscape import --help`."""
     depth: str | None = None
-    """Who estimates depth (docs/annotators.md); `none`; where not given: the recorded one, if there
-    is any."""
-    tracks: str = TRACKER
-    """Who tracks points."""
+    """The annotator that estimates depth (docs/annotators.md); `none`; where not given: recorded
+    depth, if there is any."""
+    tracks: str = "lucas_kanade"
+    """The annotator that tracks points; clips are filtered by their motion."""
     cuts: str = "transnet_v2"
-    """Who finds camera cuts; `none`."""
+    """The annotator that finds camera cuts; `none`."""
     motion: str = "dis"
-    """Who measures optical flow, which tells still and disordered clips; `none`."""
+    """The annotator that measures optical flow, which shows still and disordered clips; `none`."""
     segments: str = "kinematic"
-    """Who slices by action; `none`."""
+    """The annotator that cuts episodes into action segments; `none`."""
     workers: int = 2
     """Processes that read and decode."""
 
     def __post_init__(self) -> None:
-        """Refuse an output that would not be written, and a missing one."""
+        """Refuse settings with which a later stage would fail."""
         if (self.format == "lerobot") != (self.output is None):
             raise UserError(
                 "expected --output, the folder of the dataset, for every format but `lerobot`, "
@@ -88,6 +92,11 @@ class Prepare:
         _ = SplitShares(validation=self.validation, test=self.test)
         if self.frame_hz <= 0:
             raise UserError(f"expected --frame-hz above 0, got {self.frame_hz}")
+        if self.tracks == NONE:
+            raise UserError(
+                "expected --tracks to name an annotator, got `none`: clips are filtered by the "
+                "motion of tracks"
+            )
 
 
 def run(config: Prepare) -> Path:
@@ -100,15 +109,16 @@ def run(config: Prepare) -> Path:
     dataset = LeRobotDataset(folder)
     if not config.output:
         choose_splits(dataset, SplitShares(validation=config.validation, test=config.test))
-    spec = dataset.spec
+    camera = chosen_camera(dataset, config.camera)
     stride = stride_that_fits(dataset, frame_hz=config.frame_hz, length=config.length)
     stages.begin("Look for what is wrong")
     inspect(Inspect(dataset=folder, video=True))
-    depth = config.depth or (RECORDED if spec.cameras[0].has_depth else NONE)
+    depth = config.depth or (RECORDED if camera.has_depth else NONE)
     stages.begin("Annotate")
     annotate(
         Annotate(
             dataset=folder,
+            cameras=(camera.name,),
             tracks=config.tracks,
             depth=depth,
             cuts=config.cuts,
@@ -120,31 +130,28 @@ def run(config: Prepare) -> Path:
     index_clips(
         IndexClips(
             dataset=folder,
+            camera=camera.name,
             length=config.length,
             stride=stride,
             tracks=config.tracks,
-            cuts=named(config.cuts),
-            motion=named(config.motion),
-            segments=named(config.segments),
+            cuts=config.cuts,
+            motion=config.motion,
+            segments=config.segments,
         )
     )
     stages.begin("Draw the card")
     card = write_card(Card(dataset=folder))
     log.info(
-        "\nLook at the card: %s\n"
-        "Then: roboscape learn %s --output runs/%s --frame-hz %g --length %d --tracks %s",
+        "\nLook at the card: %s\nThen: roboscape learn %s --output runs/%s",
         card,
         folder,
         folder.name,
-        config.frame_hz,
-        config.length,
-        config.tracks,
     )
     return card
 
 
 def import_of(config: Prepare, *, output: Path) -> ImportRecordings:
-    """The first stage."""
+    """Settings of the first stage."""
     return ImportRecordings(
         format=config.format,
         source=config.source,
@@ -155,6 +162,18 @@ def import_of(config: Prepare, *, output: Path) -> ImportRecordings:
         commands=config.commands,
         workers=config.workers,
     )
+
+
+def chosen_camera(dataset: LeRobotDataset, name: str | None) -> CameraSpec:
+    """The named camera, or the first; logs the choice where there are several."""
+    cameras = {camera.name: camera for camera in dataset.spec.cameras}
+    if name is None:
+        name = dataset.spec.cameras[0].name
+    if name not in cameras:
+        raise UserError(f"{dataset.root} has no camera {name}; it has {', '.join(cameras)}")
+    if len(cameras) > 1:
+        log.info("of the cameras %s the model sees %s (--camera)", ", ".join(cameras), name)
+    return cameras[name]
 
 
 def choose_splits(dataset: LeRobotDataset, shares: SplitShares) -> None:
@@ -187,13 +206,13 @@ def choose_splits(dataset: LeRobotDataset, shares: SplitShares) -> None:
 
 
 def stride_that_fits(dataset: LeRobotDataset, *, frame_hz: float, length: int) -> int:
-    """Rows from one frame of the model to the next; says so where it is another rate than asked.
+    """Rows from one frame of the model to the next; warns where the rate is not the one asked for.
 
     Raises:
         ValueError: no episode to train on, or none to validate on, is long enough for a clip.
     """
     fps = dataset.spec.fps
-    stride = model_stride(fps, frame_hz=frame_hz)
+    stride = max(1, round(fps / frame_hz))
     if abs(fps / stride - frame_hz) > 0.01 * frame_hz:
         log.warning(
             "asked for %g frames a second, the recordings have %g rows a second: every %srow is "
@@ -216,8 +235,3 @@ def stride_that_fits(dataset: LeRobotDataset, *, frame_hz: float, length: int) -
                 "splits (--validation)"
             )
     return stride
-
-
-def named(backend: str) -> str:
-    """How the clip index names a backend: empty where there is none."""
-    return "" if backend == NONE else backend

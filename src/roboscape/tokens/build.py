@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
-from roboscape.dataset.annotations import SIMULATOR
+from roboscape.dataset.annotations import annotations_folder, annotator_of
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
@@ -53,11 +53,12 @@ class Tokenize:
     output: Path
     """Folder of the store."""
     camera: str | None = None
-    """The datasets' first camera where there is none."""
+    """The camera whose frames are encoded; the datasets' first where not given."""
     depth: str = RECORDED
     """`recorded`, `none`, or the annotator whose estimates are taken."""
-    tracks: str = SIMULATOR
-    """The annotator whose tracks are taken, or `none`."""
+    tracks: str | None = None
+    """The annotator whose tracks are taken; where not given: the simulator, else the only one, if
+    there is any; `none`."""
     points: int = 320
     """Tracks kept at a time: those that travel farthest."""
     stride: int = 4
@@ -97,11 +98,14 @@ def run(config: Tokenize) -> TokenStore:
     datasets = [LeRobotDataset(root) for root in config.datasets]
     camera = check_datasets(datasets, tokenizer=tokenizer, config=config)
     shards = plan(datasets, episodes_per_shard=config.episodes_per_shard)
-    settings = {
+    settings: dict[str, Any] = {
         "tokenizer_sha256": sha256,
         "camera": camera.name,
         "depth": config.depth,
-        "tracks": config.tracks,
+        "tracks": annotator_of(
+            annotations_folder(config.datasets[0]), "tracks", asked=config.tracks
+        )
+        or NONE,
         "points": config.points,
     }
     total = sum(source.length for shard in shards for source in shard)
@@ -117,7 +121,7 @@ def run(config: Tokenize) -> TokenStore:
                         tokenizer,
                         camera=camera.name,
                         depth=config.depth,
-                        tracks=config.tracks,
+                        tracks=settings["tracks"],
                         points=config.points,
                     ),
                     settings=wanted,
@@ -228,7 +232,7 @@ def finish(
     shards: list[list[Source]],
     datasets: list[LeRobotDataset],
     tokenizer: Tokenizer,
-    settings: Mapping[str, object],
+    settings: Mapping[str, Any],
 ) -> TokenStore:
     """Measure the control statistics, write the episode table and, last, `store.json`."""
     rows = [
@@ -247,7 +251,7 @@ def finish(
     with atomic_path(config.output / CLIPS) as temporary:
         np.save(
             temporary,
-            kept_starts(sources, datasets, camera=str(settings["camera"]), stride=config.stride),
+            kept_starts(sources, datasets, camera=settings["camera"], stride=config.stride),
         )
     controls = control_encoder(config, datasets=datasets)
     imagined = ""
@@ -256,9 +260,9 @@ def finish(
         controls.proprioception.save_pretrained(config.output / PROPRIOCEPTION)
     store = StoreConfig(
         tokenizer=tokenizer.config,
-        tokenizer_sha256=str(settings["tokenizer_sha256"]),
-        camera=str(settings["camera"]),
-        annotator=config.tracks,
+        tokenizer_sha256=settings["tokenizer_sha256"],
+        camera=settings["camera"],
+        annotator=settings["tracks"],
         datasets=tuple(str(root) for root in config.datasets),
         controls=controls.statistics,
         has_depth=config.depth != NONE,
