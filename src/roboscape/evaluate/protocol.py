@@ -84,8 +84,8 @@ class Codec(Protocol):
         """Every frame's tokens."""
         ...
 
-    def decode(self, codes: VideoCodes) -> Videos:
-        """Every token's pixels."""
+    def decode(self, codes: VideoCodes, given: Videos) -> Videos:
+        """Every token's pixels; `given` are the clips' true first frames, which it may use."""
         ...
 
 

@@ -134,10 +134,11 @@ def imagine_episode(
         path=start.actions,
         convention=bundle.controls.convention,
     )
+    truth = stack_clips([reader.read(start.episode, start.row)], camera)
     codes = imagine_clips(simulator, actions[None])
     return ImaginedEpisode(
-        truth=stack_clips([reader.read(start.episode, start.row)], camera),
-        imagined=decode_videos(bundle.tokenizer, codes),
+        truth=truth,
+        imagined=decode_videos(bundle.tokenizer, codes, truth),
         frame_hz=simulator.spec.frame_hz,
         after_truth=(
             f"episode ended; actions from {start.actions.name}"

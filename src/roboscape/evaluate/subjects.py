@@ -29,9 +29,9 @@ class TokenizerCodec:
         """Every frame's tokens."""
         return encode_videos(self.tokenizer, videos)
 
-    def decode(self, codes: VideoCodes) -> Videos:
-        """Every token's pixels."""
-        return decode_videos(self.tokenizer, codes)
+    def decode(self, codes: VideoCodes, given: Videos) -> Videos:
+        """Every token's pixels; `given` are the clips' true first frames."""
+        return decode_videos(self.tokenizer, codes, given)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class BundlePredictor:
                 for clip in range(len(prompt))
             ]
         )
-        return decoded(self.codec, imagine_clips(simulator, actions))
+        last = prompt.map(lambda array: array[:, -1:])
+        return decoded(self.codec, imagine_clips(simulator, actions), given=last)
 
 
 def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a"]) -> VideoCodes:
@@ -146,8 +147,9 @@ class StillPicture:
 
 def still_tokens(codec: Codec, prompt: Videos, *, frames: int) -> TokenVideos:
     """The floor of models with a tokenizer: the prompt's last frame through it, repeated."""
-    one = codec.encode(prompt.map(lambda array: array[:, -1:]))
-    shown = repeat_frame(codec.decode(one), frames)
+    last = prompt.map(lambda array: array[:, -1:])
+    one = codec.encode(last)
+    shown = repeat_frame(codec.decode(one, last), frames)
     codes = one.map(lambda tokens: tokens.expand(-1, frames, -1))
     return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=codes)
 
@@ -164,12 +166,12 @@ def through_tokenizer(codec: Codec, truth: Videos) -> TokenVideos:
     scores that predicts every token right. A model can score above it, for example where a blurred
     guess is nearer to the truth than its decoded tokens are.
     """
-    return decoded(codec, codec.encode(truth))
+    return decoded(codec, codec.encode(truth), given=truth)
 
 
-def decoded(codec: Codec, codes: VideoCodes) -> TokenVideos:
+def decoded(codec: Codec, codes: VideoCodes, *, given: Videos) -> TokenVideos:
     """Tokens with their pixels."""
-    shown = codec.decode(codes)
+    shown = codec.decode(codes, given)
     return TokenVideos(rgb=shown.rgb, depth_m=shown.depth_m, codes=codes)
 
 

@@ -47,6 +47,8 @@ def lift() -> TokenizerRun:
             convolution_blocks=2,
             depth_min_m=0.3,
             depth_max_m=3.0,
+            # Where nothing has changed the decoder takes over the given frame's pixels.
+            given_frame=True,
         ),
         # A weak push to use all codes: tokens of a scene at rest stay the same, and none collapses.
         loss=TokenizerLossConfig(entropy=0.0005, commitment=0.25),

@@ -91,12 +91,42 @@ def encode_videos(tokenizer: Tokenizer, videos: Videos) -> VideoCodes:
 
 
 @torch.inference_mode()
-def decode_videos(tokenizer: Tokenizer, codes: VideoCodes) -> Videos:
-    """Every token's pixels; inverse of `encode_videos` up to the tokenizer's loss."""
+def decode_videos(tokenizer: Tokenizer, codes: VideoCodes, given: Videos | None = None) -> Videos:
+    """Every token's pixels; inverse of `encode_videos` up to the tokenizer's loss.
+
+    Args:
+        tokenizer: With `given_frame` in its configuration, or it takes no notice of `given`.
+        codes: Tokens.
+        given: A true frame of every clip, its first where there are more, whose pixels the decoder
+            may take over where nothing has changed.
+    """
+    if given is not None and tokenizer.config.given_frame:
+        clips = [
+            decode_clip(tokenizer, codes.map(lambda c, i=clip: c[i : i + 1]), given, clip=clip)
+            for clip in range(len(given))
+        ]
+        depths = [clip.depth_m for clip in clips if clip.depth_m is not None]
+        return Videos(
+            rgb=np.concatenate([clip.rgb for clip in clips]),
+            depth_m=np.concatenate(depths) if depths else None,
+        )
     depth_m = None
     if codes.depth is not None:
         depth_m = _through(tokenizer.decode_depth, codes.depth, tokenizer).numpy()
     return Videos(rgb=_through(tokenizer.decode_rgb, codes.rgb, tokenizer).numpy(), depth_m=depth_m)
+
+
+def decode_clip(tokenizer: Tokenizer, codes: VideoCodes, given: Videos, *, clip: int) -> Videos:
+    """One clip's pixels, its given frame in view; a batch of one."""
+    rgb = tokenizer.given_rgb(torch.from_numpy(given.rgb[clip, :1]))
+    depth_m = None
+    if codes.depth is not None and given.depth_m is not None:
+        depth = tokenizer.given_depth(torch.from_numpy(given.depth_m[clip, :1]))
+        depth_m = _through(
+            lambda part: tokenizer.decode_depth(part, depth), codes.depth, tokenizer
+        ).numpy()
+    pixels = _through(lambda part: tokenizer.decode_rgb(part, rgb), codes.rgb, tokenizer)
+    return Videos(rgb=pixels.numpy(), depth_m=depth_m)
 
 
 def _through(change: Callable[[Any], Tensor], clips: Tensor, tokenizer: Tokenizer) -> Tensor:

@@ -66,6 +66,7 @@ class LearnedWorlds:
     confidence: Float[np.ndarray, "b y x"]
     pictures: Pictures
     seen: dict[str, Bool[np.ndarray, " b"]]
+    given: Pictures
 
 
 class LearnedSimulator:
@@ -127,6 +128,8 @@ class LearnedSimulator:
         self._pictures: Pictures = {"rgb": np.zeros((batch, side, side, 3), np.uint8)}
         if model.modalities > 1:
             self._pictures["depth"] = np.zeros((batch, side, side), np.float32)
+        self._given: Pictures = dict(self._pictures)
+        """The last given frames, whose pixels a decoder may take over where nothing has changed."""
         # A frame is decoded when somebody looks, and once; a world that was never reset is black.
         self._seen = {kind: np.ones(batch, bool) for kind in self._pictures}
 
@@ -212,6 +215,7 @@ class LearnedSimulator:
             confidence=self._confidence,
             pictures=dict(self._pictures),
             seen=dict(self._seen),
+            given=dict(self._given),
         )
         return Snapshot(worlds, self.batch)
 
@@ -243,6 +247,7 @@ class LearnedSimulator:
             picture, seen = content.pictures[kind][taken], content.seen[kind][taken]
             self._pictures[kind] = merged(self._pictures[kind], worlds, picture)
             self._seen[kind] = merged(self._seen[kind], worlds, seen)
+            self._given[kind] = merged(self._given[kind], worlds, content.given[kind][taken])
         return self.observe()
 
     def reseed(self, seed: int, *, where: Mask | None = None) -> None:
@@ -297,6 +302,7 @@ class LearnedSimulator:
         for kind, frames in (("rgb", given.rgb), ("depth", given.depth_m)):
             if kind in self._pictures and frames is not None:
                 self._pictures[kind] = merged(self._pictures[kind], worlds, frames[:, -1])
+                self._given[kind] = merged(self._given[kind], worlds, frames[:, -1])
                 self._seen[kind] = merged(self._seen[kind], worlds, np.ones(1, bool))
 
     def _read(self, start: Start) -> Beginning:
@@ -383,8 +389,12 @@ class LearnedSimulator:
         if len(unseen):
             codes = self.tokens[("rgb", "depth").index(kind)][torch.from_numpy(unseen)]
             tokenizer = self.bundle.tokenizer
-            decode = tokenizer.decode_rgb if kind == "rgb" else tokenizer.decode_depth
-            pixels = decode(codes).cpu().numpy()
+            given = torch.from_numpy(self._given[kind][unseen])
+            if kind == "rgb":
+                pixels = tokenizer.decode_rgb(codes, tokenizer.given_rgb(given))
+            else:
+                pixels = tokenizer.decode_depth(codes, tokenizer.given_depth(given))
+            pixels = pixels.cpu().numpy()
             everybody = len(unseen) == self.batch
             self._pictures[kind] = merged(
                 self._pictures[kind], None if everybody else unseen, pixels

@@ -33,7 +33,7 @@ class Reconstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenFrame:
-    """A true frame that a decoder may take pixels from: one for each frame to decode."""
+    """A true frame that a decoder may take pixels from; one for every frame to decode, or one."""
 
     images: Float[Tensor, "b 3 h w"]
     """In [-1, 1]."""
@@ -42,7 +42,8 @@ class GivenFrame:
 
     def view(self, codes: Int[Tensor, "b n"]) -> GivenView:
         """What the decoder of `codes` sees of it."""
-        return GivenView(images=self.images, unchanged=codes == self.codes)
+        images = self.images.expand(len(codes), -1, -1, -1)
+        return GivenView(images=images, unchanged=codes == self.codes)
 
 
 class Tokenizer(nn.Module):
@@ -109,6 +110,23 @@ class Tokenizer(nn.Module):
     def given_frame(self, images: Float[Tensor, "b 3 h w"]) -> GivenFrame:
         """True frames with their codes, for `decode`."""
         return GivenFrame(images=images, codes=self.encode(images))
+
+    def given_rgb(self, frames: UInt8[Tensor, "b h w 3"]) -> GivenFrame | None:
+        """True RGB frames, for `decode_rgb`; None where the decoder takes none."""
+        if not self.config.given_frame:
+            return None
+        return self.given_frame(rgb_to_image(frames.to(self.device)))
+
+    def given_depth(self, depth_m: Float[Tensor, "b h w"]) -> GivenFrame | None:
+        """True depth in metres, for `decode_depth`; None where the decoder takes none."""
+        if not self.config.given_frame:
+            return None
+        return self.given_frame(self.depth_to_image(depth_m.to(self.device)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def decode(
         self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
