@@ -88,5 +88,5 @@ def test_parts_that_do_not_belong_together_are_refused(bundle, change, message):
 
 def test_a_missing_folder_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ValueError, match="neither a folder here nor a hub repository"):
+    with pytest.raises(ValueError, match="a folder here nor a hub repository"):
         Bundle.from_pretrained(tmp_path / "nowhere")
