@@ -172,7 +172,7 @@ def next_frame_losses(model: WorldModel, clip: TokenClip) -> torch.Tensor:
         )
         forced.last = frame
         if config.objective == "masked":
-            forced.features(forced.row(frame, ~hidden, control=control), turn="replace")
+            forced.features(forced.inputs(frame, ~hidden, control=control), turn="replace")
     return torch.stack(losses, dim=2)
 
 
