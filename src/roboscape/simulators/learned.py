@@ -295,7 +295,8 @@ class LearnedSimulator:
             rgb=codes.rgb.to(device),
             depth=None if codes.depth is None else codes.depth.to(device),
             controls=torch.cat([first.unsqueeze(1), later], dim=1).to(device),
-            worlds=worlds,
+            # All worlds at once need no second cache to be read in and copied from.
+            worlds=None if len(worlds) == self.batch else worlds,
         )
         self._controls.restore(stream.snapshot(), worlds=worlds)
         self._confidence = merged(self._confidence, worlds, np.ones(1, np.float32))
