@@ -1,1 +1,1 @@
-"""What a world model is told: control signals, and the proprioception that commands lead to."""
+"""Control signals: the action input of a world model, and the states that commands lead to."""

@@ -58,7 +58,7 @@ class ControlStatistics:
     def normalize(self, signals: Float[Tensor, "*b t c"]) -> Float[Tensor, "*b t c"]:
         """Signals as a model takes them: zero mean, unit deviation.
 
-        Row 0 stays zeros where it says nothing, that is without an imagined state.
+        Without an imagined state the signal of frame 0 stays zeros: no action led into it.
         """
         mean, std = signals.new_tensor(self.mean), signals.new_tensor(self.std)
         normalized = (signals - mean) / std
@@ -73,7 +73,7 @@ class ControlEncoder:
 
     statistics: ControlStatistics
     proprioception: Proprioception | None = None
-    """Says where the commands bring the arm; None: the signal holds their sum."""
+    """Predicts the states that commands lead to; None: signals hold the sum of the commands."""
 
     def __post_init__(self) -> None:
         """Refuse statistics of the other kind of signal."""
@@ -106,13 +106,13 @@ class ControlEncoder:
         *,
         state_before: Float[np.ndarray, "b s"] | None = None,
     ) -> Float32[Tensor, "b t c"]:
-        """What a world model is told about frames 0 to n // stride.
+        """The control signals of frames 0 to n // stride, normalised.
 
         Args:
             actions: At the native rate, stored units.
             first_state: Proprioception at frame 0; empty (b, 0) where there is none.
-            state_before: One native row earlier, which says how fast the arm is at frame 0; without
-                it the arm is taken to be at rest.
+            state_before: One native row earlier, from which the arm's speed at frame 0 follows;
+                without it the arm is taken to be at rest.
         """
         stream = self.stream()
         first = stream.reset(first_state, state_before=state_before)

@@ -41,7 +41,7 @@ class ProprioceptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Deviations:
-    """Mean and deviation of what the model reads and writes, over the recordings learnt from."""
+    """Mean and deviation of what the model reads and writes, over the training recordings."""
 
     state_mean: Float[np.ndarray, " s"]
     state_std: Float[np.ndarray, " s"]
@@ -67,7 +67,7 @@ class Proprioception(nn.Module):
     The recurrent part h (a GRU; Cho et al. 2014) holds what a state does not show: speed, the
     controller's lag. Summed commands, which it replaces, drift from the arm's true place because
     controllers lag and tables resist; recorded states are the teacher that a forward model needs
-    (Jordan & Rumelhart 1992). It knows nothing of the scene: what a gripper closes on, it averages.
+    (Jordan & Rumelhart 1992). The scene is no input: whatever a gripper closes on is averaged.
     """
 
     def __init__(self, config: ProprioceptionConfig) -> None:

@@ -1,4 +1,4 @@
-"""Control signals: what a robot was told between two frames of a clip, and where that brings it."""
+"""Control signals: the actions between two frames of a clip, and the motion that they command."""
 
 import numpy as np
 from einops import rearrange
@@ -17,10 +17,10 @@ def control_size(
 ) -> int:
     """Length of one control signal."""
     size = len(convention.names)
-    told = size * stride if convention.mode == "delta" else size
+    actions_size = size * stride if convention.mode == "delta" else size
     if imagined_state:
-        return told + 2 * state_size
-    return told + state_size + (size if convention.mode == "delta" else 0)
+        return actions_size + 2 * state_size
+    return actions_size + state_size + (size if convention.mode == "delta" else 0)
 
 
 def commanded_signals(
@@ -50,7 +50,7 @@ def commanded_signals(
             are not the first.
     """
     frames = actions.shape[1] // stride
-    parts = [told(actions, convention=convention, stride=stride)]
+    parts = [actions_between(actions, convention=convention, stride=stride)]
     if convention.mode == "delta":
         before = np.zeros((len(actions), actions.shape[2])) if moved is None else moved
         way = commanded_motion(actions, before, convention=convention, stride=stride)
@@ -80,7 +80,7 @@ def imagined_signals(
         convention: What the actions mean.
         stride: Native rows between two frames.
     """
-    given = told(actions, convention=convention, stride=stride)
+    given = actions_between(actions, convention=convention, stride=stride)
     at_frames = states[:, : given.shape[1] * stride + 1 : stride]
     first = np.zeros((len(given), 1, given.shape[-1]))
     change = np.diff(at_frames, axis=1, prepend=at_frames[:, :1])
@@ -88,7 +88,7 @@ def imagined_signals(
     return np.concatenate(signals, axis=-1).astype(np.float32)
 
 
-def told(
+def actions_between(
     actions: Float[np.ndarray, "b n a"], *, convention: ActionConvention, stride: int
 ) -> Float[np.ndarray, "b t c"]:
     """The actions between each frame and the one before: all deltas, or the last absolute one."""

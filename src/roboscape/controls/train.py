@@ -31,7 +31,7 @@ from roboscape.training.optimizer import OptimizerConfig, make_optimizer
 log = logging.getLogger(__name__)
 
 REPORTED_ROWS = (4, 16, 32, 60)
-"""After so many actions the validation looks."""
+"""Actions after which validation measures the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class ProprioceptionRun:
     """A complete training of imagined proprioception."""
 
     dataset: Path
-    """LeRobot dataset with states; its training episodes are learnt from."""
+    """LeRobot dataset with states; its training split is trained on."""
     validation: Path | None = None
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
@@ -178,22 +178,22 @@ def as_tensor(values: np.ndarray) -> Float[Tensor, "..."]:
 def run(config: ProprioceptionRun) -> Proprioception:
     """Train, measure, and leave the model in `output/proprioception`."""
     dataset = LeRobotDataset(config.dataset)
-    judge = dataset if config.validation is None else LeRobotDataset(config.validation)
-    learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(judge, "validation")
+    measured = dataset if config.validation is None else LeRobotDataset(config.validation)
+    training, held_out = Sequences.read(dataset, "train"), Sequences.read(measured, "validation")
     torch.manual_seed(seed_for(config.seed))
     model = Proprioception(
         ProprioceptionConfig(
             convention=dataset.spec.action, state_names=dataset.spec.state_names, width=config.width
         )
     )
-    model.check(judge)
+    model.check(measured)
     open_run(config.output, config)
-    model.set_deviations(learnt.deviations())
+    model.set_deviations(training.deviations())
     model.to(resolve_device(config.device))
     evaluate = make_evaluation(held_out, config=config)
     trained = fit(
         model,
-        step=make_step(model, learnt, config=config),
+        step=make_step(model, training, config=config),
         optimizer=make_optimizer(model, config=config.optimizer, tables=()),
         config=config.fit,
         run=config.output,
@@ -204,18 +204,18 @@ def run(config: ProprioceptionRun) -> Proprioception:
     found = evaluate(trained)
     write_json(config.output / "proprioception" / "accuracy.json", found)
     for name, value in found.items():
-        log.info("%s: %.1f %% of the way", name, 100 * value)
+        log.info("%s: %.1f %% of the distance moved", name.replace("_", " "), 100 * value)
     # Imagining a clip or two is quicker on the CPU than the way to another device.
     return trained.cpu().requires_grad_(requires_grad=False)
 
 
 def make_step(
-    model: Proprioception, learnt: Sequences, *, config: ProprioceptionRun
+    model: Proprioception, training: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """The training step: from its number to its loss."""
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
-        batch = learnt.draw(
+        batch = training.draw(
             numpy_generator_for(config.seed, number),
             size=config.batch_size,
             rows=config.rows,
@@ -230,7 +230,7 @@ def make_step(
 def make_evaluation(
     held_out: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Errors on fixed sequences, as shares of the way that the state really goes."""
+    """Errors on fixed sequences, as shares of the distance that the recorded state moves."""
     drawn = held_out.draw(
         numpy_generator_for(0),
         size=config.validation_sequences,

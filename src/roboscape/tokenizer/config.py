@@ -35,9 +35,9 @@ class TokenizerConfig:
     convolution_blocks: int = 1
     """Residual blocks there."""
     depth_min_m: float = 0.1
-    """Nearest depth that can be told apart."""
+    """Nearest depth in the range of the depth image."""
     depth_max_m: float = 10.0
-    """Farthest depth that can be told apart."""
+    """Farthest depth in the range of the depth image."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""
