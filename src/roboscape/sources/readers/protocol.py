@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import unknown_convention
@@ -208,8 +208,8 @@ def open_source(
 
 
 def filled_commands(
-    states: Float32[np.ndarray, "t a"], commands: FilledCommands
-) -> Float32[np.ndarray, "t a"]:
+    states: Float[np.ndarray, "t a"], commands: FilledCommands
+) -> Float[np.ndarray, "t a"]:
     """Absolute actions for rows without a command, made of the recorded states.
 
     `next_state`: the state that is reached next, of the last row its own; `current_state`: the
