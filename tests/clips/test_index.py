@@ -74,7 +74,7 @@ def config(tmp_path) -> IndexClips:
     return IndexClips(dataset=tmp_path / "data", length=5, stride=2, every=4)
 
 
-def test_every_clip_is_listed_with_its_split_and_judged(config):
+def test_every_clip_is_listed_with_its_split_and_filtered(config):
     table = pq.read_table(run(config)).to_pylist()
     assert [row["start"] for row in table if row["episode"] == 0] == [0, 4, 8]
     assert [row["split"] for row in table[::3]] == ["train", "validation", "test"]
@@ -278,7 +278,7 @@ def panning(tmp_path):
 def test_a_camera_that_pans_over_a_still_scene_is_no_motion(tmp_path):
     config = panning(tmp_path)
     repaired = pq.read_table(run(config)).to_pylist()[0]
-    # Of 49 points it is judged by 5: the one that stands out, and 4 of the background's.
+    # Of 49 points 5 count: the one that stands out, and 4 of the background's.
     assert repaired["motion_px"] == pytest.approx(16 / 5, rel=0.05)
     assert repaired["reason"] == "still: 3.2 px < 4 px"
     assert repaired["camera_px"] == pytest.approx(16, rel=0.01)

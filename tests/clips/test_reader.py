@@ -31,7 +31,6 @@ def test_every_part_of_a_clip_is_of_the_same_rows(recorded):
     np.testing.assert_array_equal(clip.states, whole.state[rows])
     np.testing.assert_array_equal(clip.state_before, whole.state[0])
     np.testing.assert_array_equal(clip.actions, whole.actions[1:10])
-    np.testing.assert_array_equal(clip.stacked_actions[1], whole.actions[4:7])
     np.testing.assert_array_equal(clip.tracks["front"].xy_px, whole.tracks["front"].xy_px[rows])
     np.testing.assert_array_equal(clip.tracks["front"].visible, whole.tracks["front"].visible[rows])
 

@@ -18,14 +18,6 @@ def test_rows_are_a_part_of_the_episode(dataset: Path, rows: slice) -> None:
         assert np.array_equal(read.depth_m(episode, "front", rows), depth_m[rows])
 
 
-def test_iteration_gives_every_episode_in_order(dataset: Path) -> None:
-    read = LeRobotDataset(dataset)
-    episodes = list(read.iterate_frames("wrist"))
-    assert [number for number, _ in episodes] == list(range(5))
-    assert [len(frames) for _, frames in episodes] == [12, 13, 14, 15, 16]
-    assert np.array_equal(episodes[3][1], read.frames(3, "wrist"))
-
-
 def test_what_the_dataset_says_about_an_episode(dataset: Path) -> None:
     info = LeRobotDataset(dataset).episode_info(3)
     assert (info.index, info.length, info.task) == (3, 15, "lift the cube")

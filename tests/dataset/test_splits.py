@@ -57,7 +57,7 @@ def test_an_episode_keeps_its_split_when_others_are_appended():
 
 
 def test_a_share_of_nothing_holds_out_nothing():
-    assert set(complete_splits([None] * 50, SplitShares(validation=0, test=0))) == {"train"}
+    assert set(complete_splits([None] * 50, SplitShares(validation=0.0, test=0.0))) == {"train"}
 
 
 def test_the_writer_keeps_a_column_which_counts_more_than_the_seed(tmp_path, spec, make_episode):

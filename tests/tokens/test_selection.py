@@ -34,7 +34,7 @@ def index(lift_train_dataset):
     (annotations_folder(lift_train_dataset.root) / "clips.parquet").unlink(missing_ok=True)
 
 
-def test_rows_up_to_the_next_clip_follow_a_clips_verdict_and_grade(lift_train_dataset, index):
+def test_rows_up_to_the_next_clip_are_kept_and_graded_with_it(lift_train_dataset, index):
     index(
         (0, 0, 2, True, "easy"),
         (0, 6, 2, False, ""),

@@ -15,7 +15,6 @@ from roboscape.dataset.splits import SplitChoice, SplitShares, save_splits
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.build import run
 from roboscape.tokens.store import ClipTable, TokenStore
-from roboscape.tokens.weights import weights_sha256
 
 SHAPE = {"length": 4, "stride": 2}
 
@@ -92,12 +91,6 @@ def test_arrays_are_mapped_not_read(store):
     assert all(isinstance(array.base, np.memmap) for array in arrays.values())
 
 
-def test_the_store_knows_its_tokenizer(store, files):
-    store.check_tokenizer(weights_sha256(files.tokenizer))
-    with pytest.raises(ValueError, match="its codes mean something else"):
-        store.check_tokenizer(weights_sha256(files.other_tokenizer))
-
-
 def test_another_stride_is_refused(store):
     with pytest.raises(ValueError, match="stride 2, got 4"):
         store.batch(np.array([0]), split="train", length=3, stride=4)
@@ -130,7 +123,7 @@ def test_a_store_of_other_statistics_is_no_store(store):
 
 
 def test_no_training_clip_crosses_a_cut(config, files):
-    """One judged start speaks for the rows up to the next; each start's own span must be whole."""
+    """An indexed start stands for the rows up to the next; each start's own span must be whole."""
     cut = 9
     root = annotations_folder(files.train)
     index = {"episode": 0, "start": 0, "stride": 2, "camera": "front", "keep": True}

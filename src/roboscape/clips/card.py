@@ -100,13 +100,13 @@ def run(config: Card) -> Path:
 
 
 def headline(rows: list[ClipRow]) -> str:
-    """One sentence that says what is kept."""
+    """One sentence: how many clips are kept."""
     count = sum(row.keep for row in rows)
     return f"{count:,} of {len(rows):,} clips kept ({count / max(1, len(rows)):.0%})"
 
 
 def lede(dataset: LeRobotDataset, rows: list[ClipRow]) -> str:
-    """What the dataset is, in two sentences."""
+    """Two sentences about the dataset: size, robot, source; shape of a clip."""
     spec = dataset.spec
     clip = rows[0] if rows else None
     source = f" from {spec.source}" if spec.source else ""
@@ -120,7 +120,7 @@ def lede(dataset: LeRobotDataset, rows: list[ClipRow]) -> str:
 
 
 def figures(dataset: LeRobotDataset, rows: list[ClipRow]) -> list[tuple[str, str, str]]:
-    """The few numbers that one looks at first: name, value, unit."""
+    """The main figures: name, value, unit."""
     hours = dataset.num_frames / dataset.spec.fps / 3600
     length = f"{hours:.1f}" if hours >= 1 else f"{60 * hours:.1f}"
     failed = {row.episode for row in rows if row.reason.startswith("not annotated")}
@@ -252,12 +252,12 @@ def categories(rows: list[ClipRow]) -> str:
 
 
 def provenance(root: Path) -> str:
-    """Who annotated, and how."""
+    """Table of the annotators: kind, name, version, settings."""
     header = ("kind", "annotator", "version", "settings")
     lines = [
         (one.kind, one.name, one.version, json.dumps(one.settings)) for one in annotators(root)
     ]
-    return table(header, lines) if lines else '<p class="note">Nobody.</p>'
+    return table(header, lines) if lines else '<p class="note">None.</p>'
 
 
 def failures(root: Path) -> str:

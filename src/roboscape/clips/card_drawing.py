@@ -12,7 +12,7 @@ _WIDTH, _HEIGHT = 320, 90
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
-    """Numbers to look at first: name, value, unit."""
+    """HTML of the main figures: name, value, unit."""
     return "".join(
         f'<div class="tile"><p class="name">{escape(name)}</p><p class="value">{escape(value)}'
         f"<small>{escape(unit)}</small></p></div>"

@@ -72,7 +72,7 @@ class Curriculum:
         """
         if (grades == NOT_GRADED).all():
             raise UserError(
-                "a curriculum needs to know how hard the clips are, and this token store does not: "
+                "a curriculum needs the difficulty of clips, and this token store holds none: "
                 "run `roboscape clips` on its datasets and `roboscape tokenize` again (which "
                 "encodes nothing twice), or train with --curriculum.no-on"
             )

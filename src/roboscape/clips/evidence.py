@@ -1,4 +1,4 @@
-"""What a clip is judged by: the annotations of its episode."""
+"""The annotations of an episode, by which its clips are filtered."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -36,18 +36,18 @@ class Evidence:
 
     tracks: Tracks
     closed: Bool[np.ndarray, " t"]
-    """Whether the gripper is told to be closed."""
+    """Whether the gripper is commanded to be closed."""
     segments: tuple[Segment, ...]
-    """Empty where nobody sliced."""
+    """Empty without an annotator of segments."""
     cuts: tuple[int, ...]
     """First rows of all shots but the first."""
     flow: FlowMotion | None
-    """What optical flow says of every row; None where nobody measured it."""
+    """Motion by optical flow, a value a row; None without an annotator of it."""
     camera_step_px: Float[np.ndarray, " t"]
-    """How far the background moved into every row, as the tracks say."""
+    """How far the background moved from the row before, estimated from the tracks."""
 
     def gripper_events(self, rows: range) -> int:
-        """How often the gripper is told to close or to open between the first and last row."""
+        """Number of commands to close or to open the gripper between the first and last row."""
         return int(np.diff(self.closed[rows[0] : rows[-1] + 1]).sum())
 
     def action(self, rows: range) -> Action | None:
@@ -73,7 +73,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotators:
-    """Whose annotations count; nobody's where the name is empty."""
+    """The annotator of each kind; empty for none."""
 
     tracks: str
     segments: str = ""

@@ -1,4 +1,4 @@
-"""What is kept of a dataset and why not the rest: one verdict a clip, with all it rests on."""
+"""The clip filters: whether a clip is kept, the reason if not, and the figures behind it."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from roboscape.clips.motion import measure_motion
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a clip must have to be kept (RoboScape, section 2.2, clip filtering)."""
+    """Thresholds of the clip filters (RoboScape, section 2.2, clip filtering)."""
 
     min_path_px: float = 4.0
     """Clips whose active points travel less are left out as still."""
@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRow:
-    """One row of the index."""
+    """A clip, as a row of the index."""
 
     episode: int
     camera: str
@@ -42,21 +42,21 @@ class ClipRow:
     length: int
     split: str
     skill: str
-    """The action that most of the clip belongs to; the task's own words where nobody sliced."""
+    """The action that most of the clip belongs to; the task's own words without segments."""
     skill_share: float
-    """Share of the clip's rows that belong to that action; 1 where nobody sliced."""
+    """Share of the clip's rows that belong to that action; 1 without segments."""
     difficulty: str
     """`easy`, `medium`, `hard`; empty for a clip that is left out."""
     scene: str
-    """Where it was recorded, as far as the dataset says, and the number of its looks."""
+    """Where it was recorded, as far as the dataset records it, and its group by looks."""
     motion_px: float
     """Mean path of the active points."""
     disorder: float
     """0 straight on, 0.5 a random walk, 1 back and forth."""
     flow_px: float
-    """How far its fastest pixels travel; 0 where nobody measured flow."""
+    """How far its fastest pixels travel; 0 without flow."""
     unexplained: float
-    """Share of the picture's change that flow does not explain; 0 where nobody measured it."""
+    """Share of the picture's change that flow does not explain; 0 without flow."""
     turning: float
     """How far its moving pixels turn from row to row: 0 straight on, 0.5 any way, 1 back."""
     camera_px: float
@@ -64,18 +64,18 @@ class ClipRow:
     hidden: float
     """Share of the points seen in its first row that cannot be seen later, on average."""
     gripper_events: int
-    """How often the gripper is told to close or to open."""
+    """Number of commands to close or to open the gripper."""
     key_frame: int
     """The clip's frame nearest its action's key row; else the one points moved farthest into."""
     relevance: float
-    """Share of the rows that relate to an action's key row; 1 where nobody sliced."""
+    """Share of the rows that relate to an action's key row; 1 without segments."""
     keep: bool
     reason: str
     """Why the clip is left out; empty for one that is kept."""
 
 
-def judge(blank: ClipRow, found: Evidence, *, seen: range, limits: Limits) -> ClipRow:
-    """Fill in what was measured of one clip, and whether to keep it."""
+def filter_clip(blank: ClipRow, found: Evidence, *, seen: range, limits: Limits) -> ClipRow:
+    """One clip with its measured figures, whether it is kept, and the reason if not."""
     rows = slice(seen.start, seen.stop, seen.step)
     visible = found.tracks.visible[rows]
     # Of tracks that begin all along an episode a clip has its own.
@@ -105,7 +105,7 @@ def judge(blank: ClipRow, found: Evidence, *, seen: range, limits: Limits) -> Cl
 def reason_against(clip: ClipRow, found: Evidence, *, seen: range, limits: Limits) -> str:
     """The first reason to leave a clip out; empty where it should be kept."""
     cuts = [row for row in found.cuts if seen[0] < row <= seen[-1]]
-    judged_by_flow = found.flow is not None
+    has_flow = found.flow is not None
     share = f"{clip.skill_share:.2f} < {limits.min_skill_share:g}"
     related = f"{clip.relevance:.2f} < {limits.min_relevance:g}"
     unexplained = f"{clip.unexplained:.2f} > {limits.max_unexplained:g}"
@@ -120,7 +120,7 @@ def reason_against(clip: ClipRow, found: Evidence, *, seen: range, limits: Limit
             f"still: {clip.motion_px:.1f} px < {limits.min_path_px:g} px",
         ),
         (
-            judged_by_flow and clip.flow_px < limits.min_flow_px,
+            has_flow and clip.flow_px < limits.min_flow_px,
             f"still: flow of {clip.flow_px:.1f} px < {limits.min_flow_px:g} px",
         ),
         (
@@ -128,11 +128,11 @@ def reason_against(clip: ClipRow, found: Evidence, *, seen: range, limits: Limit
             f"disordered: {clip.disorder:.2f} > {limits.max_disorder:g}",
         ),
         (
-            judged_by_flow and clip.unexplained > limits.max_unexplained,
+            has_flow and clip.unexplained > limits.max_unexplained,
             f"disordered: flow leaves {unexplained} of the change",
         ),
         (
-            judged_by_flow and clip.turning > limits.max_turning,
+            has_flow and clip.turning > limits.max_turning,
             f"disordered: flow turns {clip.turning:.2f} > {limits.max_turning:g}",
         ),
         (clip.skill_share < limits.min_skill_share, f"mixed: {share} of one action"),
@@ -142,7 +142,7 @@ def reason_against(clip: ClipRow, found: Evidence, *, seen: range, limits: Limit
 
 
 def grade(rows: list[ClipRow]) -> list[ClipRow]:
-    """Fill in the difficulty of the kept clips: thirds of what makes a clip hard."""
+    """The clips with the difficulty of those that are kept: thirds by what makes a clip hard."""
     graded = iter(
         difficulties(
             [

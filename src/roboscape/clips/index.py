@@ -15,7 +15,7 @@ import tyro
 from roboscape.annotate.categories import group_scenes, scene_signature
 from roboscape.annotate.pipeline_failures import read_failures
 from roboscape.clips.evidence import Annotators, Evidence, gather
-from roboscape.clips.filters import ClipRow, Limits, grade, judge
+from roboscape.clips.filters import ClipRow, Limits, filter_clip, grade
 from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
@@ -32,10 +32,10 @@ ABOUT = "roboscape"
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSettings:
-    """What an index was made with, as far as its readers must know."""
+    """Settings of an index that its readers need."""
 
     cuts: str
-    """Who found the camera cuts; empty where nobody was asked."""
+    """The annotator of the camera cuts; empty for none."""
     annotations: Path | None
     """Folder of the annotations; the dataset's own where None."""
 
@@ -49,8 +49,8 @@ def index_settings(schema: pa.Schema, *, where: Path) -> IndexSettings:
     stored = (schema.metadata or {}).get(ABOUT.encode())
     if stored is None:
         raise UserError(
-            f"{where} was written by an older version and does not say by whose camera cuts; run "
-            "`roboscape clips` with its settings again"
+            f"{where} was written by an older version and does not name the annotator of its "
+            "camera cuts; run `roboscape clips` with its settings again"
         )
     return config_from_dict(IndexSettings, json.loads(stored), where=str(where))
 
@@ -70,7 +70,7 @@ def read_index(path: Path) -> Iterator[ClipRow]:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexClips(Limits):
-    """Cut a dataset into strided clips, score their motion, and say which to keep."""
+    """Cut a dataset into strided clips, score their motion, and mark those to keep."""
 
     dataset: tyro.conf.Positional[Path]
     """LeRobot dataset."""
@@ -98,7 +98,7 @@ class IndexClips(Limits):
     """`remove`: where the camera moves, a point's motion is that against the background; `keep`: it
     is that in the picture."""
     scenes: Literal["source", "looks"] = "source"
-    """`source`: what the dataset says; `looks`: also grouped by how the first frame looks."""
+    """`source`: by the dataset's source; `looks`: also grouped by how the first frame looks."""
     scene_difference: float = 12.0
     """Mean colour difference (CIELAB) beyond which first frames show another scene."""
     annotations: Path | None = None
@@ -263,5 +263,5 @@ def clips_of_episode(
         if isinstance(found, str):
             rows.append(replace(blank, reason=f"not annotated: {found}"))
         else:
-            rows.append(judge(blank, found, seen=seen, limits=config))
+            rows.append(filter_clip(blank, found, seen=seen, limits=config))
     return rows

@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 ACTIVE_SHARE = 0.1
-"""Share of the tracks, those that travel farthest, that a clip's motion is judged by."""
+"""Share of the tracks, those that travel farthest, on which a clip's motion is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What the tracks say about a clip."""
+    """Motion of a clip's tracks."""
 
     path_px: float
     """Mean path length of the active tracks."""
@@ -22,7 +22,7 @@ class Motion:
 
 
 def measure_motion(xy_px: Float[np.ndarray, "t k 2"], visible: Bool[np.ndarray, "t k"]) -> Motion:
-    """Judge a clip by its most active tracks; steps of a hidden point count nothing."""
+    """Motion of a clip's most active tracks; steps of a hidden point do not count."""
     steps = np.diff(xy_px.astype(np.float64), axis=0)
     seen = visible[1:] & visible[:-1]
     steps = np.where(seen[..., None], np.nan_to_num(steps), 0)

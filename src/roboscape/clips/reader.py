@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from roboscape.clips.split import episodes_of
 from roboscape.core.errors import UserError
@@ -53,18 +53,13 @@ class Clip:
     states: Float32[np.ndarray, "t s"]
     """Proprioception at the frames; no columns where the dataset has none."""
     state_before: Float32[np.ndarray, " s"]
-    """That of the row before frame 0, which says how fast the arm is; of row 0, its own."""
+    """State of the row before frame 0, which gives the arm's speed; at row 0, that row's own."""
     tracks: dict[str, Tracks]
     """By camera name, pixels and visibility at the frames; empty where none were asked for."""
 
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.states)
-
-    @property
-    def stacked_actions(self) -> Float[np.ndarray, "t_less_1 stride a"]:
-        """The native actions between each frame and the one before."""
-        return self.actions.reshape(len(self) - 1, self.stride, self.actions.shape[-1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ class CollectLift:
     image_size: int = 128
     """Height and width of the images in pixels."""
     supersampling: int = 2
-    """Drawn so many times as large and averaged, so that edges do not alias; 1 draws once."""
+    """Factor by which images are drawn larger and averaged, so that edges do not alias."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 

@@ -58,7 +58,7 @@ class ControlStatistics:
     def normalize(self, signals: Float[Tensor, "*b t c"]) -> Float[Tensor, "*b t c"]:
         """Signals as a model takes them: zero mean, unit deviation.
 
-        Row 0 stays zeros where it says nothing, that is without an imagined state.
+        Without an imagined state the signal of frame 0 stays zeros: no action led into it.
         """
         mean, std = signals.new_tensor(self.mean), signals.new_tensor(self.std)
         normalized = (signals - mean) / std
@@ -73,7 +73,7 @@ class ControlEncoder:
 
     statistics: ControlStatistics
     proprioception: Proprioception | None = None
-    """Says where the commands bring the arm; None: the signal holds their sum."""
+    """Predicts the states that commands lead to; None: signals hold the sum of the commands."""
 
     def __post_init__(self) -> None:
         """Refuse statistics of the other kind of signal."""

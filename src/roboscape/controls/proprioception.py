@@ -41,7 +41,7 @@ class ProprioceptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Deviations:
-    """Mean and deviation of what the model reads and writes, over the recordings learnt from."""
+    """Mean and deviation of what the model reads and writes, over the training recordings."""
 
     state_mean: Float[np.ndarray, " s"]
     state_std: Float[np.ndarray, " s"]

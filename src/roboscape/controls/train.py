@@ -33,7 +33,7 @@ from roboscape.training.parallel import Execution
 log = logging.getLogger(__name__)
 
 REPORTED_ROWS = (4, 16, 32, 60)
-"""After so many actions the validation looks."""
+"""Actions after which validation measures the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class ProprioceptionRun:
     """A complete training of imagined proprioception."""
 
     dataset: Path
-    """LeRobot dataset with states; its training episodes are learnt from."""
+    """LeRobot dataset with states; its training split is trained on."""
     validation: Path | None = None
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
@@ -211,18 +211,18 @@ def run(config: ProprioceptionRun) -> Proprioception:
     found = evaluate(trained)
     write_json(config.output / "proprioception" / "accuracy.json", found)
     for name, value in found.items():
-        log.info("%s: %.1f %% of the way", name, 100 * value)
+        log.info("%s: %.1f %% of the distance moved", name.replace("_", " "), 100 * value)
     # Imagining a clip or two is quicker on the CPU than the way to another device.
     return trained.cpu().requires_grad_(requires_grad=False)
 
 
 def make_step(
-    model: Proprioception, learnt: Sequences, *, config: ProprioceptionRun
+    model: Proprioception, training: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """The training step: from its number to its loss."""
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
-        batch = learnt.draw(
+        batch = training.draw(
             numpy_generator_for(config.seed, number),
             size=config.batch_size,
             rows=config.rows,
@@ -237,7 +237,7 @@ def make_step(
 def make_evaluation(
     held_out: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Errors on fixed sequences, as shares of the way that the state really goes."""
+    """Errors on fixed sequences, as shares of the distance that the recorded state moves."""
     drawn = held_out.draw(
         numpy_generator_for(0),
         size=config.validation_sequences,

@@ -2,7 +2,7 @@
 
 An annotations folder holds one folder per annotator, `<kind>_<name>`, e.g. `depth_<name>`, with a
 `provenance.json` and one file per camera and episode. Every write is whole or absent, so the files
-that are there say what remains to be done.
+that are there show what remains to be done.
 """
 
 import json
@@ -42,7 +42,7 @@ _SUFFIXES: dict[AnnotationKind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Who made the annotations of one folder, and how: all that is needed to make them again."""
+    """How the annotations of one folder were made: all that is needed to make them again."""
 
     kind: AnnotationKind
     """What the annotations are."""
@@ -93,7 +93,7 @@ def begin_annotation(root: Path, provenance: Provenance) -> None:
 
 
 def read_provenance(root: Path, *, kind: AnnotationKind, annotator: str) -> Provenance:
-    """Who made the annotations of one folder."""
+    """The provenance of one folder of annotations."""
     path = _folder(root, kind=kind, annotator=annotator) / "provenance.json"
     if not path.exists():
         names = ", ".join(f"{one.kind} by {one.name}" for one in annotators(root)) or "none"
@@ -105,7 +105,7 @@ def read_provenance(root: Path, *, kind: AnnotationKind, annotator: str) -> Prov
 
 
 def annotators(root: Path) -> tuple[Provenance, ...]:
-    """Everyone who has written into an annotations folder."""
+    """The provenance of every folder of annotations."""
     return tuple(
         config_from_dict(Provenance, read_json(path), where=str(path))
         for path in sorted(root.glob("*/provenance.json"))

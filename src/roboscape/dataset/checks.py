@@ -1,4 +1,4 @@
-"""Refusing episodes that would make a broken dataset, with words that say what to do."""
+"""Checks that refuse episodes which would make a broken dataset."""
 
 import numpy as np
 

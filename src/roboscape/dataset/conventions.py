@@ -1,4 +1,4 @@
-"""What actions mean, and how to say the same in another convention; every map has its inverse."""
+"""Conversions of actions between conventions; every one has its inverse."""
 
 import re
 
@@ -13,7 +13,7 @@ _GRIPPER_NAMES = ("gripper", "grasp", "finger", "effector")
 
 
 def unknown_convention(names: tuple[str, ...], *, action_hz: float) -> ActionConvention:
-    """The convention of a dataset that does not say: absolute values in units of their own."""
+    """The convention of a dataset without one: absolute values in units of their own."""
     return ActionConvention(
         mode="absolute",
         names=names,
@@ -44,7 +44,7 @@ def from_physical(
 
 
 def gripper_ends(convention: ActionConvention) -> tuple[float, float] | None:
-    """The stored values that (open, close) the gripper; None where the convention does not say."""
+    """The stored values that (open, close) the gripper; None where they are not known."""
     if convention.gripper_open is not None and convention.gripper_closed is not None:
         return convention.gripper_open, convention.gripper_closed
     found = {word: value for value, word in _GRIPPER_WORDS.findall(convention.gripper)}

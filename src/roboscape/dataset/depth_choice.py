@@ -1,4 +1,4 @@
-"""Depth by the name that commands give it: `recorded`, `none`, or who estimated it."""
+"""Depth by the name that commands give it: `recorded`, `none`, or its annotator."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -31,7 +31,7 @@ def depth_from(
     """Depth of some rows of an episode, in metres; None where none is wanted.
 
     Raises:
-        ValueError: the camera recorded none, or nobody of that name estimated it.
+        ValueError: the camera recorded none, or no annotator of that name estimated it.
     """
     if depth == NONE:
         return None

@@ -16,7 +16,7 @@ from roboscape.dataset.tables import read_episode_tables
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeInfo:
-    """What a dataset says about one episode."""
+    """The metadata of one episode."""
 
     index: int
     length: int
@@ -26,9 +26,9 @@ class EpisodeInfo:
     split: Split
     """What it is for (`dataset/splits.py`)."""
     success: bool | None
-    """None where the dataset does not say."""
+    """None where the dataset does not record it."""
     behaviour: str
-    """What acted; empty where the dataset does not say."""
+    """What acted; empty where the dataset does not record it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class EpisodePlace:
     videos: dict[str, VideoSpan]
     """By feature."""
     names_split: bool
-    """Whether the dataset's own metadata says what the episode is for."""
+    """Whether the dataset's own metadata names the episode's split."""
 
 
 def read_dataset_info(root: Path) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _place_in_lines(
 
 
 def _recorded_split(row: dict[str, Any]) -> Split | None:
-    """What the metadata of an episode says; None where it says nothing."""
+    """A value of an episode's metadata; None where it is missing."""
     split = row.get("split")
     if split is None:
         seed = row.get("seed")

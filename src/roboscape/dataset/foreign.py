@@ -17,7 +17,7 @@ from roboscape.dataset.records import CameraSpec, DatasetSpec
 
 _LOG = logging.getLogger(__name__)
 
-# What LeRobot assumes where a dataset does not say.
+# LeRobot's defaults for what a dataset leaves open.
 _FIRST = ["channels", "height", "width"]
 _METRES_PER_UNIT = {"m": 1.0, "mm": 1 / MILLIMETRES_PER_METRE}
 _LEROBOT_DEPTH = {"depth_min": 0.01, "depth_max": 10.0, "shift": 3.5, "use_log": True}
@@ -32,7 +32,7 @@ class CameraFeatures:
     depth_codec: DepthCodec | None
     """How a depth video is coded; None where there is no depth or it is kept as images."""
     metres_per_depth_unit: float | None
-    """Of depth kept as images; None where the dataset does not say."""
+    """Of depth kept as images; None where the dataset does not name it."""
 
     def depth_of_images(self, images: Shaped[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
         """Metres of depth kept as images; of an unknown unit, integers are millimetres."""
@@ -43,7 +43,7 @@ class CameraFeatures:
 
 
 def dataset_spec(root: Path, info: dict[str, Any], *, source: str) -> DatasetSpec:
-    """The spec that this program wrote, else what `meta/info.json` lets one say."""
+    """The spec that this program wrote, else one made from `meta/info.json`."""
     path = root / layout.SPEC_PATH
     if path.exists():
         return load_config(DatasetSpec, path)

@@ -85,7 +85,7 @@ class HubName:
 
     @property
     def folder(self) -> Path:
-        """Where its files are kept; `HF_HOME` says where the hub's own cache is."""
+        """Where its files are kept; the variable `HF_HOME` names the hub's own cache."""
         root = Path(constants.HF_HOME) / "roboscape" / "datasets"
         return root / f"{self.repository}@{quote(self.revision, safe='')}"
 
@@ -126,7 +126,7 @@ class HubFiles:
     comes from a later one, and what is here is read without a connection.
 
     Raises:
-        ValueError: it cannot be fetched; says why, and what to try.
+        ValueError: it cannot be fetched; with the cause, and what to try.
     """
 
     def __init__(self, name: HubName) -> None:

@@ -36,16 +36,6 @@ def depth_key(camera: str) -> str:
     return IMAGE_PREFIX + camera + DEPTH_SUFFIX
 
 
-def video_keys(spec: DatasetSpec) -> tuple[str, ...]:
-    """Features that are stored as videos, colour and depth, camera by camera."""
-    keys: list[str] = []
-    for camera in spec.cameras:
-        keys.append(image_key(camera.name))
-        if camera.has_depth:
-            keys.append(depth_key(camera.name))
-    return tuple(keys)
-
-
 def depth_codec(spec: DatasetSpec) -> DepthCodec:
     """How this project writes the depth of a dataset (LeRobot's shift set to 0)."""
     return DepthCodec(minimum_m=spec.depth_min_m, maximum_m=spec.depth_max_m)

@@ -1,6 +1,6 @@
 """Reading LeRobot datasets v2.0, v2.1 and v3.0 where they lie, without the lerobot library."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -102,11 +102,11 @@ class LeRobotDataset:
 
     @property
     def names_splits(self) -> bool:
-        """Whether the dataset's own metadata says what every episode is for."""
+        """Whether the dataset's own metadata names every episode's split."""
         return all(place.names_split for place in self._places)
 
     def episode_info(self, episode: int) -> EpisodeInfo:
-        """What the dataset says about an episode; reads nothing."""
+        """The metadata of an episode; reads no file."""
         return self._place(episode).info
 
     def actions(self, episode: int) -> Float32[np.ndarray, "t a"]:
@@ -179,11 +179,6 @@ class LeRobotDataset:
                 in annotated_episodes(annotations, kind="tracks", annotator=SIMULATOR, camera=name)
             },
         )
-
-    def iterate_frames(self, camera: str) -> Iterator[tuple[int, UInt8[np.ndarray, "t h w 3"]]]:
-        """All images of a camera: (episode, its frames), one episode in memory at a time."""
-        for episode in range(self.num_episodes):
-            yield episode, self.frames(episode, camera)
 
     def fetch(
         self, episodes: Iterable[int] | None = None, *, cameras: tuple[str, ...] | None = None

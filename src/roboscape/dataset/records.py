@@ -15,7 +15,7 @@ Commands = Literal["recorded", "next_state", "current_state"]
 
 FIRST_VALIDATION_SEED = 800_000
 FIRST_TEST_SEED = 900_000
-"""A simulated episode's seed says its split; the seeds below the first are for training."""
+"""A simulated episode's split follows from its seed; seeds below the first are for training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class ActionConvention:
     action_hz: float
     """Actions a second."""
     known: bool = True
-    """False where the dataset does not say, and the other fields are guesses."""
+    """False where the dataset has no convention, and the other fields are guesses."""
     gripper_open: float | None = None
-    """Stored value that opens the gripper; None where only `gripper` says it."""
+    """Stored value that opens the gripper; None where only the text of `gripper` describes it."""
     gripper_closed: float | None = None
     """Stored value that closes it."""
     normalization: Literal["none", "mean_std", "min_max", "quantiles"] = "none"
@@ -116,7 +116,7 @@ class Tracks:
     xy_px: Float[np.ndarray, "t k 2"]
     visible: Bool[np.ndarray, "t k"]
     on_moving_body: Bool[np.ndarray, " k"] | None = None
-    """True where the point belongs to a body that can move; only a simulator knows."""
+    """True where the point belongs to a body that can move; only simulators provide it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class Episode:
     tracks: dict[str, Tracks]
     """By camera name: a simulator's true tracks, kept under `annotations/`; else empty."""
     split: Split | None = None
-    """What it is for; None: its seed says so, as a simulator's does (`dataset/splits.py`)."""
+    """Its split; None: decided by its seed, as for a simulator (`dataset/splits.py`)."""
 
     def __len__(self) -> int:
         """Number of frames."""

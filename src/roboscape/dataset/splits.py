@@ -1,6 +1,6 @@
 """Which episodes are for training, validation and tests: the column `split` of a dataset.
 
-The first of these that says something decides, and the reader gives the result as
+The first of these that names a split decides, and the reader gives the result as
 `EpisodeInfo.split`:
 
 1. `annotations/splits.json`: the user's choice, a word an episode (`save_splits`);
@@ -106,7 +106,7 @@ def resolve_splits(root: Path, recorded: Sequence[Split | None]) -> list[Split]:
 
     Args:
         root: The dataset's folder.
-        recorded: What the dataset's own metadata says of each episode, in order.
+        recorded: The split of each episode in the dataset's own metadata, in order.
     """
     chosen = read_splits(root)
     if chosen is None:
@@ -122,5 +122,5 @@ def read_splits(root: Path) -> SplitChoice | None:
 
 
 def save_splits(root: Path, choice: SplitChoice) -> None:
-    """Write `annotations/splits.json`, which decides over what the dataset itself says."""
+    """Write `annotations/splits.json`, which decides over the dataset's own metadata."""
     write_json(root / SPLITS_FILE, asdict(choice))

@@ -67,7 +67,7 @@ class Staging:
 
 @contextmanager
 def clear_when_disk_is_full(root: Path, *, safe: str) -> Iterator[None]:
-    """Turn a full disk into a `ValueError` that says where, how much room is left, what is safe."""
+    """Turn a full disk into a `ValueError`: where, how much room is left, what is safe."""
     try:
         yield
     except OSError as error:

@@ -23,9 +23,9 @@ Statistics = dict[str, FeatureStatistics]
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 SAMPLED_FRAMES = 20
-"""Images of an episode that its statistics look at."""
+"""Number of images of an episode on which its statistics are measured."""
 PIXEL_STRIDE = 4
-"""Of those images, every so many rows and columns."""
+"""Step between the rows, and the columns, of those images that are used."""
 
 
 def episode_statistics(

@@ -169,5 +169,5 @@ def world_model_run(config: Learn, *, length: int, depth: str) -> WorldModelRun:
 
 def held_out_episode(dataset: LeRobotDataset) -> int:
     """The first episode that was not trained on."""
-    learnt = set(episodes_of(dataset, "train"))
-    return next(episode for episode in range(dataset.num_episodes) if episode not in learnt)
+    training = set(episodes_of(dataset, "train"))
+    return next(episode for episode in range(dataset.num_episodes) if episode not in training)

@@ -43,7 +43,7 @@ class Quickstart:
     tokenizer_steps: int = 1800
     """Training steps of the tokenizer."""
     proprioception_steps: int = 800
-    """Training steps of the model that says where commands bring the arm."""
+    """Training steps of the model that predicts the robot's states from commands."""
     world_model_steps: int = 1200
     """Training steps of the world model."""
     workers: int = 2

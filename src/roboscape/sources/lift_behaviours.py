@@ -278,8 +278,7 @@ class LiftScript:
     def __init__(self, seed: int, *, behaviour: str) -> None:
         if behaviour not in BEHAVIOURS:
             raise UserError(
-                f"Lift episodes know no behaviour {behaviour!r}; choose one of "
-                f"{', '.join(BEHAVIOURS)}"
+                f"Lift has no behaviour {behaviour!r}; choose one of {', '.join(BEHAVIOURS)}"
             )
         generator = numpy_generator_for(seed, 1)
         manner = sample_manner(behaviour, generator=generator)

@@ -163,7 +163,7 @@ def make_script(task: str, behaviour: str, *, generator: np.random.Generator) ->
             angle, distance_m = generator.uniform(0, 2 * np.pi), generator.uniform(0.06, 0.12)
             offset_m = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
             return Expert(task, noise=0.1, offset_m=offset_m, generator=generator)
-    raise UserError(f"Meta-World episodes know no behaviour {behaviour!r}")
+    raise UserError(f"Meta-World has no behaviour {behaviour!r}")
 
 
 class Expert:

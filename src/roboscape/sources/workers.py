@@ -33,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class _Report:
-    """What a worker tells its parent: a number that it begins, has staged, or failed on."""
+    """A message of a worker to its parent: a number that it begins, has staged, or failed on."""
 
     event: str
     outcome: Outcome
@@ -90,7 +90,7 @@ def staged_by_workers(
                     report: _Report = worker.reports.recv()
                 except EOFError:
                     alive.remove(worker)
-                    yield from _bury(worker)
+                    yield from _outcome_of_dead(worker)
                     if worker.left:
                         start(worker.left)
                     continue
@@ -109,7 +109,7 @@ def _listen(worker: _Worker, report: _Report) -> Iterator[Outcome]:
         yield report.outcome
 
 
-def _bury(worker: _Worker) -> Iterator[Outcome]:
+def _outcome_of_dead(worker: _Worker) -> Iterator[Outcome]:
     """Yield the number that a process died at, if it did not end in good order."""
     worker.process.join()
     worker.reports.close()
@@ -164,7 +164,7 @@ def _work(
                 reports.send(_Report(event="begins", outcome=Outcome(number=number)))
                 reports.send(_Report(event="done", outcome=_attempt(make, number, folder)))
     except BrokenPipeError:
-        # The parent was killed. What is staged is kept, and there is nobody to tell.
+        # The parent was killed. What is staged is kept, and no process is left to report to.
         return
     except Exception:
         trace = traceback.format_exc()
@@ -173,7 +173,7 @@ def _work(
 
 
 def _attempt(make: Callable[[int], Episode], number: int, folder: Path) -> Outcome:
-    """Make and stage one episode; whatever goes wrong with it is told to the parent."""
+    """Make and stage one episode; an error is sent to the parent."""
     try:
         stage_episode(folder, make(number), number=number)
     except Exception as error:  # noqa: BLE001 - the parent decides what an error means

@@ -4,7 +4,7 @@ Bit j, least significant first, is set where dimension j of the code vector is +
 """
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -60,8 +60,3 @@ def factor_bits(*, code_bits: int, factors: int) -> int:
             f"choose a number of factors that divides {code_bits}"
         )
     return code_bits // factors
-
-
-def to_grid(tokens: Int[Tensor, "*b n"], *, width: int) -> Int[Tensor, "*b h w"]:
-    """Tokens of a frame, which lie row by row, as a grid."""
-    return rearrange(tokens, "... (h w) -> ... h w", w=width)

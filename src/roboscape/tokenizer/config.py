@@ -37,9 +37,9 @@ class TokenizerConfig:
     given_frame: bool = False
     """Whether the decoder can be shown a true frame of the scene, whose pixels it may take over."""
     depth_min_m: float = 0.1
-    """Nearest depth that can be told apart."""
+    """Nearest depth in the range of the depth image."""
     depth_max_m: float = 10.0
-    """Farthest depth that can be told apart."""
+    """Farthest depth in the range of the depth image."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together."""

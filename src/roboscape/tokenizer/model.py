@@ -19,7 +19,7 @@ from roboscape.tokenizer.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """What a training step needs to know of one pass through the tokenizer."""
+    """What one pass through the tokenizer gives to a training step."""
 
     images: Float[Tensor, "b 3 h w"]
     codes: Int[Tensor, "b n"]

@@ -44,7 +44,7 @@ class TokenizerRun:
     """A complete tokenizer training."""
 
     dataset: Path
-    """LeRobot dataset; its training episodes are learnt from."""
+    """LeRobot dataset; its training split is trained on."""
     validation: Path | None = None
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
@@ -52,11 +52,11 @@ class TokenizerRun:
     camera: str | None = None
     """Which camera; the dataset's first one where not given."""
     depth: str = RECORDED
-    """`recorded`, `none` to learn from RGB alone, or the annotator whose estimates are learnt."""
+    """`recorded`, `none` to train on RGB alone, or the annotator whose estimates are used."""
     stride: int = 4
-    """Every so many frames of an episode are learnt from."""
+    """Rows of an episode from one training frame to the next."""
     episodes: int | None = None
-    """Only so many of the first episodes; all of them where not given."""
+    """Number of training episodes, the first ones; all where not given."""
     validation_episodes: int = 16
     """Episodes measured on."""
     batch_size: int = 32
@@ -118,7 +118,7 @@ def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
     if not found:
         raise UserError(
             f"none of the {dataset.num_episodes} episodes of {dataset.root} is for {split}; import "
-            "or collect more (an import's --validation says which share is held out), or give "
+            "or collect more (an import's --validation is the share that is held out), or give "
             "--validation another dataset"
         )
     return found
@@ -149,12 +149,19 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
     trained.eval().save_pretrained(config.output / "tokenizer")
     ceiling = measure_ceiling(trained, held_out)
     write_json(config.output / "tokenizer" / "ceiling.json", asdict(ceiling))
-    log.info("%s", ceiling)
+    depth = "" if ceiling.absrel is None else f", depth AbsRel {ceiling.absrel:.3f}"
+    log.info(
+        "the tokenizer keeps %d validation frames at PSNR %.1f dB%s, with %d codes in use",
+        ceiling.frames,
+        ceiling.psnr,
+        depth,
+        ceiling.distinct_codes,
+    )
     return trained.cpu()
 
 
 def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
-    """Refuse frames of another size; say how much of the depth lies outside the range."""
+    """Refuse frames of another size; warn of depth outside the range."""
     found = frames.rgb.shape[1:3]
     size = config.model.image_size
     if found != (size, size):

@@ -47,7 +47,7 @@ class Tokenize:
     """Encode every frame of some datasets, RGB and depth; goes on where it stopped."""
 
     datasets: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """LeRobot datasets; an episode's split is what its dataset says."""
+    """LeRobot datasets; an episode keeps the split of its dataset."""
     tokenizer: str
     """Folder or hub name of a trained tokenizer."""
     output: Path
@@ -70,7 +70,7 @@ class Tokenize:
     """Folder or hub name of a trained `Proprioception`: control signals then hold the state that it
     imagines; without it, the sum of the commands and the first state."""
     controls: str | None = None
-    """Folder or hub name of a checkpoint to fine-tune: keeps the control signals that it knows."""
+    """Folder or hub name of a checkpoint to fine-tune: keeps its control signals."""
     device: str = AUTO
     """Where frames are encoded: `auto`, `cpu` or `cuda`."""
     episodes_per_shard: int = 50

@@ -83,7 +83,7 @@ def track_columns(
     """Tracks in cells of the token grid, at most `points` at a time.
 
     A place in the columns holds one track after another. `visible` is 0 where there is nothing to
-    see, and else a number by which a clip tells its tracks from those that came before or after.
+    see, and else a number that separates a clip's tracks from those before or after it.
     """
     xy = np.zeros((length, points, 2), np.float16)
     visible = np.zeros((length, points), np.uint8)

@@ -23,7 +23,7 @@ PREFIX = "imagined_"
 
 
 def file_name(model: Proprioception, *, stride: int, frames: int) -> str:
-    """Name of the array, which says by whom, at which stride and for how many frames.
+    """Name of the array: a digest of the model, the stride and the number of frames.
 
     Arrays of two models can lie side by side, so a store that is made anew can be read meanwhile.
     """
@@ -46,7 +46,7 @@ def write_imagined(
 
     Args:
         folder: The shard, with its actions and states.
-        model: Who imagines.
+        model: The model that imagines them.
         lengths: Rows of each of its episodes.
         stride: Native rows between two frames.
         frames: Frames of a clip.

@@ -52,7 +52,7 @@ FIRST_SEEDS: dict[Split, int] = {
 }
 SEEDS_PER_SPLIT = 100_000
 ROWS_MEASURED = 200_000
-"""At most so many rows decide the normalisation of the actions."""
+"""Largest number of rows from which the normalisation of actions is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

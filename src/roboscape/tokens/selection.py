@@ -42,12 +42,12 @@ class Located(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedClips:
-    """What the clip index says of one dataset, as far as training needs it."""
+    """The clip index of one dataset, as far as training needs it."""
 
-    verdicts: dict[int, list[tuple[int, bool, int]]]
+    clips_of: dict[int, list[tuple[int, bool, int]]]
     """Start row, whether it is kept, and grade of every clip, by episode."""
     cuts: Callable[[int], list[int]]
-    """First rows of an episode's shots but the first; none where the index went by no cuts."""
+    """First rows of an episode's shots but the first; none where the index used none."""
 
 
 def kept_starts(
@@ -55,7 +55,7 @@ def kept_starts(
 ) -> Int32[np.ndarray, "n 5"]:
     """Ranges of start rows that the clip indices keep, with the columns of `clips.npy`.
 
-    The index looks at a clip every few rows; the rows up to its next clip are kept with it and
+    The index holds a clip every few rows; the rows up to its next clip are kept with it and
     share its grade, an index into `DIFFICULTIES`. But a range does not go on across a camera cut,
     and names the row at which its shot ends: a start whose own clip would reach it is no start,
     however long the clip. A dataset that was never indexed counts as a whole, and is not graded.
@@ -70,7 +70,7 @@ def kept_starts(
         if index is None:
             ranges.append((number, 0, place.length, NOT_GRADED, place.length))
             continue
-        clips = index.verdicts[place.episode]
+        clips = index.clips_of[place.episode]
         # An episode shorter than a clip has none in the index.
         ends = [*(start for start, _, _ in clips[1:]), place.length][: len(clips)]
         # An episode whose annotation failed has no cuts to read, and no clip that is kept.
@@ -86,7 +86,7 @@ def kept_starts(
 
 
 def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedClips | None:
-    """What the clip index of a dataset says; None where there is none."""
+    """The clip index of a dataset; None without one."""
     path = annotations_folder(dataset.root) / FILE
     if not path.is_file():
         log.info("%s has no clip index (`roboscape clips`): every clip counts", dataset.root)
@@ -100,9 +100,9 @@ def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedC
                 f"{path} indexes clips at {what} {wrong.pop()}, the store is for {what} {wanted}; "
                 f"run `roboscape clips {dataset.root} --{what} {wanted}` again"
             )
-    verdicts: dict[int, list[tuple[int, bool, int]]] = defaultdict(list)
+    clips_of: dict[int, list[tuple[int, bool, int]]] = defaultdict(list)
     for episode, start, keep, difficulty in zip(*(table[c] for c in columns), strict=True):
-        verdicts[episode].append((start, keep, grade_of(difficulty)))
+        clips_of[episode].append((start, keep, grade_of(difficulty)))
     kept = sum(table["keep"])
     log.info("%s: the clip index keeps %d of %d clips", dataset.root, kept, len(table["keep"]))
     about = index_settings(file.schema_arrow, where=path)
@@ -114,4 +114,4 @@ def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedC
         found = read_values(root, kind="cuts", annotator=about.cuts, camera=camera, episode=episode)
         return [int(row) for row in found["rows"]]
 
-    return IndexedClips(verdicts=verdicts, cuts=cuts)
+    return IndexedClips(clips_of=clips_of, cuts=cuts)

@@ -38,7 +38,7 @@ class StoreConfig:
     """Hash of the tokenizer's weights: codes of another tokenizer mean something else."""
     camera: str
     annotator: str
-    """Who made the tracks."""
+    """The annotator of the tracks."""
     datasets: tuple[str, ...]
     controls: ControlStatistics
     has_depth: bool
@@ -178,15 +178,6 @@ class TokenStore:
     def num_frames(self) -> int:
         """Native frames of all episodes together."""
         return int(self.episodes.length.sum())
-
-    def check_tokenizer(self, sha256: str) -> None:
-        """Refuse a tokenizer that did not make these codes."""
-        if sha256 != self.config.tokenizer_sha256:
-            raise UserError(
-                f"{self.root} was made with tokenizer {self.config.tokenizer_sha256[:12]}, this is "
-                f"{sha256[:12]}: its codes mean something else. Use that tokenizer, or tokenize "
-                "into another folder"
-            )
 
     def _clips(self, split: Split, *, length: int = 16, stride: int = 4) -> ClipTable:
         """Every clip of a split: any start row that leaves room for `length` frames.

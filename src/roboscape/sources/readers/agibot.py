@@ -96,7 +96,7 @@ class AgibotRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> DatasetSpec:
-        """What one episode says of all."""
+        """The spec, from one episode."""
         videos = sorted((self._folder(key) / "videos").glob(f"*{COLOUR}.mp4"))
         if not videos:
             raise UserError(
@@ -207,7 +207,7 @@ def example(folder: Path) -> Path:
 
 
 def gripper_command(states: np.ndarray) -> np.ndarray:
-    """Commands (0 opens, 1 closes) that say what was measured."""
+    """Commands (0 opens, 1 closes) equal to the measured opening."""
     travel = GRIPPER_CLOSED_STATE - GRIPPER_OPEN_STATE
     return np.clip((states - GRIPPER_OPEN_STATE) / travel, 0.0, 1.0)
 

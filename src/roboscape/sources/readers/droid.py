@@ -36,7 +36,7 @@ from roboscape.sources.readers.protocol import (
 )
 
 SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
-"""Of an annotation in a folder of this name; one that lies in `annotation` itself says none."""
+"""Of an annotation in a folder of this name; one that lies in `annotation` itself has none."""
 
 
 class DroidRecordings:
@@ -100,7 +100,7 @@ class DroidRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> DatasetSpec:
-        """What one episode says of all."""
+        """The spec, from one episode."""
         path = self._annotations[key]
         found = {
             name: size_and_rate(video)

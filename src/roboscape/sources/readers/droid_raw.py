@@ -21,7 +21,7 @@ from roboscape.sources.readers.mp4 import read_video, size_and_rate
 from roboscape.sources.readers.protocol import NO_SEED, first_described
 
 ACTION_HZ = 15.0
-"""DROID's control rate; the headers of its videos say something else."""
+"""DROID's control rate; the headers of its videos name another."""
 VIDEO_KEYS: dict[str, str] = {
     "exterior_1": "ext1_mp4_path",
     "exterior_2": "ext2_mp4_path",
@@ -84,7 +84,7 @@ class RawDroidRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> DatasetSpec:
-        """What one episode says of all."""
+        """The spec, from one episode."""
         path = self._metadata[key]
         metadata = read_json(path)
         cameras = []

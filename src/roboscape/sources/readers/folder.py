@@ -96,7 +96,7 @@ class FolderRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> tuple[DatasetSpec, tuple[list[str], list[str]]]:
-        """What one episode says of all; the columns of the action and of the state."""
+        """The spec, from one episode; the columns of the action and of the state."""
         actions, states = _split_columns(self._table(key)[1].column_names)
         found = {name: size_and_rate(path) for name, path in self._videos(key).items()}
         if not found:
@@ -222,7 +222,7 @@ def _numbers(table: pa.Table, names: list[str], path: Path) -> Float32[np.ndarra
 def _convention(
     about: dict[str, Any], names: tuple[str, ...], *, hz: float, path: Path
 ) -> ActionConvention:
-    """What `convention.json` says of the actions; it need not repeat names and rate."""
+    """The convention in `convention.json`, which need not repeat names and rate."""
     if not about:
         log.warning(
             "%s does not exist, so what the actions mean is not known; they are taken as absolute",

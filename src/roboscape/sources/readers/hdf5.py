@@ -28,7 +28,7 @@ def hdf5_files(source: Path) -> dict[str, Path]:
 def demonstration_keys(files: dict[str, Path]) -> list[str]:
     """`<file>/<demonstration>` of all files, in order of their numbers.
 
-    A file that cannot be opened is one key, `<file>/`, whose reading then says what is wrong.
+    A file that cannot be opened is one key, `<file>/`, whose reading then raises the error.
     """
     keys: list[str] = []
     for name, path in files.items():
@@ -61,7 +61,7 @@ class Demonstration:
     path: Path
     """The file."""
     name: str
-    """Its name in the file; empty where the file could not say it."""
+    """Its name in the file; empty where the file does not name it."""
     data: h5py.Group
     """What holds all demonstrations, with what they share among its attributes."""
     demo: h5py.Group

@@ -62,7 +62,7 @@ class ImportRecordings:
     output: Path
     """Folder of the dataset."""
     episodes: int | None = None
-    """Only the first so many; all where not given."""
+    """Number of recordings, the first ones; all where not given."""
     camera: tuple[str, ...] = ()
     """Cameras to keep; all where not given."""
     image_size: int | None = None
@@ -74,16 +74,16 @@ class ImportRecordings:
     test: float = 0.05
     """Share of the episodes for tests."""
     commands: FilledCommands | None = None
-    """What rows without a recorded command say (`agibot`, `droid`): `next_state`, the state reached
-    next, which they hold where not given: the pose to predict is then the input; `current_state`,
-    the state reached at the row, which is known there."""
+    """What stands in for commands that were not recorded (`agibot`, `droid`): `next_state` (where
+    not given), the state of the next row, so that the input holds the pose to predict;
+    `current_state`, the state of the row itself, which is known there."""
     workers: int = 2
     """Processes that read and decode; each holds an episode in memory."""
     episodes_per_file: int = 50
     """Episodes a video file; up to three times as many wait on disk uncompressed."""
 
     def __post_init__(self) -> None:
-        """Refuse an import of nothing by nobody, and shares that leave nothing to train on."""
+        """Refuse an import of no episodes, no workers, and shares that leave none for training."""
         _ = self.shares
         counts = (
             self.workers,
@@ -189,7 +189,7 @@ def _reading(
     cameras = tuple(camera.name for camera in spec.cameras)
     with listening() as heard:
         reader = open_source(config.format, config.source, commands=config.commands)
-        # What it says of all recordings is said once, by the parent.
+        # What concerns all recordings is logged once, by the parent.
         reader.spec()
 
         def read(number: int) -> Episode:

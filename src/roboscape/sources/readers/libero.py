@@ -1,4 +1,4 @@
-"""LIBERO HDF5: a file a task, `data/demo_0/{actions,obs/agentview_rgb,…}`, told in words."""
+"""LIBERO HDF5: a file a task, `data/demo_0/{actions,obs/agentview_rgb,…}`."""
 
 import json
 import re
@@ -86,7 +86,7 @@ class LiberoRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> DatasetSpec:
-        """What one demonstration says of all."""
+        """The spec, from one demonstration."""
         with open_demonstration(self._files, key) as found:
             path, demo = found.path, found.demo
             observed = group(demo, "obs", path)

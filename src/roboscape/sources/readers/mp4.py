@@ -19,7 +19,7 @@ def size_and_rate(path: Path) -> tuple[int, int, float]:
             stream = container.streams.video[0]
             rate = stream.average_rate
             if rate is None:
-                raise UserError(f"{path} does not say its frame rate; convert it with ffmpeg")
+                raise UserError(f"{path} has no frame rate in its header; convert it with ffmpeg")
             return stream.height, stream.width, float(rate)
     except (FFmpegError, IndexError) as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What readers have to say about single recordings, kept beside the dataset that they became."""
+"""Notices of readers about single recordings, kept beside the imported dataset."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ NOTICES_FILE = "import_notices.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something that the user of a recording should know; it was read all the same."""
+    """A notice to the user of a recording; it was read all the same."""
 
     key: str
     text: str
@@ -34,7 +34,7 @@ class Listener(logging.Handler):
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """Hear what is logged in a process of its own, where nobody else listens."""
+    """Collects what is logged in a worker process, which has no log of its own."""
     listener, ours = Listener(), logging.getLogger("roboscape")
     level = ours.level
     ours.setLevel(logging.INFO)

@@ -24,7 +24,7 @@ from roboscape.sources.metaworld_tasks import TASK_TEXTS
 from roboscape.sources.readers.protocol import NO_SEED, first_described
 
 SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
-"""Of a file in a folder of this name; other files say no split."""
+"""Of a file in a folder of this name; other files have no split."""
 NOMINAL_FPS = 4.0
 """Taken where a rate was never published; it decides how fast videos play, no more."""
 BAIR_ACTIONS = ActionConvention(
@@ -74,7 +74,7 @@ class NpzFormat:
     numbers: Callable[[Arrays], tuple[np.ndarray, np.ndarray]]
     """Actions (t a) and rewards (t)."""
     convention: ActionConvention | None
-    """None where the files do not say."""
+    """None where the files do not name it."""
     succeeded: Callable[[np.ndarray], bool]
     """From the rewards."""
     example_arrays: Callable[[int], dict[str, np.ndarray]]
@@ -145,7 +145,7 @@ class NpzRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> DatasetSpec:
-        """What one file says of all."""
+        """The spec, from one file."""
         path = self._paths[key]
         with _open(path) as arrays:
             cameras = []

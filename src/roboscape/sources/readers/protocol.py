@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import unknown_convention
@@ -53,7 +53,7 @@ class RecordingReader(Protocol):
     """Recordings of one format in one place, episode by episode."""
 
     def spec(self) -> DatasetSpec:
-        """What all episodes share; may look into the first of them, decodes nothing long."""
+        """What all episodes share; may open the first of them, decodes no whole video."""
         ...
 
     def keys(self) -> list[str]:
@@ -68,7 +68,7 @@ class RecordingReader(Protocol):
             cameras: decode and return these alone; all of the spec's where not given.
 
         Raises:
-            ValueError: the recording is broken; says which file, what was expected, what to do.
+            ValueError: the recording is broken; with the file, what was expected, what to do.
         """
         ...
 
@@ -123,7 +123,7 @@ def spec_like(
     source: str,
     action: ActionConvention | None = None,
 ) -> DatasetSpec:
-    """What an episode with all cameras says of all: numbered names, an unknown convention.
+    """A spec made from an episode with all cameras: numbered names, an unknown convention.
 
     Args:
         episode: one of them.
@@ -153,17 +153,17 @@ def spec_like(
 
 
 def first_described(keys: list[str], describe: Callable[[str], Description]) -> Description:
-    """What the first whole recording says of all; broken ones before it are passed over.
+    """The description that the first whole recording gives; broken ones before it are skipped.
 
     Raises:
-        ValueError: none is whole; says why the first is not.
+        ValueError: none is whole; with the cause for the first.
     """
     reasons: list[ValueError] = []
     for key in keys:
         try:
             return describe(key)
         except ValueError as error:
-            log.warning("%s does not say what the recordings are like: %s", key, error)
+            log.warning("%s cannot be used to describe the recordings: %s", key, error)
             reasons.append(error)
     raise reasons[0] if reasons else UserError("there are no recordings to describe")
 
@@ -190,7 +190,7 @@ def open_source(
     Args:
         name: As for `reader_of`.
         source: Where they are.
-        commands: What rows without a command say; None: what the format's reader takes,
+        commands: What stands in for a missing command; None: what the format's reader takes,
             `next_state`.
 
     Raises:
@@ -208,8 +208,8 @@ def open_source(
 
 
 def filled_commands(
-    states: Float32[np.ndarray, "t a"], commands: FilledCommands
-) -> Float32[np.ndarray, "t a"]:
+    states: Float[np.ndarray, "t a"], commands: FilledCommands
+) -> Float[np.ndarray, "t a"]:
     """Absolute actions for rows without a command, made of the recorded states.
 
     `next_state`: the state that is reached next, of the last row its own; `current_state`: the

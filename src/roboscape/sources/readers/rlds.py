@@ -51,7 +51,7 @@ class RldsRecordings:
         self._about = dataset_named(self._name, self._features)
 
     def spec(self) -> DatasetSpec:
-        """From `features.json`; a look into the first record tells which cameras show anything."""
+        """From `features.json`; the first record shows which cameras are not black."""
         return self._spec
 
     def keys(self) -> list[str]:

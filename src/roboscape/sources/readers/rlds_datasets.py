@@ -11,12 +11,12 @@ from roboscape.sources.readers.rlds_features import Feature
 POSE_NAMES = ("eef_x", "eef_y", "eef_z", "eef_rx", "eef_ry", "eef_rz")
 POSE_UNITS = ("m", "m", "m", "rad", "rad", "rad")
 UNKNOWN_FPS = 10.0
-"""Taken where nobody says how fast a dataset was recorded."""
+"""Frame rate of datasets for which none is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RldsDataset:
-    """What the records of a dataset do not say of themselves."""
+    """What the records of a dataset leave open."""
 
     robot_type: str
     fps: float
@@ -27,7 +27,7 @@ class RldsDataset:
     """Features of a step that make up the state."""
     state_names: tuple[str, ...]
     all_succeed: bool = False
-    """True where only demonstrations were published, whatever their rewards say."""
+    """True where only demonstrations were published, whatever their rewards are."""
 
 
 def end_effector(

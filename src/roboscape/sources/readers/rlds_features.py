@@ -1,4 +1,4 @@
-"""What a TFDS dataset says about its features (`features.json`), and arrays made of them."""
+"""The features of a TFDS dataset (`features.json`), and arrays made of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

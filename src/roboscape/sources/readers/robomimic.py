@@ -98,7 +98,7 @@ class RobomimicRecordings:
         return first_described(self.keys(), self._describe)
 
     def _describe(self, key: str) -> tuple[DatasetSpec, dict[str, int]]:
-        """What one demonstration says of all; the parts of the state and how long each is."""
+        """The spec, from one demonstration; the parts of the state and how long each is."""
         with open_demonstration(self._files, key) as found:
             path, demo = found.path, found.demo
             environment = attribute_json(found.data, "env_args", path)

@@ -31,7 +31,7 @@ class Record:
 def index_records(path: Path) -> list[Record]:
     """Every record of a file, by reading the headers alone.
 
-    A damaged header or a truncated end is a record too, the last: reading it says what is wrong,
+    A damaged header or a truncated end is a record too, the last: reading it raises the error,
     the records before it can be read.
     """
     records: list[Record] = []
