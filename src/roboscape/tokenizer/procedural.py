@@ -146,7 +146,7 @@ def draw(
 def mask_of(corners: Float[np.ndarray, "k 2"], large: int) -> np.ndarray:
     """True inside a polygon."""
     mask = np.zeros((large, large), np.uint8)
-    cv2.fillPoly(mask, [np.rint(corners * large).astype(np.int32)], 1)
+    cv2.fillPoly(mask, [np.rint(corners * large).astype(np.int32)], (1.0,))
     return mask.astype(bool)
 
 
