@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from roboscape.tokenizer.frames import FrameCache, write_cache
+from roboscape.dataset.depth_choice import NONE, RECORDED
+from roboscape.tokenizer.frames import SCENE_FRAMES, FrameCache, cache_dataset, write_cache
 
 
 def test_frames_come_back_and_are_mapped(frames):
@@ -33,3 +34,17 @@ def test_frames_without_depth_say_so(tmp_path):
 def test_an_empty_dataset_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no episodes"):
         write_cache(tmp_path / "cache", [])
+
+
+@pytest.mark.parametrize("depth", [RECORDED, NONE])
+def test_procedural_scenes_follow_the_episodes(lift_dataset, tmp_path, depth):
+    settings = {"episodes": [0, 1], "camera": "front", "depth": depth, "stride": 4}
+    alone = cache_dataset(lift_dataset, tmp_path / "alone", **settings)
+    both = cache_dataset(lift_dataset, tmp_path / "both", procedural_scenes=3, **settings)
+    assert len(both) == len(alone) + 3 * SCENE_FRAMES
+    assert np.array_equal(both.rgb[: len(alone)], alone.rgb)
+    assert both.episode[-1] == both.episode[len(alone) - 1] + 3
+    assert (both.depth_m is None) == (depth == NONE)
+    assert len(cache_dataset(lift_dataset, tmp_path / "both", **settings)) == len(alone), (
+        "made anew"
+    )

@@ -15,10 +15,14 @@ from roboscape.clips.reader import ClipReader
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.progress import progress
+from roboscape.dataset.depth_choice import NONE
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.tokenizer.procedural import scenes
 
 log = logging.getLogger(__name__)
 
+SCENE_FRAMES = 4
+"""Frames of a procedural scene."""
 EpisodeFrames = tuple[UInt8[np.ndarray, "t h w 3"], Float[np.ndarray, "t h w"] | None]
 """RGB and depth in metres; no depth for a camera without."""
 
@@ -98,6 +102,7 @@ def cache_dataset(
     camera: str,
     depth: str,
     stride: int,
+    procedural_scenes: int = 0,
 ) -> FrameCache:
     """Open the cache of some episodes in `folder`; make it where missing or of other settings.
 
@@ -108,8 +113,11 @@ def cache_dataset(
         camera: Name of the camera.
         depth: `recorded`, `none`, or who estimated it.
         stride: Rows from one cached frame to the next.
+        procedural_scenes: Number of procedural scenes that follow the episodes; without depth where
+            the episodes have none.
     """
     wanted = {
+        "procedural_scenes": procedural_scenes,
         "root": str(dataset.root),
         "camera": camera,
         "depth": depth,
@@ -127,6 +135,11 @@ def cache_dataset(
             for episode in episodes:
                 clip = reader.read(episode)
                 yield clip.frames[camera], clip.depth_m[camera]
+                bar.update()
+        with progress(procedural_scenes, "drawing scenes", unit="scene") as bar:
+            (side,) = (one.height for one in dataset.spec.cameras if one.name == camera)
+            for rgb, depth_m in scenes(range(procedural_scenes), frames=SCENE_FRAMES, side=side):
+                yield rgb, None if depth == NONE else depth_m
                 bar.update()
 
     cache = write_cache(folder, frames())

@@ -57,6 +57,9 @@ class TokenizerRun:
     """Rows of an episode from one training frame to the next."""
     episodes: int | None = None
     """Number of training episodes, the first ones; all where not given."""
+    procedural_scenes: int = 0
+    """Procedural scenes (moving shapes, four frames each) trained on beside the recordings: for
+    few recordings, whose colours and shapes alone would make a narrow tokenizer."""
     validation_episodes: int = 16
     """Episodes measured on."""
     batch_size: int = 32
@@ -99,7 +102,13 @@ def run(config: TokenizerRun) -> Tokenizer:
         "stride": config.stride,
     }
     learnt = needed_episodes(dataset, "train")[: config.episodes]
-    frames = cache_dataset(dataset, config.output / "frames", episodes=learnt, **settings)
+    frames = cache_dataset(
+        dataset,
+        config.output / "frames",
+        episodes=learnt,
+        procedural_scenes=config.procedural_scenes,
+        **settings,
+    )
     shown = needed_episodes(validation, "validation")[: config.validation_episodes]
     held_out = cache_dataset(
         validation, config.output / "validation_frames", episodes=shown, **settings
