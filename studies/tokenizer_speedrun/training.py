@@ -66,10 +66,14 @@ class Training:
 
 
 def configuration(variant: Variant, *, seed: int, steps: int) -> TokenizerRun:
-    """The `lift` preset for a run so short, with the variant's change."""
+    """The `lift` preset for a run so short, with the variant's change.
+
+    Without a given frame: the study asks what the tokens themselves hold.
+    """
     preset = lift()
     fit = replace(preset.fit, steps=steps, average_decay=AVERAGE_DECAY)
-    return variant.set_up(replace(preset, seed=seed, fit=fit))
+    model = replace(preset.model, given_frame=False)
+    return variant.set_up(replace(preset, seed=seed, fit=fit, model=model))
 
 
 def costs_the_same(variant: Variant, other: Variant) -> bool:
