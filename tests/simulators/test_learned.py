@@ -293,16 +293,16 @@ def frame_start(**changes):
 def test_a_start_that_does_not_fit_changes_nothing(
     bundle, make, lift_dataset, actions, change, message
 ):
-    if "depth_m" in change and bundle.world_model.config.modalities == 1:
-        make(batch=1).reset([frame_start(**change)])
-        return
-    simulator = make()
-    simulator.reset(starts(lift_dataset, 0, 1))
-    before = simulator.snapshot()
     try:
         misfit = frame_start(**change)
     except TypeCheckError:
         return  # Where shapes are checked, a misfit is refused before it gets here.
+    if "depth_m" in change and bundle.world_model.config.modalities == 1:
+        make(batch=1).reset([misfit])
+        return
+    simulator = make()
+    simulator.reset(starts(lift_dataset, 0, 1))
+    before = simulator.snapshot()
     with pytest.raises(ValueError, match=message):
         simulator.reset([frame_start(), misfit])
     seen = simulator.step(actions[0, :2])
