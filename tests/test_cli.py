@@ -47,7 +47,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         main(["bench"])
 
 
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
 SEEN_BY_A_CHILD = """
 import subprocess, sys
 from roboscape.cli import main
@@ -93,4 +93,4 @@ def test_the_thread_library_reads_the_setting():
     if "GOMP_SPINCOUNT" not in answer.stderr:
         pytest.skip("torch computes with another thread library than libgomp here")
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in answer.stderr
-    assert "GOMP_SPINCOUNT = '1000'" in answer.stderr
+    assert "GOMP_SPINCOUNT = '4000'" in answer.stderr

@@ -2,8 +2,8 @@
 
 import os
 
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-"""A thread that waits checks a thousand times, some microseconds, then sleeps."""
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
+"""A thread that waits checks so many times, some microseconds, then sleeps (`docs/decisions.md`)."""
 
 
 def wait_without_spinning() -> None:
