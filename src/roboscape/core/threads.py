@@ -3,7 +3,7 @@
 import os
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
-"""A thread that waits checks so many times, some microseconds, then sleeps (`docs/decisions.md`)."""
+"""A waiting thread checks so many times, some microseconds, then sleeps (`docs/decisions.md`)."""
 
 
 def wait_without_spinning() -> None:
