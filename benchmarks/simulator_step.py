@@ -21,7 +21,7 @@ from roboscape.simulators.protocol import FrameStart
 class Benchmark:
     """Where and how long to measure."""
 
-    checkpoint: str = "checkpoints/lift"
+    checkpoint: str = "lift"
     """Folder or hub name of a bundle."""
     batches: tuple[int, ...] = (1, 16)
     """Numbers of worlds."""
