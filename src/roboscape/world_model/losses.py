@@ -57,12 +57,17 @@ class Targets:
         return slice(-self.inputs.controls.shape[1], None)
 
 
-CHUNK = 1024
+CHUNK, GPU_CHUNK = 1024, 32768
 """Tokens whose logits exist at a time: 1024 numbers each would be the largest tensor of a step.
 
 Every chunk is full: for each new size of a matrix product oneDNN compiles and keeps a kernel, and
-memory would grow from step to step.
+memory would grow from step to step. A GPU waits for the launch of small chunks.
 """
+
+
+def chunk_of(device: torch.device) -> int:
+    """Tokens of a chunk there."""
+    return GPU_CHUNK if device.type == "cuda" else CHUNK
 
 
 class Predictions:
@@ -91,7 +96,7 @@ class Predictions:
         def chunk_losses(x: Float[Tensor, "q e"], targets: Int[Tensor, "q k f"]) -> Tensor:
             return factor_losses(self.model.logits(x, modality=modality), targets)
 
-        size = CHUNK // config.tokens_per_patch
+        size = chunk_of(codes.device) // config.tokens_per_patch
         chunks = zip(
             fill_chunks(self.features[modality][read], size=size),
             fill_chunks(groups, size=size),
@@ -109,9 +114,10 @@ class Predictions:
         """The expected RGB code vectors (`expected_codes`) at the chosen ones of some tokens."""
         clip, timestep, _ = chosen.nonzero(as_tuple=True)
         patch, place = patch_of(tokens[chosen], self.model.config)
+        size = chunk_of(place.device)
         chunks = zip(
-            fill_chunks(self.features[RGB][clip, timestep, patch], size=CHUNK),
-            fill_chunks(place, size=CHUNK),
+            fill_chunks(self.features[RGB][clip, timestep, patch], size=size),
+            fill_chunks(place, size=size),
             strict=True,
         )
         logits = ((self.model.logits(x, modality=RGB), at) for x, at in chunks)
