@@ -90,7 +90,14 @@ def test_same_tokens_within_the_window(make_model, make_clip, objective, prompt,
 
 
 @pytest.mark.parametrize(
-    "settings", [{"branches": "rgb"}, {"time_position": "learned"}, {"copy_previous": True}, {}]
+    "settings",
+    [
+        {"branches": "rgb"},
+        {"time_position": "learned"},
+        {"copy_previous": True},
+        {"control_field": 6},
+        {},
+    ],
 )
 def test_same_distributions_in_every_shape_of_model(make_model, make_clip, settings):
     model = make_model(**settings)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.dataset.depth_choice import RECORDED
@@ -49,6 +51,12 @@ class TokenizerRun:
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
     """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
+    start_from: str = ""
+    """Name, folder or hub name of a tokenizer to fine-tune; its shape must be `model`'s, but it
+    need not have the layers that read a given frame."""
+    learns: Literal["all", "decoder"] = "all"
+    """`decoder`: the encoder of `start_from` stays as it is, and so do all codes, such as those
+    that a world model was trained on."""
     camera: str | None = None
     """Which camera; the dataset's first one where not given."""
     depth: str = RECORDED
@@ -89,6 +97,10 @@ class TokenizerRun:
         """Refuse a batch that can't hold both kinds of image equally."""
         if self.batch_size < 2 or self.batch_size % 2:
             raise UserError(f"batch_size must be even, got {self.batch_size}")
+        if self.learns == "decoder" and not self.start_from:
+            raise UserError(
+                "--learns decoder keeps the encoder of another tokenizer; name it with --start-from"
+            )
 
 
 def run(config: TokenizerRun) -> Tokenizer:
@@ -137,7 +149,7 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
     """Train on frames that are already there."""
     device = resolve_device(config.device)
     torch.manual_seed(seed_for(config.seed))
-    tokenizer = Tokenizer(config.model).to(device)
+    tokenizer = make_tokenizer(config).to(device)
     formats = settle_formats(
         config.output, config.precision, kinds=["convolution", "matmul"], device=device
     )
@@ -167,6 +179,15 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
         ceiling.distinct_codes,
     )
     return trained.cpu()
+
+
+def make_tokenizer(config: TokenizerRun) -> Tokenizer:
+    """A freshly initialised tokenizer, or the one to fine-tune."""
+    tokenizer = Tokenizer(config.model)
+    if config.start_from:
+        load_weights(tokenizer, resolve(config.start_from), newer=("decoder.given",))
+    tokenizer.encoder.requires_grad_(requires_grad=config.learns == "all")
+    return tokenizer
 
 
 def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:

@@ -174,7 +174,8 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
     )
     model = WorldModel(shape)
     if config.start_from:
-        load_weights(model, resolve(config.start_from))
+        fields = tuple(f"branches.{m}.control_field" for m in range(shape.modalities))
+        load_weights(model, resolve(config.start_from), newer=fields)
     return model.to(resolve_device(config.device))
 
 
