@@ -107,21 +107,28 @@ class Tokenizer(nn.Module):
         return vectors_to_code(self.encoder(images))
 
     @torch.no_grad()
-    def given_frame(self, images: Float[Tensor, "b 3 h w"]) -> GivenFrame:
-        """True frames with their codes, for `decode`."""
-        return GivenFrame(images=images, codes=self.encode(images))
+    def given_frame(
+        self, images: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"] | None = None
+    ) -> GivenFrame:
+        """True frames for `decode`, with their codes, which are computed where not given."""
+        codes = self.encode(images) if codes is None else codes.to(images.device)
+        return GivenFrame(images=images, codes=codes)
 
-    def given_rgb(self, frames: UInt8[Tensor, "b h w 3"]) -> GivenFrame | None:
+    def given_rgb(
+        self, frames: UInt8[Tensor, "b h w 3"], codes: Int[Tensor, "b n"] | None = None
+    ) -> GivenFrame | None:
         """True RGB frames, for `decode_rgb`; None where the decoder takes none."""
         if not self.config.given_frame:
             return None
-        return self.given_frame(rgb_to_image(frames.to(self.device)))
+        return self.given_frame(rgb_to_image(frames.to(self.device)), codes)
 
-    def given_depth(self, depth_m: Float[Tensor, "b h w"]) -> GivenFrame | None:
+    def given_depth(
+        self, depth_m: Float[Tensor, "b h w"], codes: Int[Tensor, "b n"] | None = None
+    ) -> GivenFrame | None:
         """True depth in metres, for `decode_depth`; None where the decoder takes none."""
         if not self.config.given_frame:
             return None
-        return self.given_frame(self.depth_to_image(depth_m.to(self.device)))
+        return self.given_frame(self.depth_to_image(depth_m.to(self.device)), codes)
 
     @property
     def device(self) -> torch.device:
