@@ -414,13 +414,15 @@ class LearnedSimulator:
         """Pixels of all worlds; those that nobody has looked at are decoded."""
         unseen = np.flatnonzero(~self._seen[kind])
         if len(unseen):
-            codes = self.tokens[("rgb", "depth").index(kind)][torch.from_numpy(unseen)]
+            modality, worlds = ("rgb", "depth").index(kind), torch.from_numpy(unseen)
+            codes = self.tokens[modality][worlds]
+            soft = self.engine.newest.soft.map(lambda x: x[modality][worlds])
             tokenizer, given = self.bundle.tokenizer, self._given[kind].take(unseen)
             true, known = torch.from_numpy(given.pixels), torch.from_numpy(given.codes)
             if kind == "rgb":
-                pixels = tokenizer.decode_rgb(codes, tokenizer.given_rgb(true, known))
+                pixels = tokenizer.decode_rgb(codes, tokenizer.given_rgb(true, known), soft)
             else:
-                pixels = tokenizer.decode_depth(codes, tokenizer.given_depth(true, known))
+                pixels = tokenizer.decode_depth(codes, tokenizer.given_depth(true, known), soft)
             pixels = pixels.cpu().numpy()
             everybody = len(unseen) == self.batch
             self._pictures[kind] = merged(
