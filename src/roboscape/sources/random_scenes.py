@@ -82,9 +82,7 @@ def _place_camera(
     )
 
 
-def _looking_along(
-    forward: Float[np.ndarray, "3"], *, roll: float
-) -> Float[np.ndarray, "3 3"]:
+def _looking_along(forward: Float[np.ndarray, "3"], *, roll: float) -> Float[np.ndarray, "3 3"]:
     """Camera to world (x right, y up, z backward) of a camera that looks along a direction."""
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
