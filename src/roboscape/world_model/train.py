@@ -273,6 +273,7 @@ def make_evaluation(
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                 figures.append(validate(model, tokens, clip.controls))
         # Batches of clips without depth have no figures of it.
-        return {name: float(np.nanmean([f[name] for f in figures])) for name in figures[0]}
+        names = {name: None for one in figures for name in one}
+        return {name: float(np.mean([f[name] for f in figures if name in f])) for name in names}
 
     return evaluate

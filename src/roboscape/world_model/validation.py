@@ -16,13 +16,15 @@ def validate(
 ) -> dict[str, float]:
     """Loss per factor and token accuracy of one-step predictions from true pasts.
 
-    `copy` is the accuracy of repeating the previous frame, the floor that a model must beat. Not a
-    number for depth that no clip has.
+    `copy` is the accuracy of repeating the previous frame, the floor that a model must beat. There
+    are no figures of depth where no clip has any.
     """
     inputs = objective_of(model.config).validation_inputs(tokens, controls)
     figures: dict[str, float] = {}
     for modality, features in enumerate(model.features(inputs)):
         name, masked = NAMES[modality], inputs.masked[modality]
+        if not masked.any():
+            continue
         codes = inputs.current[modality][masked]
         groups = split_factors(
             codes, code_bits=model.config.code_bits, factors=model.config.factors
