@@ -14,18 +14,20 @@ raw=data/general_raw
 
 # 1. Recordings. Simulated ones under random cameras, colours and lights, some in their usual look;
 #    seeds from 800000 on are validation.
-for first in 0 800000; do
-    episodes=$([ $first = 0 ] && echo 120 || echo 12)
-    $roboscape collect metaworld --output $raw/metaworld_random --random-scenes \
-        --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
-        hammer window-open faucet-open coffee-pull peg-insert-side \
-        --horizon 160 --episodes "$episodes" --seed "$first"
-done
+$roboscape collect metaworld --output $raw/metaworld_random --random-scenes \
+    --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
+    hammer window-open faucet-open coffee-pull peg-insert-side \
+    --horizon 160 --episodes 120 --seed 0
+$roboscape collect metaworld --output $raw/metaworld_random_validation --random-scenes \
+    --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
+    hammer window-open faucet-open coffee-pull peg-insert-side \
+    --horizon 160 --episodes 12 --seed 800000
 $roboscape collect metaworld --output $raw/metaworld \
     --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
-    hammer window-open faucet-open coffee-pull peg-insert-side --horizon 160 --episodes 24 --seed 1200
+    hammer window-open faucet-open coffee-pull peg-insert-side \
+    --horizon 160 --episodes 12 --seed 1200
 $roboscape collect lift --output $raw/lift_random --random-scenes --episodes 40 --seed 100000
-$roboscape collect lift --output $raw/lift_random --random-scenes --episodes 5 --seed 810000
+$roboscape collect lift --output $raw/lift_random --random-scenes --episodes 3 --seed 810000
 $roboscape collect lift --output $raw/lift --episodes 24 --seed 0
 $roboscape import droid "$recordings/droid" --output $raw/droid --image-size 128 --validation 0 --test 0
 $roboscape import rlds "$recordings/bridge_rlds" --output $raw/bridge --image-size 128 --validation 0 --test 0
@@ -37,6 +39,8 @@ $roboscape import metaworld-npz "$recordings/metaworld_npz" --output $raw/metawo
 #    Held out: a scene of DROID (the towel that is moved, episodes 5 and 6), five episodes of Bridge,
 #    all of BAIR, one demonstration of Meta-World.
 $roboscape unify $raw/metaworld_random --output data/general/metaworld_random --stride 8
+$roboscape unify $raw/metaworld_random_validation \
+    --output data/general/metaworld_random_validation --stride 8
 $roboscape unify $raw/metaworld --output data/general/metaworld --stride 8
 $roboscape unify $raw/lift_random --output data/general/lift_random --stride 4
 $roboscape unify $raw/lift --output data/general/lift --stride 4
@@ -50,8 +54,9 @@ $roboscape train tokenizer general
 
 # 4. Tokens, and the world model on them. Real recordings have no depth: the depth losses leave their
 #    clips out. Bridge (10 frames an episode) is too short for clips of 16 frames.
-$roboscape tokenize data/general/metaworld_random data/general/metaworld data/general/lift_random \
-    data/general/lift data/general/droid data/general/metaworld_npz \
+$roboscape tokenize data/general/metaworld_random data/general/metaworld_random_validation \
+    data/general/metaworld data/general/lift_random data/general/lift data/general/droid \
+    data/general/metaworld_npz \
     --tokenizer runs/tokenizer_general/tokenizer --stride 1 --output data/general_tokens
 $roboscape train world-model general
 

@@ -78,11 +78,13 @@ def general() -> TokenizerRun:
 
 GENERAL = (
     "metaworld_random",
+    "metaworld_random_validation",
     "lift_random",
     "metaworld",
     "lift",
     "droid",
     "bridge",
+    "bair",
     "metaworld_npz",
 )
 """Recordings that `recipes/general.sh` makes, below `data/general`."""

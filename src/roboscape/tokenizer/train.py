@@ -44,8 +44,8 @@ class TokenizerRun:
     """A complete tokenizer training."""
 
     dataset: tuple[Path, ...]
-    """LeRobot datasets, of one image size; their training splits are trained on. Those whose camera
-    recorded no depth are learnt from as RGB alone."""
+    """LeRobot datasets, of one image size; their training splits are trained on (of several, some
+    may have none). Those whose camera recorded no depth are learnt from as RGB alone."""
     validation: Path | None = None
     """LeRobot dataset to measure on; where not given, the validation episodes of those."""
     output: Path
@@ -134,13 +134,10 @@ def split_caches(
     """The frames of a split, one cache for each dataset that has episodes of it.
 
     Raises:
-        ValueError: none has any, or a dataset of the training split.
+        ValueError: none has any.
     """
     most = config.episodes if split == "train" else config.validation_episodes
-    if split == "train" or len(datasets) == 1:
-        chosen = [needed_episodes(dataset, split) for dataset in datasets]
-    else:
-        chosen = [episodes_of(dataset, split) for dataset in datasets]
+    chosen = [episodes_of(dataset, split) for dataset in datasets]
     if not any(chosen):
         needed_episodes(datasets[0], split)
     return [
