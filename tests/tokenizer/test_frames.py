@@ -8,6 +8,7 @@ from roboscape.tokenizer.frames import (
     JoinedFrames,
     cache_dataset,
     cache_scenes,
+    drawn_scenes,
     write_cache,
 )
 
@@ -58,6 +59,15 @@ def test_procedural_scenes_are_cached_too(tmp_path, depth):
     assert len(cache) == 3 * SCENE_FRAMES
     assert cache.size == (32, 32)
     assert cache.num_with_depth == (len(cache) if depth else 0)
+
+
+def test_scenes_are_the_same_however_many_processes_draw_them(monkeypatch):
+    alone = list(drawn_scenes(4, side=16))
+    monkeypatch.setattr("roboscape.tokenizer.frames.SCENES_PER_PROCESS", 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    for (rgb, depth_m), (other, other_m) in zip(alone, drawn_scenes(4, side=16), strict=True):
+        assert np.array_equal(rgb, other)
+        assert np.array_equal(depth_m, other_m)
 
 
 @pytest.fixture

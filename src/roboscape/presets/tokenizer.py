@@ -68,7 +68,7 @@ def general() -> TokenizerRun:
         output=Path("runs/tokenizer_general"),
         # The recordings are in the common form, already thinned.
         stride=1,
-        procedural_scenes=4000,
+        procedural_scenes=2000,
         balance=0.5,
         validation_episodes=12,
         # From a hand's camera to the wall of a laboratory.

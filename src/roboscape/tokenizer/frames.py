@@ -1,6 +1,9 @@
 """A flat, memory-mapped copy of some frames of a dataset, so that training reads at random."""
 
+import functools
 import logging
+import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +20,14 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.tokenizer.procedural import scenes
+from roboscape.tokenizer.procedural import scene_frames
 
 log = logging.getLogger(__name__)
 
 SCENE_FRAMES = 4
 """Frames of a procedural scene."""
+SCENES_PER_PROCESS = 100
+"""Fewer are not worth starting another process."""
 EpisodeFrames = tuple[UInt8[np.ndarray, "t h w 3"], Float[np.ndarray, "t h w"] | None]
 """RGB and depth in metres; no depth for a camera without."""
 
@@ -267,12 +272,28 @@ def cache_scenes(folder: Path, *, number: int, side: int, depth: bool) -> FrameC
 
     def frames() -> Iterable[EpisodeFrames]:
         with progress(number, "drawing scenes", unit="scene") as bar:
-            for rgb, depth_m in scenes(range(number), frames=SCENE_FRAMES, side=side):
+            for rgb, depth_m in drawn_scenes(number, side=side):
                 yield rgb, depth_m if depth else None
                 bar.update()
 
     wanted = {"procedural_scenes": number, "side": side, "depth": depth}
     return cached(folder, frames, settings=wanted)
+
+
+def drawn_scenes(number: int, *, side: int) -> Iterator[EpisodeFrames]:
+    """Procedural scenes in order, drawn by as many processes as there are cores to use."""
+    workers = min(os.cpu_count() or 1, number // SCENES_PER_PROCESS)
+    if workers < 2:
+        for one in range(number):
+            yield drawn_scene(one, side)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(functools.partial(drawn_scene, side=side), range(number), chunksize=4)
+
+
+def drawn_scene(number: int, side: int) -> EpisodeFrames:
+    """One procedural scene."""
+    return scene_frames(number, frames=SCENE_FRAMES, side=side)
 
 
 def cached(
