@@ -74,7 +74,9 @@ def test_measuring_a_model_of_ones_own_takes_30_lines_that_run(tmp_path, monkeyp
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_every_documented_command_parses(line):
-    line = line.replace('"$episodes"', "1").replace('"$held_out"', "1").replace("$split", "train")
+    for variable in ("episodes", "held_out", "first"):
+        line = line.replace(f'"${variable}"', "1")
+    line = line.replace("$split", "train")
     words = shlex.split(line)[1:]
     name = command_in(words)
     assert name, line

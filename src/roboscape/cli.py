@@ -74,6 +74,11 @@ COMMANDS: dict[str, Command] = {
         config="RepairDataset",
         summary="Write a copy of a dataset without what inspect found.",
     ),
+    "unify": Command(
+        module="roboscape.clips.unify",
+        config="Unify",
+        summary="Copy a dataset in the form that all robots share, to train on several.",
+    ),
     "annotate": Command(
         module="roboscape.annotate.pipeline",
         config="Annotate",

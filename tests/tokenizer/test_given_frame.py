@@ -102,7 +102,7 @@ def test_given_frames_are_earlier_ones_of_the_same_episode(shown, tmp_path):
         episode=episode,
     )
     run = TokenizerRun(
-        dataset=tmp_path, output=tmp_path, batch_size=8, model=shown.config, given_share=1.0
+        dataset=(tmp_path,), output=tmp_path, batch_size=8, model=shown.config, given_share=1.0
     )
     late = run.fit.steps - 1
     assert given_at(0, tokenizer=shown, frames=frames, config=run) is None, "not from the start"

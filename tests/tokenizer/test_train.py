@@ -29,7 +29,7 @@ from roboscape.training.optimizer import OptimizerConfig
 @pytest.fixture
 def run_config(config, tmp_path) -> TokenizerRun:
     return TokenizerRun(
-        dataset=Path("unused"),
+        dataset=(Path("unused"),),
         validation=Path("unused"),
         output=tmp_path / "run",
         batch_size=8,

@@ -32,6 +32,8 @@ class CollectLift:
     """Height and width of the images in pixels."""
     supersampling: int = 2
     """Factor by which images are drawn larger and averaged, so that edges do not alias."""
+    random_scenes: bool = False
+    """Draw camera pose, field of view, colours and lights anew for every episode, from its seed."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 
@@ -43,6 +45,7 @@ def lift_spec(config: CollectLift) -> DatasetSpec:
         cameras=(config.camera,),
         image_size=config.image_size,
         supersampling=config.supersampling,
+        random_scenes=config.random_scenes,
     )
 
 
@@ -58,6 +61,7 @@ class LiftRecorder:
             supersampling=config.supersampling,
             frame_hz=CONTROL_HZ,
             proportions=config.proportions,
+            random_scenes=config.random_scenes,
         )
 
     def simulate(self, seed: int) -> Episode:

@@ -36,6 +36,8 @@ class CollectMetaworld:
     """Height and width of the images in pixels."""
     supersampling: int = 2
     """Factor by which images are drawn larger and averaged, so that edges do not alias."""
+    random_scenes: bool = False
+    """Draw camera pose, field of view, colours and lights anew for every episode, from its seed."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 
@@ -52,6 +54,7 @@ def metaworld_spec(config: CollectMetaworld) -> DatasetSpec:
         cameras=(config.camera,),
         image_size=config.image_size,
         supersampling=config.supersampling,
+        random_scenes=config.random_scenes,
     )
 
 
@@ -76,6 +79,7 @@ class MetaworldRecorder:
             supersampling=config.supersampling,
             frame_hz=CONTROL_HZ,
             proportions=config.proportions,
+            random_scenes=config.random_scenes,
         )
         try:
             return record_episode(simulator, seed=seed, rows=config.horizon)

@@ -103,6 +103,8 @@ class DatasetSpec:
     """`recorded`: actions are what was commanded. Else all or some rows lack a command and hold a
     recorded state: `next_state` that of the next row, so that a model is given the pose that it is
     to predict; `current_state` that of the row itself, which is known there (lag one)."""
+    random_scenes: bool = False
+    """Whether a simulator drew camera, colours and lights anew for every episode from its seed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ def tokenizer_run(
     spec = dataset.spec
     return replace(
         preset,
-        dataset=config.dataset,
+        dataset=(config.dataset,),
         validation=None,
         output=config.output / "tokenizer",
         camera=clip.camera,

@@ -109,7 +109,7 @@ def tokenizer_run(config: Quickstart, *, folders: dict[str, Path]) -> TokenizerR
     fit = replace(preset.fit, steps=config.tokenizer_steps)
     return replace(
         preset,
-        dataset=folders["train"],
+        dataset=(folders["train"],),
         validation=folders["validation"],
         output=config.output / "tokenizer_run",
         fit=fit,

@@ -1,5 +1,6 @@
 """Complete tokenizer trainings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from roboscape.tokenizer.losses import TokenizerLossConfig
@@ -12,7 +13,7 @@ from roboscape.training.optimizer import OptimizerConfig
 def debug() -> TokenizerRun:
     """Seconds on a laptop: proves that everything runs, and learns almost nothing."""
     return TokenizerRun(
-        dataset=Path("data/lift_train"),
+        dataset=(Path("data/lift_train"),),
         validation=Path("data/lift_validation"),
         output=Path("runs/tokenizer_debug"),
         validation_episodes=2,
@@ -33,7 +34,7 @@ def debug() -> TokenizerRun:
 def lift() -> TokenizerRun:
     """Half an hour on one CPU core: robosuite Lift at 128 pixels to the paper's 16 x 16 tokens."""
     return TokenizerRun(
-        dataset=Path("data/lift_train"),
+        dataset=(Path("data/lift_train"),),
         validation=Path("data/lift_validation"),
         output=Path("runs/tokenizer_lift"),
         # Many small steps: at equal time 8 images a step beat 32 by 2 dB (docs/decisions.md).
@@ -57,4 +58,34 @@ def lift() -> TokenizerRun:
     )
 
 
-PRESETS = {"debug": debug, "lift": lift}
+def general() -> TokenizerRun:
+    """For scenes never seen before: drawn ones, simulators in random colours, real recordings."""
+    lift_run = lift()
+    return replace(
+        lift_run,
+        dataset=tuple(Path("data/general") / name for name in GENERAL),
+        validation=None,
+        output=Path("runs/tokenizer_general"),
+        # The recordings are in the common form, already thinned.
+        stride=1,
+        procedural_scenes=2000,
+        balance=0.5,
+        validation_episodes=12,
+        # From a hand's camera to the wall of a laboratory.
+        model=replace(lift_run.model, depth_min_m=0.05, depth_max_m=10.0),
+    )
+
+
+GENERAL = (
+    "metaworld_random",
+    "metaworld_random_validation",
+    "lift_random",
+    "metaworld",
+    "lift",
+    "droid",
+    "bridge",
+    "bair",
+    "metaworld_npz",
+)
+"""Recordings that `recipes/general.sh` makes, below `data/general`."""
+PRESETS = {"debug": debug, "lift": lift, "general": general}

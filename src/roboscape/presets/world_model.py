@@ -43,6 +43,15 @@ def lift() -> WorldModelRun:
     )
 
 
+def general() -> WorldModelRun:
+    """The lift model on several robots in the common form: a start for others."""
+    return replace(
+        lift(),
+        tokens=Path("data/general_tokens"),
+        output=Path("runs/world_model_general"),
+    )
+
+
 def genie() -> WorldModelRun:
     """The Genie baseline at Lift's size: plain masked objective, no physical knowledge."""
     lift_run = lift()
@@ -83,6 +92,7 @@ def paper_size(*, width: int, heads: int, name: str) -> WorldModelRun:
 PRESETS = {
     "debug": debug,
     "lift": lift,
+    "general": general,
     "genie": genie,
     "small": small,
     "medium": medium,

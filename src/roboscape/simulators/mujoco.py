@@ -21,6 +21,7 @@ from roboscape.simulators.protocol import (
     WorldSpec,
 )
 from roboscape.sources.proportions import Proportions, behaviour_of
+from roboscape.sources.random_scenes import DEPTH_RANGE_M, randomise_look
 from roboscape.sources.scene import Scene, SceneKind, make_scene
 from roboscape.sources.simulation import SceneRenderer
 
@@ -81,6 +82,7 @@ class MujocoSimulator:
         supersampling: int = 2,
         frame_hz: float = 5.0,
         proportions: Proportions | None = None,
+        random_scenes: bool = False,
     ) -> None:
         """Open the first world's simulation; the others follow when they are needed.
 
@@ -94,6 +96,7 @@ class MujocoSimulator:
             frame_hz: observations a second; the native actions between two are a whole number.
             proportions: decide which behaviour's episode a seed begins, as they do when it is
                 recorded.
+            random_scenes: draw each episode's camera, colours and lights from its seed.
 
         Raises:
             ValueError: no such task, a rate that does not divide the task's, a batch below 1, or
@@ -103,6 +106,7 @@ class MujocoSimulator:
             raise UserError(f"expected a batch of at least one world, got {batch}")
         self._task = task
         self._proportions = proportions or Proportions()
+        self._random_scenes = random_scenes
         first = make_scene(task, cameras=cameras)
         self._kind = first.kind
         self._cameras = cameras or (first.kind.camera,)
@@ -209,6 +213,7 @@ class MujocoSimulator:
         for world, (captured, seen, seed, behaviour) in zip(chosen, copies, strict=True):
             world.scene.restore(captured)
             world.seen, world.seed, world.behaviour = seen, seed, behaviour
+            self._dress(world)
         return self._observation()
 
     def close(self) -> None:
@@ -266,6 +271,18 @@ class MujocoSimulator:
         """Begin the episode of a seed and behaviour."""
         world.scene.reset(seed, behaviour=behaviour)
         world.seed, world.behaviour = seed, behaviour
+        self._dress(world)
+
+    def _dress(self, world: World) -> None:
+        """Give a world its seed's look, where looks are random."""
+        if self._random_scenes:
+            randomise_look(
+                world.scene.model,
+                world.scene.data,
+                workspace=self._kind.workspace,
+                cameras=self._cameras,
+                seed=world.seed,
+            )
 
     def _replay(self, world: World, start: EpisodeStart) -> None:
         """Reach a row of a recorded episode, and see that it is the recorded one."""
@@ -296,6 +313,11 @@ class MujocoSimulator:
                 f"{start.dataset.root} was recorded with {spec.source or 'an unnamed source'}, "
                 f"not with {self._kind.source}; a true simulator replays its own episodes only"
             )
+        if spec.random_scenes != self._random_scenes:
+            raise UserError(
+                f"{start.dataset.root} was recorded with random_scenes={spec.random_scenes}, this "
+                f"simulator has random_scenes={self._random_scenes}; give it the recording's"
+            )
         words = start.dataset.episode_info(start.episode).task
         if words != self._spec.task:
             raise UserError(
@@ -318,7 +340,7 @@ class MujocoSimulator:
 
     def _renderers_of(self, world: World) -> dict[str, SceneRenderer]:
         """A world's renderers, made when it is first looked at."""
-        if self._kind.one_model:
+        if self._kind.one_model and not self._random_scenes:
             self._shared = self._shared or self._new_renderers(world.scene.model)
             world.renderers = self._shared
         elif world.rendered_model is not world.scene.model:
@@ -360,10 +382,15 @@ class MujocoSimulator:
 
 
 def dataset_spec(
-    kind: SceneKind, *, cameras: tuple[str, ...], image_size: int, supersampling: int
+    kind: SceneKind,
+    *,
+    cameras: tuple[str, ...],
+    image_size: int,
+    supersampling: int,
+    random_scenes: bool = False,
 ) -> DatasetSpec:
     """What all recorded episodes of a task family have in common."""
-    nearest_m, farthest_m = kind.depth_range_m
+    nearest_m, farthest_m = DEPTH_RANGE_M if random_scenes else kind.depth_range_m
     return DatasetSpec(
         fps=kind.action.action_hz,
         robot_type=kind.robot_type,
@@ -373,6 +400,7 @@ def dataset_spec(
         depth_min_m=nearest_m,
         depth_max_m=farthest_m,
         source=kind.source,
+        random_scenes=random_scenes,
     )
 
 

@@ -17,6 +17,7 @@ from roboscape.sources.capture import (
 )
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.lift_behaviours import LiftObservation, LiftScript
+from roboscape.sources.random_scenes import Workspace
 from roboscape.sources.scene import SceneKind
 from roboscape.sources.simulation import VISUAL_GEOM_GROUP
 
@@ -50,6 +51,7 @@ LIFT = SceneKind(
     state_names=STATE_NAMES,
     camera="agentview",
     depth_range_m=(0.25, 4.0),
+    workspace=Workspace(centre_m=(-0.05, 0.0, 0.92), front_deg=0.0),
     geom_groups=(VISUAL_GEOM_GROUP,),
     one_model=True,
 )

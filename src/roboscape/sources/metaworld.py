@@ -20,6 +20,7 @@ from roboscape.sources.capture import (
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.metaworld_tasks import TASK_TEXTS, choose_tasks
 from roboscape.sources.noise import SmoothNoise
+from roboscape.sources.random_scenes import Workspace
 from roboscape.sources.scene import SceneKind
 from roboscape.sources.simulation import set_camera_upright
 
@@ -54,6 +55,7 @@ METAWORLD = SceneKind(
     state_names=STATE_NAMES,
     camera="corner2",
     depth_range_m=(0.1, 6.0),
+    workspace=Workspace(centre_m=(0.0, 0.6, 0.15), front_deg=90.0),
     geom_groups=(0, 1, 2),
     one_model=False,
 )

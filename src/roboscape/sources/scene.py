@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
+from roboscape.sources.random_scenes import Workspace
 
 Script = Callable[[Any], Float[np.ndarray, " a"]]
 """Acts: from a scene's view to the next native action."""
@@ -27,6 +28,8 @@ class SceneKind:
     """The camera that looks at the scene where none is named."""
     depth_range_m: tuple[float, float]
     """Nearest and farthest depth that is stored."""
+    workspace: Workspace
+    """Where random cameras look."""
     geom_groups: tuple[int, ...]
     """MuJoCo's groups of what is to be seen."""
     one_model: bool

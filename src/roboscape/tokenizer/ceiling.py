@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from roboscape.core.files import atomic_path
-from roboscape.tokenizer.frames import FrameCache
+from roboscape.tokenizer.frames import Frames
 from roboscape.tokenizer.losses import code_usage, psnr
 from roboscape.tokenizer.model import Tokenizer, rgb_to_image
 from roboscape.tokenizer.passes import through
@@ -43,7 +43,7 @@ class Ceiling:
 
 
 @torch.inference_mode()
-def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int = 64) -> Ceiling:
+def measure_ceiling(tokenizer: Tokenizer, frames: Frames, *, batch_size: int = 64) -> Ceiling:
     """Encode and decode frames, and compare."""
     rgb_codes, depth_codes, rgb_scores, depth_scores, given_scores = [], [], [], [], []
     device = next(tokenizer.parameters()).device
@@ -56,8 +56,9 @@ def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int
             first = frames.rgb_at(frames.first[indices]).to(device)
             given = tokenizer.given_frame(rgb_to_image(first))
             given_scores.append(psnr(tokenizer.decode(rgb_codes[-1], given), rgb))
-        if frames.depth_m is not None:
-            codes, scores = score_depth(tokenizer, frames.depth_at(indices).to(device))
+        with_depth = indices[indices < frames.num_with_depth]
+        if len(with_depth):
+            codes, scores = score_depth(tokenizer, frames.depth_at(with_depth).to(device))
             depth_codes.append(codes)
             depth_scores.append(scores)
     codes = torch.cat([*rgb_codes, *depth_codes])
@@ -65,7 +66,9 @@ def measure_ceiling(tokenizer: Tokenizer, frames: FrameCache, *, batch_size: int
     depth_psnr = absrel = unchanged_depth = None
     if depth_codes:
         depth_psnr, absrel = torch.cat(depth_scores, dim=1).mean(dim=1).tolist()
-        unchanged_depth = unchanged(torch.cat(depth_codes), episode=frames.episode)
+        unchanged_depth = unchanged(
+            torch.cat(depth_codes), episode=frames.episode[: frames.num_with_depth]
+        )
     return Ceiling(
         frames=len(frames),
         psnr=torch.cat(rgb_scores).mean().item(),
@@ -99,15 +102,15 @@ def unchanged(codes: Int[Tensor, "t n"], *, episode: Int[np.ndarray, " t"]) -> f
 
 @torch.inference_mode()
 def comparison_picture(
-    tokenizer: Tokenizer, frames: FrameCache, *, indices: Int[np.ndarray, " b"]
+    tokenizer: Tokenizer, frames: Frames, *, indices: Int[np.ndarray, " b"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB, its reconstruction, and where there is depth it and its own (near is bright)."""
+    """RGB, its reconstruction, and where all have depth it and its own (near is bright)."""
     rgb = frames.rgb_at(indices)
     rows = [
         rgb.numpy(),
         through(lambda x: tokenizer.decode_rgb(tokenizer.encode_rgb(x)), rgb, tokenizer).numpy(),
     ]
-    if frames.depth_m is not None:
+    if indices.max(initial=0) < frames.num_with_depth:
         depth_m = frames.depth_at(indices)
         decoded = through(
             lambda x: tokenizer.decode_depth(tokenizer.encode_depth(x)), depth_m, tokenizer

@@ -19,11 +19,11 @@ from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import load_weights, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
-from roboscape.dataset.depth_choice import RECORDED
+from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.ceiling import comparison_picture, measure_ceiling, save_picture
 from roboscape.tokenizer.depth_image import share_outside
-from roboscape.tokenizer.frames import FrameCache, cache_dataset
+from roboscape.tokenizer.frames import FrameCache, Frames, JoinedFrames, cache_dataset, cache_scenes
 from roboscape.tokenizer.losses import TokenizerLossConfig, code_usage, tokenizer_loss
 from roboscape.tokenizer.model import Tokenizer, TokenizerConfig, rgb_to_image
 from roboscape.training.formats import settle_formats
@@ -45,10 +45,11 @@ TABLES = ("decoder.position", "decoder.embed", "decoder.given.tokens")
 class TokenizerRun:
     """A complete tokenizer training."""
 
-    dataset: Path
-    """LeRobot dataset; its training split is trained on."""
+    dataset: tuple[Path, ...]
+    """LeRobot datasets, of one image size; their training splits are trained on (of several, some
+    may have none). Those whose camera recorded no depth are learnt from as RGB alone."""
     validation: Path | None = None
-    """LeRobot dataset to measure on; the first one's validation episodes where not given."""
+    """LeRobot dataset to measure on; where not given, the validation episodes of those."""
     output: Path
     """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
     start_from: str = ""
@@ -58,18 +59,22 @@ class TokenizerRun:
     """`decoder`: the encoder of `start_from` stays as it is, and so do all codes, such as those
     that a world model was trained on."""
     camera: str | None = None
-    """Which camera; the dataset's first one where not given."""
+    """Which camera; each dataset's first one where not given."""
     depth: str = RECORDED
     """`recorded`, `none` to train on RGB alone, or the annotator whose estimates are used."""
     stride: int = 4
     """Rows of an episode from one training frame to the next."""
     episodes: int | None = None
-    """Number of training episodes, the first ones; all where not given."""
+    """Number of training episodes of each dataset, the first ones; all where not given."""
     procedural_scenes: int = 0
     """Procedural scenes (moving shapes, four frames each) trained on beside the recordings: for
     few recordings, whose colours and shapes alone would make a narrow tokenizer."""
+    balance: float = 1.0
+    """Power of the number of frames of a dataset (or of the procedural scenes) to which its share
+    of the batches is proportional: 1 counts every frame alike, 0 every dataset; between, small ones
+    are not drowned."""
     validation_episodes: int = 16
-    """Episodes measured on."""
+    """Episodes measured on, of each dataset."""
     batch_size: int = 32
     """Images a step, half RGB and half depth; all RGB without depth."""
     given_share: float = 0.5
@@ -101,32 +106,72 @@ class TokenizerRun:
             raise UserError(
                 "--learns decoder keeps the encoder of another tokenizer; name it with --start-from"
             )
+        if not self.dataset:
+            raise UserError("expected at least one dataset, got none; name them in --dataset")
 
 
 def run(config: TokenizerRun) -> Tokenizer:
     """Train, measure the ceiling, and leave the tokenizer in `output/tokenizer`."""
     open_run(config.output, config)
-    dataset = LeRobotDataset(config.dataset)
-    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
-    settings = {
-        "camera": config.camera or dataset.spec.cameras[0].name,
-        "depth": config.depth,
-        "stride": config.stride,
-    }
-    learnt = needed_episodes(dataset, "train")[: config.episodes]
-    frames = cache_dataset(
-        dataset,
-        config.output / "frames",
-        episodes=learnt,
-        procedural_scenes=config.procedural_scenes,
-        **settings,
+    datasets = [LeRobotDataset(root) for root in config.dataset]
+    known = datasets if config.validation is None else [LeRobotDataset(config.validation)]
+    parts = split_caches(datasets, "train", folder=config.output / "frames", config=config)
+    if config.procedural_scenes:
+        parts.append(
+            cache_scenes(
+                config.output / "procedural",
+                number=config.procedural_scenes,
+                side=config.model.image_size,
+                depth=any(part.depth_m is not None for part in parts),
+            )
+        )
+    shown = split_caches(
+        known, "validation", folder=config.output / "validation_frames", config=config
     )
-    shown = needed_episodes(validation, "validation")[: config.validation_episodes]
-    held_out = cache_dataset(
-        validation, config.output / "validation_frames", episodes=shown, **settings
+    for part in parts:
+        check_frames(part, config=config)
+    return train(
+        config, frames=joined(parts, balance=config.balance), held_out=joined(shown, balance=1.0)
     )
-    check_frames(frames, config=config)
-    return train(config, frames=frames, held_out=held_out)
+
+
+def joined(parts: list[FrameCache], *, balance: float) -> Frames:
+    """Several caches as one."""
+    return parts[0] if len(parts) == 1 else JoinedFrames(parts, balance=balance)
+
+
+def split_caches(
+    datasets: list[LeRobotDataset], split: Split, *, folder: Path, config: TokenizerRun
+) -> list[FrameCache]:
+    """The frames of a split, one cache for each dataset that has episodes of it.
+
+    Raises:
+        ValueError: none has any.
+    """
+    most = config.episodes if split == "train" else config.validation_episodes
+    chosen = [episodes_of(dataset, split) for dataset in datasets]
+    if not any(chosen):
+        needed_episodes(datasets[0], split)
+    return [
+        cache_dataset(
+            dataset,
+            # The first one's name is that of a run on one dataset.
+            folder if number == 0 else folder.with_name(f"{folder.name}_{number}"),
+            episodes=episodes[:most],
+            camera=config.camera or dataset.spec.cameras[0].name,
+            depth=depth_of(dataset, config=config, alone=len(config.dataset) == 1),
+            stride=config.stride,
+        )
+        for number, (dataset, episodes) in enumerate(zip(datasets, chosen, strict=True))
+        if episodes
+    ]
+
+
+def depth_of(dataset: LeRobotDataset, *, config: TokenizerRun, alone: bool) -> str:
+    """Where a dataset's depth comes from: one of several may have recorded none."""
+    name = config.camera or dataset.spec.cameras[0].name
+    recorded = any(one.has_depth for one in dataset.spec.cameras if one.name == name)
+    return NONE if config.depth == RECORDED and not recorded and not alone else config.depth
 
 
 def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
@@ -145,7 +190,7 @@ def needed_episodes(dataset: LeRobotDataset, split: Split) -> list[int]:
     return found
 
 
-def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> Tokenizer:
+def train(config: TokenizerRun, *, frames: Frames, held_out: Frames) -> Tokenizer:
     """Train on frames that are already there."""
     device = resolve_device(config.device)
     torch.manual_seed(seed_for(config.seed))
@@ -190,16 +235,16 @@ def make_tokenizer(config: TokenizerRun) -> Tokenizer:
     return tokenizer
 
 
-def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
+def check_frames(frames: Frames, *, config: TokenizerRun) -> None:
     """Refuse frames of another size; warn of depth outside the range."""
-    found = frames.rgb.shape[1:3]
+    found = frames.size
     size = config.model.image_size
     if found != (size, size):
         raise UserError(
-            f"{config.dataset} has frames of {found[0]} x {found[1]}, the tokenizer takes "
-            f"{size} x {size}; set --model.image-size or resize the recordings"
+            f"{', '.join(map(str, config.dataset))}: frames of {found[0]} x {found[1]}, the "
+            f"tokenizer takes {size} x {size}; set --model.image-size or resize the recordings"
         )
-    if frames.depth_m is None:
+    if not frames.num_with_depth:
         return
     few = np.linspace(0, len(frames) - 1, num=min(64, len(frames)), dtype=int)
     low_m, high_m = config.model.depth_min_m, config.model.depth_max_m
@@ -215,7 +260,7 @@ def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
 
 
 def make_step(
-    tokenizer: Tokenizer, frames: FrameCache, *, config: TokenizerRun
+    tokenizer: Tokenizer, frames: Frames, *, config: TokenizerRun
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """The training step: from its number to its loss."""
     device = next(tokenizer.parameters()).device
@@ -244,7 +289,7 @@ def make_step(
 
 
 def batch_at(
-    number: int, *, tokenizer: Tokenizer, frames: FrameCache, config: TokenizerRun
+    number: int, *, tokenizer: Tokenizer, frames: Frames, config: TokenizerRun
 ) -> Float[Tensor, "b 3 h w"]:
     """The images of one step: random frames, first half RGB, second half depth if there is any."""
     indices = indices_at(number, frames=frames, config=config)
@@ -252,7 +297,7 @@ def batch_at(
 
 
 def given_at(
-    number: int, *, tokenizer: Tokenizer, frames: FrameCache, config: TokenizerRun
+    number: int, *, tokenizer: Tokenizer, frames: Frames, config: TokenizerRun
 ) -> Float[Tensor, "b 3 h w"] | None:
     """An earlier frame of the episode of every image of a step; None where none is shown."""
     generator = numpy_generator_for(config.seed, number, _GIVEN)
@@ -268,19 +313,17 @@ def given_at(
     )
 
 
-def indices_at(
-    number: int, *, frames: FrameCache, config: TokenizerRun
-) -> Int[np.ndarray, "2 half"]:
+def indices_at(number: int, *, frames: Frames, config: TokenizerRun) -> Int[np.ndarray, "2 half"]:
     """Which frames the halves of a step's batch are from."""
     generator = numpy_generator_for(config.seed, number)
-    return generator.integers(len(frames), size=(2, config.batch_size // 2))
+    return frames.draw(generator, half=config.batch_size // 2)
 
 
 def images_of(
-    indices: Int[np.ndarray, "2 half"], *, tokenizer: Tokenizer, frames: FrameCache
+    indices: Int[np.ndarray, "2 half"], *, tokenizer: Tokenizer, frames: Frames
 ) -> Float[Tensor, "b 3 h w"]:
     """RGB of the first frames, depth of the second; RGB of all where there is no depth."""
-    if frames.depth_m is None:
+    if not frames.num_with_depth:
         images = rgb_to_image(frames.rgb_at(indices.reshape(-1)))
     else:
         rgb = rgb_to_image(frames.rgb_at(indices[0]))
@@ -289,9 +332,7 @@ def images_of(
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def make_evaluation(
-    held_out: FrameCache, *, folder: Path
-) -> Callable[[nn.Module], dict[str, float]]:
+def make_evaluation(held_out: Frames, *, folder: Path) -> Callable[[nn.Module], dict[str, float]]:
     """Validation figures, and the newest reconstructions in `samples/reconstructions.png`."""
     shown = np.linspace(0, len(held_out) - 1, num=min(12, len(held_out)), dtype=int)
 

@@ -25,7 +25,7 @@ from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
-from roboscape.tokens.encode import Source, encoded_episodes
+from roboscape.tokens.encode import Source, encoded_episodes, has_tracks, records_depth
 from roboscape.tokens.imagined import remove_others, write_imagined
 from roboscape.tokens.selection import kept_starts
 from roboscape.tokens.store import (
@@ -47,7 +47,8 @@ class Tokenize:
     """Encode every frame of some datasets, RGB and depth; goes on where it stopped."""
 
     datasets: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """LeRobot datasets; an episode keeps the split of its dataset."""
+    """LeRobot datasets; an episode keeps the split of its dataset. Of several, some may lack depth
+    or tracks: the losses then leave these out for their clips."""
     tokenizer: str
     """Folder or hub name of a trained tokenizer."""
     output: Path
@@ -108,6 +109,9 @@ def run(config: Tokenize) -> TokenStore:
         or NONE,
         "points": config.points,
     }
+    trackless = [d.root for d in datasets if not has_tracks(d, camera.name, settings["tracks"])]
+    if settings["tracks"] != NONE and trackless:
+        log.info("without tracks: %s", ", ".join(map(str, trackless)))
     total = sum(source.length for shard in shards for source in shard)
     with progress(total, f"tokenizing into {config.output.name}", unit="frame") as bar:
         for number, sources in enumerate(shards):
@@ -145,14 +149,20 @@ def check_datasets(
                 )
     name = config.camera or first.cameras[0].name
     for dataset in datasets:
-        check_camera(dataset.spec, name=name, root=dataset.root, tokenizer=tokenizer, config=config)
+        check_camera(dataset.spec, name=name, root=dataset.root, tokenizer=tokenizer)
+    without = [data.root for data in datasets if not records_depth(data, name)]
+    if config.depth == RECORDED and len(without) == len(datasets):
+        raise UserError(
+            f"{without[0]}: camera `{name}` recorded no depth; run `roboscape annotate` and pass "
+            "--depth with the annotator's name, or --depth none for an RGB-only model"
+        )
+    if config.depth == RECORDED and without:
+        log.info("without depth: %s", ", ".join(map(str, without)))
     return next(camera for camera in first.cameras if camera.name == name)
 
 
-def check_camera(
-    spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokenizer, config: Tokenize
-) -> None:
-    """Refuse a camera that is not there, of another size, or without the depth asked for."""
+def check_camera(spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokenizer) -> None:
+    """Refuse a camera that is not there, or of another size."""
     cameras = {camera.name: camera for camera in spec.cameras}
     if name not in cameras:
         raise UserError(f"{root} has no camera `{name}`; it has {sorted(cameras)}")
@@ -162,11 +172,6 @@ def check_camera(
         raise UserError(
             f"{root}: camera `{name}` records {found.height} x {found.width}, the tokenizer takes "
             f"{size} x {size}"
-        )
-    if config.depth == RECORDED and not found.has_depth:
-        raise UserError(
-            f"{root}: camera `{name}` recorded no depth; run `roboscape annotate` and pass "
-            "--depth with the annotator's name, or --depth none for an RGB-only model"
         )
 
 

@@ -13,6 +13,8 @@ from roboscape.annotate.tracks.camera_motion import (
     own_motion,
 )
 from roboscape.clips.reader import ClipReader
+from roboscape.dataset.annotations import annotated_episodes, annotations_folder
+from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks
 from roboscape.tokenizer.model import Tokenizer
@@ -52,10 +54,16 @@ def encoded_episodes(
     """The columns of every episode, one after the other; arguments as in `Tokenize`."""
     readers = [
         ClipReader(
-            dataset=dataset, cameras=(camera,), length=None, stride=1, depth=depth, tracks=tracks
+            dataset=dataset,
+            cameras=(camera,),
+            length=None,
+            stride=1,
+            depth=depth if depth != RECORDED or records_depth(dataset, camera) else NONE,
+            tracks=tracks if len(datasets) == 1 or has_tracks(dataset, camera, tracks) else NONE,
         )
         for dataset in datasets
     ]
+    missing = np.zeros(0 if depth == NONE else tokenizer.config.tokens_per_frame, np.int32) - 1
     for source in sources:
         clip = readers[source.dataset].read(source.episode)
         depth_m = clip.depth_m[camera]
@@ -63,7 +71,7 @@ def encoded_episodes(
             "rgb": through(
                 tokenizer.encode_rgb, torch.from_numpy(clip.frames[camera]), tokenizer
             ).numpy(),
-            "depth": np.zeros((len(clip), 0), np.int32)
+            "depth": np.tile(missing, (len(clip), 1))
             if depth_m is None
             else through(tokenizer.encode_depth, torch.from_numpy(depth_m), tokenizer).numpy(),
             # A row's own action leads to the next row, so the last one lies beyond the clip.
@@ -75,6 +83,17 @@ def encoded_episodes(
             points=points,
             cell_px=tokenizer.config.downsampling,
         )
+
+
+def records_depth(dataset: LeRobotDataset, camera: str) -> bool:
+    """Whether a camera recorded depth."""
+    return any(one.has_depth for one in dataset.spec.cameras if one.name == camera)
+
+
+def has_tracks(dataset: LeRobotDataset, camera: str, annotator: str) -> bool:
+    """Whether an annotator has followed points in any of a dataset's episodes."""
+    root = annotations_folder(dataset.root)
+    return bool(annotated_episodes(root, kind="tracks", annotator=annotator, camera=camera))
 
 
 def track_columns(

@@ -56,7 +56,7 @@ class TokenClip:
 
     rgb: Int32[Tensor, "b t n"]
     depth: Int32[Tensor, "b t n"] | None
-    """None for a store without depth."""
+    """None for a store without depth; -1 in clips without depth in a store with it."""
     controls: Float32[Tensor, "b t c"]
     """Normalised; row t led into frame t, before row 0 there were no actions."""
     tracks: Float32[Tensor, "b t k 2"]

@@ -37,6 +37,10 @@ class MaskingConfig:
             raise UserError(f"shares must lie in [0, 1], got {self}")
 
 
+MISSING = -1
+"""Stands for the depth tokens of clips without depth, beside clips with it."""
+
+
 class Objective(ABC):
     """What a timestep reads and predicts, in training and in rollouts.
 
@@ -197,12 +201,16 @@ def objective_of(config: WorldModelConfig) -> Objective:
 def next_frame_inputs(
     tokens: Int[Tensor, "m b t n"], controls: Float[Tensor, "b t c"]
 ) -> ModelInputs:
-    """A timestep for every frame after the first, all of its own tokens masked (Eq. 2)."""
-    current = tokens[:, :, 1:]
+    """A timestep for every frame after the first, all of its own tokens masked (Eq. 2).
+
+    Tokens that do not exist (`MISSING`) are not to be predicted, and are read as code 0.
+    """
+    known = tokens != MISSING
+    tokens = torch.where(known, tokens, 0)
     return ModelInputs(
         previous=tokens[:, :, :-1],
-        current=current,
-        masked=torch.ones_like(current, dtype=torch.bool),
+        current=tokens[:, :, 1:],
+        masked=known[:, :, 1:],
         controls=controls[:, 1:],
     )
 
@@ -228,7 +236,7 @@ def revealed_inputs(
     whole = torch.rand(b, t, generator=generator) < fully_masked
     rates = torch.where(whole, 1.0, rates)
     masked = draw_masked(rates, modalities=m, tokens=n, generator=generator)
-    return replace(inputs, masked=masked.to(inputs.masked.device))
+    return replace(inputs, masked=masked.to(inputs.masked.device) & inputs.masked)
 
 
 def corrupted_inputs(
@@ -273,16 +281,16 @@ def self_predicted_inputs(model: WorldModel, inputs: ModelInputs) -> ModelInputs
     One pass gives them for all timesteps; the first frame, a rollout's prompt, stays true.
     """
     assert inputs.previous is not None
-    masked = replace(inputs, masked=torch.ones_like(inputs.masked))
     predictions = torch.stack(
         [
             join_factors(
                 model.frame_logits(features, modality=modality).argmax(dim=-1),
                 code_bits=model.config.code_bits,
             )
-            for modality, features in enumerate(model.features(masked))
+            for modality, features in enumerate(model.features(inputs))
         ]
     ).to(inputs.previous.dtype)
+    predictions = torch.where(inputs.masked, predictions, inputs.current)
     previous = torch.cat([inputs.previous[:, :, :1], predictions[:, :, :-1]], dim=2)
     return replace(inputs, previous=previous)
 
@@ -300,8 +308,12 @@ def masked_inputs(
     rates = masking_rates((b, t), generator=generator)
     masked = draw_masked(rates, modalities=m, tokens=n, generator=generator)
     masked &= rearrange(later, "b t -> b t 1")
+    known = tokens != MISSING
     return ModelInputs(
-        previous=None, current=tokens, masked=masked.to(tokens.device), controls=controls
+        previous=None,
+        current=torch.where(known, tokens, 0),
+        masked=masked.to(tokens.device) & known,
+        controls=controls,
     )
 
 

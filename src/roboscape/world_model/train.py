@@ -273,6 +273,8 @@ def make_evaluation(
             tokens = tokens_of(clip, modalities=model.config.modalities)
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                 figures.append(validate(model, tokens, clip.controls))
-        return {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
+        # Batches of clips without depth have no figures of it.
+        names = {name: None for one in figures for name in one}
+        return {name: float(np.mean([f[name] for f in figures if name in f])) for name in names}
 
     return evaluate

@@ -6,7 +6,7 @@ from torch import Tensor
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.losses import accuracy, factor_losses
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import objective_of
+from roboscape.world_model.objective import MISSING, objective_of
 
 NAMES = ("rgb", "depth")
 
@@ -16,12 +16,15 @@ def validate(
 ) -> dict[str, float]:
     """Loss per factor and token accuracy of one-step predictions from true pasts.
 
-    `copy` is the accuracy of repeating the previous frame, the floor that a model must beat.
+    `copy` is the accuracy of repeating the previous frame, the floor that a model must beat. There
+    are no figures of depth where no clip has any.
     """
     inputs = objective_of(model.config).validation_inputs(tokens, controls)
     figures: dict[str, float] = {}
     for modality, features in enumerate(model.features(inputs)):
         name, masked = NAMES[modality], inputs.masked[modality]
+        if not masked.any():
+            continue
         codes = inputs.current[modality][masked]
         groups = split_factors(
             codes, code_bits=model.config.code_bits, factors=model.config.factors
@@ -31,7 +34,9 @@ def validate(
         figures[f"{name}_loss"] = losses.sum().item()
         figures |= {f"{name}_loss_factor{f}": loss.item() for f, loss in enumerate(losses)}
         figures[f"{name}_accuracy"] = accuracy(logits, groups).item()
-        copied = tokens[modality, :, :-1] == tokens[modality, :, 1:]
+        copied = (tokens[modality, :, :-1] == tokens[modality, :, 1:])[
+            tokens[modality, :, 1:] != MISSING
+        ]
         figures[f"{name}_copy_accuracy"] = copied.float().mean().item()
     return figures
 
