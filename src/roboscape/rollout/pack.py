@@ -9,7 +9,7 @@ from roboscape.core.pretrained import halve_weights, resolve
 from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.store import TokenStore
-from roboscape.tokens.weights import weights_sha256
+from roboscape.tokens.weights import encoder_sha256, weights_sha256
 from roboscape.world_model.model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,14 @@ def run(config: Pack) -> Bundle:
         ValueError: the store was made with another tokenizer.
     """
     store = TokenStore(config.tokens)
-    found = weights_sha256(resolve(config.tokenizer))
-    if found != store.config.tokenizer_sha256:
+    tokenizer = resolve(config.tokenizer)
+    found, made_with = weights_sha256(tokenizer), store.config
+    same_codes = encoder_sha256(tokenizer) == made_with.encoder_sha256
+    if found != made_with.tokenizer_sha256 and not same_codes:
         raise UserError(
             f"{config.tokens} was made with another tokenizer (weights "
-            f"{store.config.tokenizer_sha256[:12]}) than {config.tokenizer} ({found[:12]}); "
-            "pass the tokenizer of the store"
+            f"{made_with.tokenizer_sha256[:12]}) than {config.tokenizer} ({found[:12]}); "
+            "pass the tokenizer of the store, or one that differs in its decoder alone"
         )
     bundle = Bundle(
         tokenizer=Tokenizer.from_pretrained(config.tokenizer),

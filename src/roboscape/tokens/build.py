@@ -37,7 +37,7 @@ from roboscape.tokens.store import (
     TokenStore,
     shard_folder,
 )
-from roboscape.tokens.weights import weights_sha256
+from roboscape.tokens.weights import encoder_sha256, weights_sha256
 
 log = logging.getLogger(__name__)
 
@@ -266,6 +266,7 @@ def finish(
     store = StoreConfig(
         tokenizer=tokenizer.config,
         tokenizer_sha256=settings["tokenizer_sha256"],
+        encoder_sha256=encoder_sha256(resolve(config.tokenizer)),
         camera=settings["camera"],
         annotator=settings["tracks"],
         datasets=tuple(str(root) for root in config.datasets),

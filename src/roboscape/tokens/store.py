@@ -42,6 +42,9 @@ class StoreConfig:
     datasets: tuple[str, ...]
     controls: ControlStatistics
     has_depth: bool
+    encoder_sha256: str = ""
+    """Hash of the tokenizer's encoder: another decoder reads the same codes. Empty in stores of
+    tokens that were not made here, or before this was kept."""
     version: int = FORMAT
     imagined: str = ""
     """Name of each shard's array of imagined states (`tokens/imagined.py`); empty without them."""
