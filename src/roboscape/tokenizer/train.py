@@ -15,7 +15,8 @@ from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
-from roboscape.core.runs import open_run
+from roboscape.core.pretrained import load_weights, read_config, resolve
+from roboscape.core.runs import differences, open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.dataset.depth_choice import RECORDED
 from roboscape.dataset.reader import LeRobotDataset
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 COLLAPSED_BITS = 0.02
 """A bit with less entropy than this, in bits, is as good as dead."""
+MOST_OUTSIDE = 0.1
+"""Share of the depth outside a tokenizer's range with which it is not worth fine-tuning."""
 _GIVEN = 3
 """Keeps the draws of given frames apart from others of the same seed and step."""
 TABLES = ("decoder.position", "decoder.embed", "decoder.given.tokens")
@@ -49,6 +52,8 @@ class TokenizerRun:
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
     """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
+    start_from: str = ""
+    """Folder or hub name of a tokenizer to fine-tune; its shape must be `model`'s."""
     camera: str | None = None
     """Which camera; the dataset's first one where not given."""
     depth: str = RECORDED
@@ -137,7 +142,7 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
     """Train on frames that are already there."""
     device = resolve_device(config.device)
     torch.manual_seed(seed_for(config.seed))
-    tokenizer = Tokenizer(config.model).to(device)
+    tokenizer = make_tokenizer(config).to(device)
     formats = settle_formats(
         config.output, config.precision, kinds=["convolution", "matmul"], device=device
     )
@@ -169,8 +174,29 @@ def train(config: TokenizerRun, *, frames: FrameCache, held_out: FrameCache) -> 
     return trained.cpu()
 
 
+def make_tokenizer(config: TokenizerRun) -> Tokenizer:
+    """A freshly initialised tokenizer, or the one to fine-tune.
+
+    Raises:
+        ValueError: the one to fine-tune has another shape; the message names the first difference.
+    """
+    tokenizer = Tokenizer(config.model)
+    if config.start_from:
+        folder = resolve(config.start_from)
+        found = read_config(TokenizerConfig, folder)
+        if found != config.model:
+            raise UserError(
+                f"{folder} does not fit as a start ({differences(found, config.model)}); give "
+                "--model the start's own shape"
+            )
+        load_weights(tokenizer, folder)
+        log.info("the tokenizer starts from %s, with all its weights", folder)
+    return tokenizer
+
+
 def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
-    """Refuse frames of another size; warn of depth outside the range."""
+    """Refuse frames of another size, and depth that a tokenizer to fine-tune cannot show; warn of
+    depth outside the range."""
     found = frames.rgb.shape[1:3]
     size = config.model.image_size
     if found != (size, size):
@@ -183,6 +209,12 @@ def check_frames(frames: FrameCache, *, config: TokenizerRun) -> None:
     few = np.linspace(0, len(frames) - 1, num=min(64, len(frames)), dtype=int)
     low_m, high_m = config.model.depth_min_m, config.model.depth_max_m
     outside = share_outside(frames.depth_at(few), min_m=low_m, max_m=high_m)
+    if config.start_from and outside > MOST_OUTSIDE:
+        raise UserError(
+            f"{outside:.0%} of the depth lies outside {low_m:g} to {high_m:g} m, the range of the "
+            f"tokenizer to start from ({config.start_from}); start from one whose range fits, from "
+            "scratch with a range of your own, or train without depth (--depth none)"
+        )
     if outside > 0:
         log.warning(
             "%.2f %% of the depth lies outside %.2f to %.2f m and is clipped; "
