@@ -1,10 +1,12 @@
 """Complete tokenizer trainings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from roboscape.tokenizer.losses import TokenizerLossConfig
 from roboscape.tokenizer.model import TokenizerConfig
 from roboscape.tokenizer.train import TokenizerRun
+from roboscape.training.learner import StopConfig
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -54,6 +56,25 @@ def lift() -> TokenizerRun:
         loss=TokenizerLossConfig(entropy=0.0005, commitment=0.25),
         optimizer=OptimizerConfig(learning_rate=1e-3, muon_learning_rate=0.005),
         fit=FitConfig(steps=5500, log_every=50, evaluate_every=500, checkpoint_every=250),
+    )
+
+
+def fine_tuning(run: TokenizerRun) -> TokenizerRun:
+    """The same training for a start that has learnt already: short, ended by validation."""
+    return replace(
+        run,
+        # It knows codes: the given frame can be shown from the first step on.
+        given_from=0.0,
+        optimizer=replace(
+            run.optimizer, learning_rate=1e-3, muon_learning_rate=0.005, warmup_steps=20
+        ),
+        fit=replace(
+            run.fit,
+            steps=min(run.fit.steps, 600),
+            evaluate_every=100,
+            checkpoint_every=100,
+            stop=StopConfig(figure="psnr", better="higher", after=3),
+        ),
     )
 
 

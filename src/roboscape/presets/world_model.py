@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from roboscape.clips.curriculum import CurriculumConfig
+from roboscape.training.learner import StopConfig
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.config import WorldModelConfig
@@ -38,6 +39,24 @@ def lift() -> WorldModelRun:
         loss=LossConfig(keypoints=64),
         optimizer=OptimizerConfig(learning_rate=6e-3, muon_learning_rate=0.02, warmup_steps=50),
         fit=FitConfig(steps=6000, evaluate_every=500, checkpoint_every=100, average_decay=0.998),
+    )
+
+
+def fine_tuning(run: WorldModelRun) -> WorldModelRun:
+    """The same training for a start that has learnt already: short, ended by validation."""
+    return replace(
+        run,
+        optimizer=replace(
+            run.optimizer, learning_rate=2e-3, muon_learning_rate=0.005, warmup_steps=20
+        ),
+        fit=replace(
+            run.fit,
+            steps=min(run.fit.steps, 1000),
+            evaluate_every=100,
+            checkpoint_every=100,
+            average_decay=0.98,
+            stop=StopConfig(figure="rgb_loss", after=4),
+        ),
     )
 
 

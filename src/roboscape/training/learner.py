@@ -241,9 +241,18 @@ class Learner:
         stopped = record is not None and 0 < after <= record.waited
         return stopped or self.state.step >= config.steps
 
+    def steps_left(self, config: FitConfig) -> range:
+        """Numbers of the steps to come, if validation does not end the training before."""
+        return range(self.state.step, self.state.step if self.is_over(config) else config.steps)
+
     def result(self) -> nn.Module:
         """The best or the last average, or the model itself with averaging off; whole, on every
         process."""
+        if record := self.state.record:
+            log.info(
+                "the weights of step %d are kept, of %d steps: %.4g was the best validation",
+                *(record.step, self.state.step, record.value),
+            )
         model = self.state.best or self.state.average or self.state.model
         return model if self.skeleton is None else gathered(model, skeleton=self.skeleton)
 

@@ -50,16 +50,15 @@ def fit(
         KeyboardInterrupt: stopped by SIGINT.
         SystemExit: stopped by SIGTERM.
     """
-    assert evaluate or not config.stop.figure, "a validation figure needs validation"
     learner = Learner.prepare(model, optimizer, config=config, execution=execution)
     state, ranks = learner.state, execution.ranks
     if load_latest(state, run / "checkpoints"):
         log.info("resumed from step %d of %d in %s", state.step, config.steps, run)
     metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step, silent=not ranks.is_main)
-    if evaluate and config.stop.figure and state.step == 0:
+    if state.step == 0 and config.stop.figure:
         # A start to fine-tune may be better than all that follows.
-        look(learner, evaluate, metrics=metrics, config=config)
-    steps = range(state.step, state.step if learner.is_over(config) else config.steps)
+        validate(learner, evaluate, metrics=metrics, config=config)
+    steps = learner.steps_left(config)
     clock = time.perf_counter()
     with (
         progress(config.steps, run.name, initial=state.step, silent=not ranks.is_main) as bar,
@@ -73,8 +72,7 @@ def fit(
                 now = time.perf_counter()
                 metrics.write(state.step, {"loss": loss, **figures, "clock_s": now - clock})
                 bar.set_postfix_str(f"loss {loss:.3f}")
-            if evaluate and is_due(state.step, config.evaluate_every, config.steps):
-                look(learner, evaluate, metrics=metrics, config=config)
+            validate(learner, evaluate, metrics=metrics, config=config)
             # One process may have been asked a moment before the others: they stop together.
             stop = ranks.sum(torch.tensor(float(request.made))).item() > 0
             over = learner.is_over(config)
@@ -85,18 +83,20 @@ def fit(
             if stop:
                 log.warning("stopped at step %d. Run the same command again to go on", state.step)
                 request.obey()
-    if state.record is not None:
-        log.info(
-            "best at step %d of %d: validation %s %.4g",
-            *(state.record.step, state.step, config.stop.figure, state.record.value),
-        )
     return learner.result()
 
 
-def look(
-    learner: Learner, evaluate: EvaluateFunction, *, metrics: "MetricsFile", config: FitConfig
+def validate(
+    learner: Learner,
+    evaluate: EvaluateFunction | None,
+    *,
+    metrics: "MetricsFile",
+    config: FitConfig,
 ) -> None:
-    """Validate, write the figures, and keep the weights if they are the best so far."""
+    """Validate where it is due: write the figures, keep the weights if they are the best so far."""
+    if evaluate is None or not is_due(learner.state.step, config.evaluate_every, config.steps):
+        assert evaluate or not config.stop.figure, "a figure that decides needs validation"
+        return
     figures = learner.run_evaluation(evaluate)
     metrics.write(learner.state.step, figures)
     learner.note_validation(figures, config=config.stop)
