@@ -54,6 +54,9 @@ class TokenizerRun:
     """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
     start_from: str = ""
     """Folder or hub name of a tokenizer to fine-tune; its shape must be `model`'s."""
+    keep_codes: bool = False
+    """Train the decoder alone: codes keep the meaning that a world model to fine-tune has learnt;
+    needs `start_from`."""
     camera: str | None = None
     """Which camera; the dataset's first one where not given."""
     depth: str = RECORDED
@@ -94,6 +97,8 @@ class TokenizerRun:
         """Refuse a batch that can't hold both kinds of image equally."""
         if self.batch_size < 2 or self.batch_size % 2:
             raise UserError(f"batch_size must be even, got {self.batch_size}")
+        if self.keep_codes and not self.start_from:
+            raise UserError("keep_codes needs start_from: a new tokenizer has no codes to keep")
 
 
 def run(config: TokenizerRun) -> Tokenizer:
@@ -191,6 +196,9 @@ def make_tokenizer(config: TokenizerRun) -> Tokenizer:
             )
         load_weights(tokenizer, folder)
         log.info("the tokenizer starts from %s, with all its weights", folder)
+    if config.keep_codes:
+        tokenizer.encoder.requires_grad_(requires_grad=False)
+        log.info("  codes are kept: only its decoder is trained")
     return tokenizer
 
 
