@@ -141,6 +141,11 @@ def lift_train_dataset(tmp_path_factory) -> LeRobotDataset:
 
 
 @pytest.fixture(scope="session")
+def lift_validation_dataset(tmp_path_factory) -> LeRobotDataset:
+    return write_dataset(tmp_path_factory.mktemp("validation"), [800_000, 800_001])
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle() -> Bundle:
     """Real models, as small as they come, stride 2; random heads, so that actions matter."""
     torch.manual_seed(0)

@@ -122,6 +122,11 @@ COMMANDS: dict[str, Command] = {
         presets="roboscape.presets.world_model",
         summary="Learn to predict the next RGB and depth frame from actions.",
     ),
+    "train decoder": Command(
+        module="roboscape.rollout.train_decoder",
+        config="DecoderRun",
+        summary="Teach a checkpoint's decoder to show what its world model believes.",
+    ),
     "bundle": Command(
         module="roboscape.rollout.pack",
         config="Pack",

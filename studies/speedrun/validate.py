@@ -3,7 +3,7 @@
 The same functions as in `roboscape evaluate`, without what a report needs beyond these figures.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +170,7 @@ def next_frame_losses(model: WorldModel, clip: TokenClip) -> torch.Tensor:
                 ]
             )
         )
-        forced.last = frame
+        forced.newest = replace(forced.newest, codes=frame)
         if config.objective == "masked":
             forced.features(forced.inputs(frame, ~hidden, control=control), turn="replace")
     return torch.stack(losses, dim=2)

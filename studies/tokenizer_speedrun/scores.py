@@ -53,7 +53,7 @@ class Passed:
 def through(tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"]) -> Passed:
     """Encode and decode; codes stay signs, which may be more than an int32 holds."""
     signs = tokenizer.encoder(images) > 0
-    return Passed(signs=signs, decoded=tokenizer.decode_code_vectors(signs.float() * 2 - 1))
+    return Passed(signs=signs, decoded=tokenizer.decoder(signs.float() * 2 - 1).clamp(-1, 1))
 
 
 @torch.inference_mode()

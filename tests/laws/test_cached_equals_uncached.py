@@ -26,7 +26,10 @@ def oracle(model, tokens, controls, *, prompt, refinement_steps=1):
         for step in range(refinement_steps):
             rows = oracle_rows(history, known, hidden, controls[:, : frame + 1], masked=masked)
             logits = torch.stack(model(rows))[:, :, -1]
-            new = [choose(x, code_bits=config.code_bits, temperature=0.0) for x in logits]
+            new = [
+                choose(x, given=given, code_bits=config.code_bits, temperature=0.0)
+                for x, given in zip(logits, tokens[:, :, prompt - 1], strict=True)
+            ]
             if chosen is None:
                 chosen = new
                 first_logits.append(logits)
@@ -90,7 +93,14 @@ def test_same_tokens_within_the_window(make_model, make_clip, objective, prompt,
 
 
 @pytest.mark.parametrize(
-    "settings", [{"branches": "rgb"}, {"time_position": "learned"}, {"copy_previous": True}, {}]
+    "settings",
+    [
+        {"branches": "rgb"},
+        {"time_position": "learned"},
+        {"copy_previous": True},
+        {"control_field": 6},
+        {},
+    ],
 )
 def test_same_distributions_in_every_shape_of_model(make_model, make_clip, settings):
     model = make_model(**settings)
@@ -99,9 +109,11 @@ def test_same_distributions_in_every_shape_of_model(make_model, make_clip, setti
     expected, logits = oracle(model, tokens, controls, prompt=1)
     assert torch.equal(codes(frames), expected)
     for index, frame in enumerate(frames):
-        choice = choose(logits[RGB, :, index], code_bits=6, temperature=0.0)
+        given = tokens[RGB, :, 0]
+        choice = choose(logits[RGB, :, index], given=given, code_bits=6, temperature=0.0)
+        torch.testing.assert_close(frame.rgb_soft.unchanged, choice.soft.unchanged)
         torch.testing.assert_close(frame.confidence, choice.confidence)
-        torch.testing.assert_close(frame.rgb_code_vectors, choice.code_vectors)
+        torch.testing.assert_close(frame.rgb_soft.vectors, choice.soft.vectors)
 
 
 @pytest.mark.parametrize("objective", ["next_frame", "masked"])

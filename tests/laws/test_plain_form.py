@@ -25,6 +25,7 @@ SHAPES = {
     "no injection": replace(CONFIG, inject_depth=False),
     "learned time": replace(CONFIG, time_position="learned"),
     "masked": replace(CONFIG, objective="masked"),
+    "control field": replace(CONFIG, control_field=8, patch=2),
     "copying": replace(CONFIG, copy_previous=True, patch=2),
 }
 

@@ -94,7 +94,7 @@ def test_frames_come_one_by_one_without_gradients(rollout):
     )
     frame = next(iter(frames))
     assert not frame.confidence.requires_grad
-    assert frame.rgb_code_vectors.abs().max() <= 1
+    assert frame.rgb_soft.vectors.abs().max() <= 1
     assert len(list(frames)) == 3
 
 

@@ -8,6 +8,7 @@ import torch
 
 from roboscape.rollout.imagine import Imagination, imagine
 from roboscape.rollout.sampling import Sampling
+from roboscape.tokenizer.model import SoftCodes
 from roboscape.world_model.config import RGB
 
 FRAMES = 17
@@ -50,7 +51,13 @@ def begun(model, tokens, controls, *, frames=1, sampling=None, **settings):
 
 def everything(frame):
     """All numbers of an imagined frame, one tensor a kind."""
-    return [value for value in vars(frame).values() if value is not None]
+    found = []
+    for value in vars(frame).values():
+        if isinstance(value, SoftCodes):
+            found += [value.vectors, value.unchanged]
+        elif value is not None:
+            found.append(value)
+    return found
 
 
 def same_bits(one, other, *, worlds=slice(None), others=None):
@@ -100,7 +107,7 @@ def test_a_batch_of_different_ages_is_the_same_rollouts_one_by_one(model, clip, 
             one = expected[world][times[world] - lengths[world]]
             assert torch.equal(frame.rgb_codes[[world]], one.rgb_codes)
             torch.testing.assert_close(frame.confidence[[world]], one.confidence)
-            torch.testing.assert_close(frame.rgb_code_vectors[[world]], one.rgb_code_vectors)
+            torch.testing.assert_close(frame.rgb_soft.vectors[[world]], one.rgb_soft.vectors)
             if one.depth_codes is not None:
                 assert torch.equal(frame.depth_codes[[world]], one.depth_codes)
         times = [time + 1 for time in times]
@@ -145,7 +152,7 @@ def test_forks_with_equal_controls_have_equal_futures(model, clip, sampling, age
         expected = never_left.step(controls[:, time])
         assert same_bits(forked, forked, worlds=[0, 1], others=[3, 2])
         assert torch.equal(forked.rgb_codes, expected.rgb_codes[index])
-        torch.testing.assert_close(forked.rgb_code_vectors, expected.rgb_code_vectors[index])
+        torch.testing.assert_close(forked.rgb_soft.vectors, expected.rgb_soft.vectors[index])
 
 
 def test_forks_with_other_controls_or_another_seed_part(make_model, make_clip):

@@ -10,7 +10,13 @@ LOGITS = torch.tensor([2.0, 0.0, 1.0, -1.0]).expand(1, 20_000, 1, 4)
 
 
 def frequencies(temperature):
-    choice = choose(LOGITS, code_bits=2, temperature=temperature, generators=[generator_for(0)])
+    choice = choose(
+        LOGITS,
+        given=torch.zeros(LOGITS.shape[:2], dtype=torch.int),
+        code_bits=2,
+        temperature=temperature,
+        generators=[generator_for(0)],
+    )
     return torch.bincount(choice.codes.flatten().long(), minlength=4) / LOGITS.shape[1]
 
 
@@ -30,9 +36,12 @@ def test_temperature_really_changes_the_entropy():
 
 def test_confidence_is_the_probability_of_the_whole_code():
     logits = torch.randn(1, 3, 2, 4)
-    choice = choose(logits, code_bits=4, temperature=0.0)
-    expected = logits.softmax(dim=-1).amax(dim=-1).prod(dim=-1)
-    torch.testing.assert_close(choice.confidence, expected)
+    given = torch.tensor([[3 + 4 * 2, 0, 3]], dtype=torch.int)
+    choice = choose(logits, given=given, code_bits=4, temperature=0.0)
+    probabilities = logits.softmax(dim=-1)
+    torch.testing.assert_close(choice.confidence, probabilities.amax(dim=-1).prod(dim=-1))
+    of_given = probabilities[:, range(3), 0, [3, 0, 3]] * probabilities[:, range(3), 1, [2, 0, 0]]
+    torch.testing.assert_close(choice.soft.unchanged, of_given)
     low, high = logits.argmax(dim=-1).unbind(dim=-1)
     assert torch.equal(choice.codes, (low + 4 * high).int())
 

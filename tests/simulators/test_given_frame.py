@@ -15,10 +15,10 @@ from roboscape.tokenizer.model import Tokenizer
 CAMERA = "front"
 
 
-@pytest.fixture
-def bundle(tiny_bundle):
+@pytest.fixture(params=[False, True], ids=["tokens", "beliefs"])
+def bundle(tiny_bundle, request):
     torch.manual_seed(0)
-    config = replace(tiny_bundle.tokenizer.config, given_frame=True)
+    config = replace(tiny_bundle.tokenizer.config, given_frame=True, soft_codes=request.param)
     return replace(tiny_bundle, tokenizer=Tokenizer(config).eval())
 
 

@@ -225,9 +225,9 @@ def test_less_is_decoded_where_less_is_asked_for(bundle, make, lift_dataset, act
     for name in ("decode_rgb", "decode_depth"):
         original = getattr(bundle.tokenizer, name)
 
-        def counted(codes, given, *, name=name, original=original):
+        def counted(codes, given, soft, *, name=name, original=original):
             calls.append((name, len(codes)))
-            return original(codes, given)
+            return original(codes, given, soft)
 
         monkeypatch.setattr(bundle.tokenizer, name, counted)
     plain, blind = make(), make(decode="none")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import UNCHANGED_LOGIT
 from roboscape.tokenizer.frames import FrameCache
-from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.model import SoftCodes, Tokenizer
 from roboscape.tokenizer.train import TokenizerRun, given_at, indices_at
 
 
@@ -112,3 +113,28 @@ def test_given_frames_are_earlier_ones_of_the_same_episode(shown, tmp_path):
     assert (numbers < chosen).any()
     never = replace(run, model=replace(shown.config, given_frame=False))
     assert given_at(late, tokenizer=shown, frames=frames, config=never) is None
+
+
+@pytest.fixture
+def believing(shown):
+    copy = Tokenizer(replace(shown.config, soft_codes=True)).eval()
+    copy.load_state_dict(shown.state_dict())
+    return copy
+
+
+def test_certain_beliefs_are_tokens_and_doubt_is_between(shown, believing, frames):
+    codes, given = shown.encode_rgb(frames), shown.given_rgb(frames)
+    changed = codes.clone()
+    changed[:, 0] ^= 1
+    exact = code_to_vectors(changed, code_bits=shown.config.code_bits)
+    certain = SoftCodes(vectors=exact, unchanged=(changed == codes).float())
+    with_tokens = shown.decode(changed, given)
+    torch.testing.assert_close(believing.decode(changed, given, certain), with_tokens)
+    torch.testing.assert_close(shown.decode(changed, given, certain), with_tokens)
+    doubt = SoftCodes(vectors=exact, unchanged=torch.full(codes.shape, 0.5))
+    between = believing.decode(changed, given, doubt)
+    moved = patch_of(shown, 0)
+    for image in range(3):
+        truth = given.images[image][moved]
+        distances = [(x[image][moved] - truth).abs().mean() for x in (between, with_tokens)]
+        assert 0.3 * distances[1] < distances[0] < 0.8 * distances[1]

@@ -72,6 +72,6 @@ def test_a_rollout_in_bf16_goes_the_way_of_fp32(branches):
             depth=prompt if branches == "both" else None,
             controls=controls[:, :1],
         )
-        vectors.append(imagination.step(controls[:, 1]).rgb_code_vectors)
+        vectors.append(imagination.step(controls[:, 1]).rgb_soft.vectors)
     assert torch.allclose(vectors[0], vectors[1], atol=0.1)
     assert not torch.equal(vectors[0], vectors[1])

@@ -43,6 +43,23 @@ def test_everything_is_taken_over(folder):
     assert (found.new, found.left) == ((), ())
 
 
+def test_a_control_field_may_be_new(folder, tmp_path, randomised, caplog):
+    caplog.set_level(logging.INFO)
+    wider = replace(SHAPE, control_field=8)
+    _, _, found = started(wider, folder)
+    assert found.new and all(".control_field." in name for name in found.new)
+    assert "begins anew" in caplog.text
+    randomised(WorldModel(wider)).save_pretrained(tmp_path / "wider")
+    model, fresh, found = started(
+        replace(wider, control_size=8), tmp_path / "wider", new_controls=True
+    )
+    taken, untouched = compare(model, fresh, tmp_path / "wider")
+    assert {name for name in fresh if reads_controls(name)} == set(found.new) <= untouched
+    assert taken >= set(fresh) - set(found.new)
+    with pytest.raises(ValueError, match="control_field: 8 there, 0 here"):
+        started(SHAPE, tmp_path / "wider")
+
+
 @pytest.mark.parametrize("control_size", [5, 8])
 def test_what_reads_new_control_signals_begins_anew_and_all_else_is_taken(
     folder, control_size, caplog
@@ -61,7 +78,8 @@ def test_what_reads_new_control_signals_begins_anew_and_all_else_is_taken(
 
 
 def test_a_control_field_reads_the_controls_too():
-    assert reads_controls("branches.1.embedding.control_field.out.weight")
+    assert reads_controls("branches.1.control_field.out.weight")
+    assert reads_controls("branches.0.embedding.control.bias")
     assert not reads_controls("branches.1.embedding.current.tables.weight")
     assert not reads_controls("injections.0.weight")
 

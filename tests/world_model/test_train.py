@@ -66,6 +66,31 @@ def test_four_steps_equal_two_and_two_bit_for_bit(config, graded_store, monkeypa
     assert torch.equal(weights(train.train(again)), whole)
 
 
+def test_a_start_without_a_control_field_gets_one_that_changes_nothing(config):
+    started = train.train(config)
+    wider = replace(config.model, control_field=8)
+    again = replace(
+        config,
+        model=wider,
+        start_from=str(config.output / "world_model"),
+        output=config.output / "b",
+    )
+    model = train.make_model(again, store=TokenStore(config.tokens))
+    batch = train.make_batches(model, TokenStore(config.tokens), config=again, ranks=Ranks())(0)[
+        0
+    ].content
+    for before, after in zip(
+        started(batch.targets.inputs), model(batch.targets.inputs), strict=True
+    ):
+        torch.testing.assert_close(after, before)
+    muon = train.make_optimizer(model, config=again.optimizer, tables=model.tables()).param_groups[
+        0
+    ]
+    field = model.branch(0).control_field
+    assert field is not None
+    assert any(field.middle.weight is parameter for parameter in muon["params"])
+
+
 def interrupt_at_two(config, monkeypatch):
     """Train two of the steps, as if somebody had interrupted the third."""
     make_step = train.make_step

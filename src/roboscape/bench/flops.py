@@ -23,7 +23,8 @@ def forward_flops(
     attention = 4 * width * (positions + keys)
     outputs = config.factor_size + config.copy_previous
     head = 2 * width * config.tokens_per_patch * config.factors * outputs
-    branch = config.num_layers * (projections + attention) + head
+    field = 2 * config.control_field * (config.control_field + width)
+    branch = config.num_layers * (projections + attention) + field + head
     injected = config.inject_depth and config.modalities == 2
     injections = config.num_layers * 2 * width**2 if injected else 0
     per_row = positions * (config.modalities * branch + injections)
@@ -32,7 +33,7 @@ def forward_flops(
 
 def control_flops(config: WorldModelConfig) -> int:
     """FLOPs of one branch's reading of one control signal."""
-    return 2 * config.control_size * config.width
+    return 2 * config.control_size * (config.width + config.control_field)
 
 
 def training_flops(config: WorldModelConfig, *, rows: int, batch: int = 1) -> float:

@@ -145,12 +145,31 @@ class PlainEmbedding(nn.Module):
         return x
 
 
+class PlainControlField(nn.Module):
+    """An MLP of the control and a vector a position, written out position by position."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        hidden = config.control_field
+        self.enter = nn.Linear(config.control_size, hidden, bias=False)
+        self.place = nn.Parameter(torch.zeros(config.patches_per_frame, hidden))
+        self.middle = nn.Linear(hidden, hidden, bias=False)
+        self.out = nn.Linear(hidden, config.width, bias=False)
+
+    def forward(self, controls: Float[Tensor, "b t c"]) -> Float[Tensor, "b t p d"]:
+        """The field."""
+        entered, gelu = self.enter(controls), nn.functional.gelu
+        at = [self.out(gelu(self.middle(gelu(entered + place)))) for place in self.place]
+        return torch.stack(at, dim=2)
+
+
 class PlainBranch(nn.Module):
     """One modality's transformer."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.embedding = PlainEmbedding(config)
+        self.control_field = PlainControlField(config) if config.control_field else None
         self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = make_head(config)
@@ -189,6 +208,11 @@ class PlainWorldModel(nn.Module):
         if config.time_position == "rotary":
             angles = self.rotary_angles(count).to(rows.controls.device)
         streams = [self.branch(m).embedding(rows, modality=m) for m in range(config.modalities)]
+        if config.control_field:
+            streams = [
+                x + cast(PlainControlField, self.branch(m).control_field)(rows.controls)
+                for m, x in enumerate(streams)
+            ]
         for layer in range(config.num_layers):
             for m, x in enumerate(streams):
                 streams[m] = self.branch(m).blocks[layer](x, visible=visible, angles=angles)

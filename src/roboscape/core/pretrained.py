@@ -1,5 +1,6 @@
 """Models on disk: safetensors and a JSON configuration, never a pickle; found by name."""
 
+import logging
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from roboscape.core.config import load_config, save_config
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
+
+log = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -46,24 +49,34 @@ def read_config(kind: type[Config], folder: Path) -> Config:
     return load_config(kind, folder / CONFIG)
 
 
-def load_weights(module: nn.Module, folder: Path) -> None:
+def load_weights(module: nn.Module, folder: Path, *, newer: tuple[str, ...] = ()) -> None:
     """Fill `module` from `folder`.
+
+    Args:
+        module: What to fill.
+        folder: As written by `save_pretrained`.
+        newer: Beginnings of names of parts that the file need not have: parts that were added to a
+            model later, and change nothing until they are trained. They stay as they are.
 
     Raises:
         ValueError: no weights, a truncated file, or tensors that disagree with the configuration;
             the message names the first tensor that differs and both shapes.
     """
     path = folder / WEIGHTS
-    check_shapes(module, path)
-    module.load_state_dict(load_file(path))
+    check_shapes(module, path, newer=newer)
+    own, found = module.state_dict(), load_file(path)
+    if missing := sorted(own.keys() - found.keys()):
+        log.info("%s does not hold, so these begin anew: %s", path, ", ".join(missing))
+    module.load_state_dict(own | found)
 
 
-def check_shapes(module: nn.Module, path: Path) -> None:
+def check_shapes(module: nn.Module, path: Path, *, newer: tuple[str, ...] = ()) -> None:
     """Compare a weight file's tensors with the module's, by name and shape, before reading any."""
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = read_shapes(path)
     for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+        absent = name not in found and name.startswith(newer or ("\0",))
+        if expected.get(name) != found.get(name) and not absent:
             raise UserError(
                 f"{path} disagrees with the {CONFIG} beside it: tensor `{name}` should have shape "
                 f"{expected.get(name, 'none (not part of this model)')}, the file has "

@@ -13,7 +13,7 @@ from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_videos
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import FrameStart
-from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.model import SoftCodes, Tokenizer
 
 CAMERA = "camera"
 """What a bundle's camera is called here: predictors are given pixels without names."""
@@ -111,13 +111,27 @@ def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a
         simulator: After `reset`.
         actions: At the native rate, stored units, from that frame on.
     """
-    stride = simulator.spec.stride
-    frames = [simulator.tokens]
+    stride, engine = simulator.spec.stride, simulator.engine
+    frames = [engine.newest]
     for frame in range(actions.shape[1] // stride):
         simulator.step(actions[:, frame * stride : (frame + 1) * stride])
-        frames.append(simulator.tokens)
-    rgb, *depth = torch.stack(frames, dim=2).cpu()
-    return VideoCodes(rgb=rgb, depth=depth[0] if depth else None)
+        frames.append(engine.newest)
+    rgb, *depth = torch.stack([one.codes for one in frames], dim=2).cpu()
+    if not simulator.bundle.tokenizer.config.soft_codes:
+        return VideoCodes(rgb=rgb, depth=depth[0] if depth else None)
+    rgb_soft, *depth_soft = [
+        SoftCodes(
+            vectors=torch.stack([one.soft.vectors[m] for one in frames], dim=1).cpu(),
+            unchanged=torch.stack([one.soft.unchanged[m] for one in frames], dim=1).cpu(),
+        )
+        for m in range(1 + len(depth))
+    ]
+    return VideoCodes(
+        rgb=rgb,
+        depth=depth[0] if depth else None,
+        rgb_soft=rgb_soft,
+        depth_soft=depth_soft[0] if depth_soft else None,
+    )
 
 
 @dataclass(frozen=True)

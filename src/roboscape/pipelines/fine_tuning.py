@@ -90,10 +90,15 @@ class StartBundle:
         return found
 
     def tokenizer_run(self, run: TokenizerRun) -> TokenizerRun:
-        """A training of the bundle's tokenizer instead of a new one."""
+        """A training of the bundle's tokenizer instead of a new one.
+
+        Its decoder learns to read a given frame where `run` wants it and the bundle's does not.
+        """
         return replace(
             tokenizer_fine_tuning(run),
-            model=self.tokenizer,
+            model=replace(
+                self.tokenizer, given_frame=self.tokenizer.given_frame or run.model.given_frame
+            ),
             start_from=str(self.folder / TOKENIZER),
         )
 

@@ -33,7 +33,9 @@ def lift() -> WorldModelRun:
         output=Path("runs/world_model_lift"),
         batch_size=4,
         # Four tokens are one position: the paper's token grid at an eighth of its attention.
-        model=WorldModelConfig(num_layers=4, width=128, heads=4, patch=2, factors=3),
+        model=WorldModelConfig(
+            num_layers=4, width=128, heads=4, patch=2, factors=3, control_field=256
+        ),
         # Rollouts take one pass a frame by default, so most rows train exactly that.
         masking=MaskingConfig(fully_masked=0.8),
         loss=LossConfig(keypoints=64),

@@ -16,6 +16,7 @@ from torch import Tensor
 from roboscape.core.errors import UserError
 from roboscape.core.seeding import generator_for, seed_for
 from roboscape.rollout.cuda_graphs import Capture, CudaGraphPasses, capture_cuda_graph
+from roboscape.rollout.newest import NewestFrames
 from roboscape.rollout.sampling import (
     GREEDY,
     Choice,
@@ -24,6 +25,7 @@ from roboscape.rollout.sampling import (
     hidden_after,
     hide_least_confident,
 )
+from roboscape.tokenizer.model import SoftCodes
 from roboscape.world_model.cache import Cache, Turn
 from roboscape.world_model.config import DEPTH, RGB
 from roboscape.world_model.model import ModelInputs, WorldModel
@@ -35,13 +37,13 @@ class ImaginedFrame:
     """One imagined frame of a batch. Axes: b rollout, n token, v code bit."""
 
     rgb_codes: Int[Tensor, "b n"]
-    rgb_code_vectors: Float[Tensor, "b n v"]
-    """Expected codes in [-1, 1]: decoding them shows doubt as blur."""
+    rgb_soft: SoftCodes
+    """What the model believed of them: decoding that shows doubt as blur."""
     confidence: Float[Tensor, "b n"]
     """Probability of every chosen RGB token."""
     depth_codes: Int[Tensor, "b n"] | None = None
     """None where the model has no depth branch."""
-    depth_code_vectors: Float[Tensor, "b n v"] | None = None
+    depth_soft: SoftCodes | None = None
 
 
 def imagine(
@@ -92,8 +94,7 @@ class ImaginationState:
     """All that the futures of some worlds depend on."""
 
     cache: Cache
-    last: Int[Tensor, "m b n"]
-    """The newest frame's tokens."""
+    newest: NewestFrames
     random: tuple[WorldRandomness, ...]
     begun: tuple[bool, ...]
     """Whether each world was ever reset."""
@@ -137,9 +138,14 @@ class Imagination:
         self.random = [WorldRandomness(seed=seed)] * batch
         self.begun = [False] * batch
         shape = (model.config.modalities, batch, model.config.tokens_per_frame)
-        self.last: Int[Tensor, "m b n"] = torch.zeros(shape, dtype=torch.int32, device=self.device)
-        """The newest frame's tokens: the prompt's last, then the chosen ones."""
+        nothing = torch.zeros(shape, dtype=torch.int32, device=self.device)
+        self.newest = NewestFrames.of_given(nothing, code_bits=model.config.code_bits)
         self._use(self._new_cache(batch))
+
+    @property
+    def last(self) -> Int[Tensor, "m b n"]:
+        """The newest frame's tokens: the prompt's last, then the chosen ones."""
+        return self.newest.codes
 
     @property
     def batch(self) -> int:
@@ -176,11 +182,13 @@ class Imagination:
         cache = self.cache if worlds is None else self._new_cache(len(chosen))
         cache.clear()
         self._read_prompt(prompt, controls=controls, cache=cache)
+        code_bits = self.model.config.code_bits
+        given = NewestFrames.of_given(prompt[:, :, -1], code_bits=code_bits)
         if worlds is None:
-            self.last = prompt[:, :, -1].clone()
+            self.newest = given
         else:
             self.cache.put(chosen, cache, range(len(chosen)))
-            self.last = replaced(self.last, chosen, prompt[:, :, -1])
+            self.newest = self.newest.replaced(chosen, given)
         for world in chosen:
             resets = self.random[world].resets
             self.random[world] = WorldRandomness(
@@ -231,7 +239,7 @@ class Imagination:
         """A copy of all that the worlds' futures depend on."""
         return ImaginationState(
             cache=self.cache.take(range(self.batch)),
-            last=self.last,
+            newest=self.newest,
             random=tuple(self.random),
             begun=tuple(self.begun),
         )
@@ -259,14 +267,14 @@ class Imagination:
                 self.cache.put(range(self.batch), state.cache, taken)
             else:
                 self._use(state.cache.take(taken))
-            self.last = state.last[:, list(taken)]
+            self.newest = state.newest.take(taken)
             self.random = [state.random[world] for world in taken]
             self.begun = [state.begun[world] for world in taken]
             return
         if len(worlds) != len(taken):
             raise UserError(f"got {len(taken)} worlds of a snapshot for {len(worlds)} worlds")
         self.cache.put(worlds, state.cache, taken)
-        self.last = replaced(self.last, worlds, state.last[:, list(taken)])
+        self.newest = self.newest.replaced(worlds, state.newest.take(taken))
         for world, source in zip(worlds, taken, strict=True):
             self.random[world], self.begun[world] = state.random[source], state.begun[source]
 
@@ -308,6 +316,7 @@ class Imagination:
         return [
             choose(
                 rearrange(self.model.frame_logits(x, modality=modality), "b 1 n f s -> b n f s"),
+                given=self.newest.given[modality],
                 code_bits=self.model.config.code_bits,
                 temperature=self.sampling.temperature,
                 generators=generators,
@@ -335,7 +344,14 @@ class Imagination:
 
     def _finish(self, choices: list[Choice], *, control: Float[Tensor, "b c"]) -> ImaginedFrame:
         """Take the chosen tokens as the newest frame."""
-        self.last = torch.stack([choice.codes for choice in choices])
+        self.newest = NewestFrames(
+            codes=torch.stack([choice.codes for choice in choices]),
+            given=self.newest.given,
+            soft=SoftCodes(
+                vectors=torch.stack([choice.soft.vectors for choice in choices]),
+                unchanged=torch.stack([choice.soft.unchanged for choice in choices]),
+            ),
+        )
         if self.objective.needs_clean_pass:
             # Here a timestep's keys and values belong to its own tokens: write the clean ones.
             known = torch.zeros_like(self.last, dtype=torch.bool)
@@ -344,20 +360,11 @@ class Imagination:
         depth = choices[DEPTH] if len(choices) > 1 else None
         return ImaginedFrame(
             rgb_codes=choices[RGB].codes,
-            rgb_code_vectors=choices[RGB].code_vectors,
+            rgb_soft=choices[RGB].soft,
             confidence=choices[RGB].confidence,
             depth_codes=depth.codes if depth else None,
-            depth_code_vectors=depth.code_vectors if depth else None,
+            depth_soft=depth.soft if depth else None,
         )
-
-
-def replaced(
-    frames: Int[Tensor, "m b n"], worlds: Sequence[int], new: Int[Tensor, "m w n"]
-) -> Int[Tensor, "m b n"]:
-    """Tokens of all worlds, those of some replaced; snapshots keep the old ones."""
-    changed = frames.clone()
-    changed[:, list(worlds)] = new.to(frames.dtype)
-    return changed
 
 
 def cache_dtype(model: WorldModel, device: torch.device) -> torch.dtype:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from roboscape.tokenizer.codes import join_factors
+from roboscape.tokenizer.codes import join_factors, split_factors
+from roboscape.tokenizer.model import SoftCodes
 from roboscape.world_model.losses import expected_codes
 
 
@@ -33,21 +34,25 @@ class Choice:
     codes: Int[Tensor, "b n"]
     confidence: Float[Tensor, "b n"]
     """Probability that the model gave the chosen token, at temperature 1."""
-    code_vectors: Float[Tensor, "b n v"]
-    """Mean code vector under the model's distribution, in [-1, 1]."""
+    soft: SoftCodes
+    """Mean code vectors, and probabilities of the given frame's tokens, at temperature 1."""
 
     def where(self, chosen: Bool[Tensor, "b n"], other: "Choice") -> "Choice":
         """These tokens where `chosen`, the other ones elsewhere."""
         return Choice(
             codes=torch.where(chosen, self.codes, other.codes),
             confidence=torch.where(chosen, self.confidence, other.confidence),
-            code_vectors=torch.where(chosen.unsqueeze(-1), self.code_vectors, other.code_vectors),
+            soft=SoftCodes(
+                vectors=torch.where(chosen.unsqueeze(-1), self.soft.vectors, other.soft.vectors),
+                unchanged=torch.where(chosen, self.soft.unchanged, other.soft.unchanged),
+            ),
         )
 
 
 def choose(
     logits: Float[Tensor, "b n f s"],
     *,
+    given: Int[Tensor, "b n"],
     code_bits: int,
     temperature: float,
     generators: Sequence[torch.Generator] = (),
@@ -56,6 +61,7 @@ def choose(
 
     Args:
         logits: Of a frame of every world.
+        given: Tokens of every world's given frame.
         code_bits: Bits of a token's code.
         temperature: Divides the logits.
         generators: Randomness of every world, on the logits' device; not read at temperature 0.
@@ -69,11 +75,13 @@ def choose(
             world.exponential_(generator=generator)
         scores = logits / temperature - waits.log()
     groups = scores.argmax(dim=-1)
-    probabilities = logits.softmax(dim=-1).gather(-1, groups.unsqueeze(-1)).squeeze(-1)
+    kept = split_factors(given, code_bits=code_bits, factors=logits.shape[-2])
+    both = torch.stack([groups, kept], dim=-1)
+    chosen, unchanged = logits.softmax(dim=-1).gather(-1, both).prod(dim=-2).unbind(dim=-1)
     return Choice(
         codes=join_factors(groups, code_bits=code_bits),
-        confidence=probabilities.prod(dim=-1),
-        code_vectors=expected_codes(logits),
+        confidence=chosen,
+        soft=SoftCodes(vectors=expected_codes(logits), unchanged=unchanged),
     )
 
 

@@ -14,8 +14,8 @@ from roboscape.clips.reader import Clip
 from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.rollout.bundle import Bundle
-from roboscape.tokenizer.model import Tokenizer
-from roboscape.tokenizer.passes import through
+from roboscape.tokenizer.model import GivenFrame, SoftCodes, Tokenizer
+from roboscape.tokenizer.passes import FRAMES_AT_ONCE, through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,18 @@ class VideoCodes:
 
     rgb: Int[Tensor, "b t n"]
     depth: Int[Tensor, "b t n"] | None
+    rgb_soft: SoftCodes | None = None
+    """What a model believed of imagined tokens; None of true ones."""
+    depth_soft: SoftCodes | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "VideoCodes":
-        """The same change of the first two axes made to RGB and depth."""
-        depth = None if self.depth is None else change(self.depth)
-        return VideoCodes(rgb=change(self.rgb), depth=depth)
+        """The same change of the first two axes made to all."""
+        return VideoCodes(
+            rgb=change(self.rgb),
+            depth=None if self.depth is None else change(self.depth),
+            rgb_soft=None if self.rgb_soft is None else self.rgb_soft.map(change),
+            depth_soft=None if self.depth_soft is None else self.depth_soft.map(change),
+        )
 
 
 def stack_clips(clips: Sequence[Clip], camera: str) -> Videos:
@@ -100,33 +107,58 @@ def decode_videos(tokenizer: Tokenizer, codes: VideoCodes, given: Videos | None 
         given: A true frame of every clip, its first where there are more, whose pixels the decoder
             may take over where nothing has changed.
     """
-    if given is not None and tokenizer.config.given_frame:
-        clips = [
-            decode_clip(tokenizer, codes.map(lambda c, i=clip: c[i : i + 1]), given, clip=clip)
-            for clip in range(len(given))
-        ]
-        depths = [clip.depth_m for clip in clips if clip.depth_m is not None]
-        return Videos(
-            rgb=np.concatenate([clip.rgb for clip in clips]),
-            depth_m=np.concatenate(depths) if depths else None,
+    clips = [
+        decode_clip(
+            tokenizer,
+            codes.map(lambda x, i=clip: x[i]),
+            given=None if given is None else given.map(lambda x, i=clip: x[i : i + 1]),
         )
-    depth_m = None
+        for clip in range(len(codes.rgb))
+    ]
+    depths = [depth_m for _, depth_m in clips if depth_m is not None]
+    return Videos(
+        rgb=torch.stack([rgb for rgb, _ in clips]).numpy(),
+        depth_m=torch.stack(depths).numpy() if depths else None,
+    )
+
+
+def decode_clip(
+    tokenizer: Tokenizer, codes: VideoCodes, *, given: Videos | None
+) -> tuple[UInt8[Tensor, "t h w 3"], Float[Tensor, "t h w"] | None]:
+    """One clip's RGB and depth in metres.
+
+    Args:
+        tokenizer: Any.
+        codes: The clip's, without an axis of clips.
+        given: Its given frame, first of a batch of one.
+    """
+    rgb_given = depth_given = depth_m = None
+    if given is not None:
+        rgb_given = tokenizer.given_rgb(torch.from_numpy(given.rgb[:, 0]))
+        if given.depth_m is not None:
+            depth_given = tokenizer.given_depth(torch.from_numpy(given.depth_m[:, 0]))
+    rgb = _decoded(tokenizer.decode_rgb, codes.rgb, rgb_given, codes.rgb_soft, tokenizer.device)
     if codes.depth is not None:
-        depth_m = _through(tokenizer.decode_depth, codes.depth, tokenizer).numpy()
-    return Videos(rgb=_through(tokenizer.decode_rgb, codes.rgb, tokenizer).numpy(), depth_m=depth_m)
+        depth_m = _decoded(
+            tokenizer.decode_depth, codes.depth, depth_given, codes.depth_soft, tokenizer.device
+        )
+    return rgb, depth_m
 
 
-def decode_clip(tokenizer: Tokenizer, codes: VideoCodes, given: Videos, *, clip: int) -> Videos:
-    """One clip's pixels, its given frame in view; a batch of one."""
-    rgb = tokenizer.given_rgb(torch.from_numpy(given.rgb[clip, :1]))
-    depth_m = None
-    if codes.depth is not None and given.depth_m is not None:
-        depth = tokenizer.given_depth(torch.from_numpy(given.depth_m[clip, :1]))
-        depth_m = _through(
-            lambda part: tokenizer.decode_depth(part, depth), codes.depth, tokenizer
-        ).numpy()
-    pixels = _through(lambda part: tokenizer.decode_rgb(part, rgb), codes.rgb, tokenizer)
-    return Videos(rgb=pixels.numpy(), depth_m=depth_m)
+def _decoded(
+    decode: Callable[..., Tensor],
+    codes: Int[Tensor, "t n"],
+    given: GivenFrame | None,
+    soft: SoftCodes | None,
+    device: torch.device,
+) -> Tensor:
+    """All frames of a clip, some at a time."""
+    parts = []
+    for start in range(0, len(codes), FRAMES_AT_ONCE):
+        chosen = slice(start, start + FRAMES_AT_ONCE)
+        believed = None if soft is None else soft.map(lambda x, c=chosen: x[c].to(device))
+        parts.append(decode(codes[chosen].to(device), given, believed).cpu())
+    return torch.cat(parts)
 
 
 def _through(change: Callable[[Any], Tensor], clips: Tensor, tokenizer: Tokenizer) -> Tensor:

@@ -56,6 +56,25 @@ class Beginning:
     """Native actions between the given frames."""
 
 
+@dataclass(frozen=True)
+class GivenFrames:
+    """Each world's last given frame, of one kind: a decoder takes over what has not changed."""
+
+    pixels: np.ndarray
+    codes: Int[np.ndarray, "b n"]
+    """Its tokens, kept so that no later step encodes it again."""
+
+    def take(self, worlds: Sequence[int] | np.ndarray) -> "GivenFrames":
+        """Those of some worlds."""
+        return GivenFrames(self.pixels[worlds], self.codes[worlds])
+
+    def merged(self, worlds: Sequence[int] | None, new: "GivenFrames") -> "GivenFrames":
+        """A copy with some worlds replaced."""
+        return GivenFrames(
+            merged(self.pixels, worlds, new.pixels), merged(self.codes, worlds, new.codes)
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearnedWorlds:
     """What a snapshot holds."""
@@ -66,7 +85,7 @@ class LearnedWorlds:
     confidence: Float[np.ndarray, "b y x"]
     pictures: Pictures
     seen: dict[str, Bool[np.ndarray, " b"]]
-    given: Pictures
+    given: dict[str, GivenFrames]
 
 
 class LearnedSimulator:
@@ -128,8 +147,10 @@ class LearnedSimulator:
         self._pictures: Pictures = {"rgb": np.zeros((batch, side, side, 3), np.uint8)}
         if model.modalities > 1:
             self._pictures["depth"] = np.zeros((batch, side, side), np.float32)
-        self._given: Pictures = dict(self._pictures)
-        """The last given frames, whose pixels a decoder may take over where nothing has changed."""
+        nothing = np.zeros((batch, model.tokens_per_frame), np.int32)
+        self._given = {
+            kind: GivenFrames(pixels, nothing) for kind, pixels in self._pictures.items()
+        }
         # A frame is decoded when somebody looks, and once; a world that was never reset is black.
         self._seen = {kind: np.ones(batch, bool) for kind in self._pictures}
 
@@ -247,7 +268,8 @@ class LearnedSimulator:
             picture, seen = content.pictures[kind][taken], content.seen[kind][taken]
             self._pictures[kind] = merged(self._pictures[kind], worlds, picture)
             self._seen[kind] = merged(self._seen[kind], worlds, seen)
-            self._given[kind] = merged(self._given[kind], worlds, content.given[kind][taken])
+            given = content.given[kind].take(taken)
+            self._given[kind] = self._given[kind].merged(worlds, given)
         return self.observe()
 
     def reseed(self, seed: int, *, where: Mask | None = None) -> None:
@@ -300,10 +322,14 @@ class LearnedSimulator:
         )
         self._controls.restore(stream.snapshot(), worlds=worlds)
         self._confidence = merged(self._confidence, worlds, np.ones(1, np.float32))
-        for kind, frames in (("rgb", given.rgb), ("depth", given.depth_m)):
-            if kind in self._pictures and frames is not None:
-                self._pictures[kind] = merged(self._pictures[kind], worlds, frames[:, -1])
-                self._given[kind] = merged(self._given[kind], worlds, frames[:, -1])
+        for kind, frames, tokens in (
+            ("rgb", given.rgb, codes.rgb),
+            ("depth", given.depth_m, codes.depth),
+        ):
+            if kind in self._pictures and frames is not None and tokens is not None:
+                last = GivenFrames(frames[:, -1], tokens[:, -1].numpy())
+                self._pictures[kind] = merged(self._pictures[kind], worlds, last.pixels)
+                self._given[kind] = self._given[kind].merged(worlds, last)
                 self._seen[kind] = merged(self._seen[kind], worlds, np.ones(1, bool))
 
     def _read(self, start: Start) -> Beginning:
@@ -388,13 +414,15 @@ class LearnedSimulator:
         """Pixels of all worlds; those that nobody has looked at are decoded."""
         unseen = np.flatnonzero(~self._seen[kind])
         if len(unseen):
-            codes = self.tokens[("rgb", "depth").index(kind)][torch.from_numpy(unseen)]
-            tokenizer = self.bundle.tokenizer
-            given = torch.from_numpy(self._given[kind][unseen])
+            modality, worlds = ("rgb", "depth").index(kind), torch.from_numpy(unseen)
+            codes = self.tokens[modality][worlds]
+            soft = self.engine.newest.soft.map(lambda x: x[modality][worlds])
+            tokenizer, given = self.bundle.tokenizer, self._given[kind].take(unseen)
+            true, known = torch.from_numpy(given.pixels), torch.from_numpy(given.codes)
             if kind == "rgb":
-                pixels = tokenizer.decode_rgb(codes, tokenizer.given_rgb(given))
+                pixels = tokenizer.decode_rgb(codes, tokenizer.given_rgb(true, known), soft)
             else:
-                pixels = tokenizer.decode_depth(codes, tokenizer.given_depth(given))
+                pixels = tokenizer.decode_depth(codes, tokenizer.given_depth(true, known), soft)
             pixels = pixels.cpu().numpy()
             everybody = len(unseen) == self.batch
             self._pictures[kind] = merged(

@@ -36,6 +36,9 @@ class TokenizerConfig:
     """Residual blocks there."""
     given_frame: bool = False
     """Whether the decoder can be shown a true frame of the scene, whose pixels it may take over."""
+    soft_codes: bool = False
+    """Whether imagined frames are decoded from what the world model believes (`SoftCodes`) instead
+    of its likeliest tokens; `roboscape train decoder` teaches a decoder to read that."""
     depth_min_m: float = 0.1
     """Nearest depth in the range of the depth image."""
     depth_max_m: float = 10.0

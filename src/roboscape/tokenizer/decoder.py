@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from einops.layers.torch import Rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from roboscape.tokenizer.config import TokenizerConfig
@@ -26,8 +26,9 @@ class GivenView:
 
     images: Float[Tensor, "b 3 h w"]
     """The true frame, in [-1, 1]."""
-    unchanged: Bool[Tensor, "b n"]
-    """Where the tokens to decode equal those of the given frame."""
+    unchanged: Float[Tensor, "b n"]
+    """1 where the tokens to decode equal those of the given frame, 0 where not; between them, the
+    probability that they do."""
 
 
 class Decoder(nn.Module):
@@ -139,7 +140,7 @@ class GivenFrameLayers(nn.Module):
         flags = self.spread(given, pixels_a_token=self.config.downsampling)
         return (logits.float() + UNCHANGED_LOGIT * (2 * flags.float() - 1)).sigmoid()
 
-    def spread(self, given: GivenView, *, pixels_a_token: int) -> Bool[Tensor, "b 1 y x"]:
+    def spread(self, given: GivenView, *, pixels_a_token: int) -> Float[Tensor, "b 1 y x"]:
         """The tokens' flags as an image."""
         flags = rearrange(given.unchanged, "b (h w) -> b 1 h w", w=self.config.tokens_per_side)
         return flags.repeat_interleave(pixels_a_token, 2).repeat_interleave(pixels_a_token, 3)

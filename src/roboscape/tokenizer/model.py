@@ -1,5 +1,6 @@
 """The tokenizer: images to discrete codes and back (MAGVIT-2: lookup-free quantisation)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,20 @@ class Reconstruction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoftCodes:
+    """What a world model believes of the tokens of a frame, for a decoder that reads its doubt."""
+
+    vectors: Float[Tensor, "*b n v"]
+    """Mean code vectors under the model's distribution, in [-1, 1]."""
+    unchanged: Float[Tensor, "*b n"]
+    """Probability that a token is the given frame's."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "SoftCodes":
+        """The same change of the leading axes made to both."""
+        return SoftCodes(vectors=change(self.vectors), unchanged=change(self.unchanged))
+
+
+@dataclass(frozen=True, kw_only=True)
 class GivenFrame:
     """A true frame that a decoder may take pixels from; one for every frame to decode, or one."""
 
@@ -40,10 +55,11 @@ class GivenFrame:
     codes: Int[Tensor, "b n"]
     """Its tokens; where they equal those to decode, nothing has changed."""
 
-    def view(self, codes: Int[Tensor, "b n"]) -> GivenView:
-        """What the decoder of `codes` sees of it."""
+    def view(self, codes: Int[Tensor, "b n"], soft: SoftCodes | None = None) -> GivenView:
+        """What the decoder of `codes`, or of soft codes, sees of it."""
         images = self.images.expand(len(codes), -1, -1, -1)
-        return GivenView(images=images, unchanged=codes == self.codes)
+        equal = (codes == self.codes).to(images.dtype)
+        return GivenView(images=images, unchanged=equal if soft is None else soft.unchanged)
 
 
 class Tokenizer(nn.Module):
@@ -107,21 +123,28 @@ class Tokenizer(nn.Module):
         return vectors_to_code(self.encoder(images))
 
     @torch.no_grad()
-    def given_frame(self, images: Float[Tensor, "b 3 h w"]) -> GivenFrame:
-        """True frames with their codes, for `decode`."""
-        return GivenFrame(images=images, codes=self.encode(images))
+    def given_frame(
+        self, images: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"] | None = None
+    ) -> GivenFrame:
+        """True frames for `decode`, with their codes, which are computed where not given."""
+        codes = self.encode(images) if codes is None else codes.to(images.device)
+        return GivenFrame(images=images, codes=codes)
 
-    def given_rgb(self, frames: UInt8[Tensor, "b h w 3"]) -> GivenFrame | None:
+    def given_rgb(
+        self, frames: UInt8[Tensor, "b h w 3"], codes: Int[Tensor, "b n"] | None = None
+    ) -> GivenFrame | None:
         """True RGB frames, for `decode_rgb`; None where the decoder takes none."""
         if not self.config.given_frame:
             return None
-        return self.given_frame(rgb_to_image(frames.to(self.device)))
+        return self.given_frame(rgb_to_image(frames.to(self.device)), codes)
 
-    def given_depth(self, depth_m: Float[Tensor, "b h w"]) -> GivenFrame | None:
+    def given_depth(
+        self, depth_m: Float[Tensor, "b h w"], codes: Int[Tensor, "b n"] | None = None
+    ) -> GivenFrame | None:
         """True depth in metres, for `decode_depth`; None where the decoder takes none."""
         if not self.config.given_frame:
             return None
-        return self.given_frame(self.depth_to_image(depth_m.to(self.device)))
+        return self.given_frame(self.depth_to_image(depth_m.to(self.device)), codes)
 
     @property
     def device(self) -> torch.device:
@@ -129,39 +152,46 @@ class Tokenizer(nn.Module):
         return next(self.parameters()).device
 
     def decode(
-        self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
+        self,
+        codes: Int[Tensor, "b n"],
+        given: GivenFrame | None = None,
+        soft: SoftCodes | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Images of codes; with a given frame, its pixels where nothing has changed.
 
-        A tokenizer without `given_frame` takes no notice of it.
+        A tokenizer without `given_frame` takes no notice of it, one without `soft_codes` none of
+        `soft`, what a world model believes of imagined codes.
         """
-        view = given.view(codes) if given is not None and self.config.given_frame else None
-        vectors = code_to_vectors(codes, code_bits=self.config.code_bits)
-        return self.decoder(vectors, view).float().clamp(-1, 1)
-
-    def decode_code_vectors(self, vectors: Float[Tensor, "b n v"]) -> Float[Tensor, "b 3 h w"]:
-        """Images of code vectors in [-1, 1], such as the expected codes of a prediction."""
-        return self.decoder(vectors).float().clamp(-1, 1)
+        soft = soft if self.config.soft_codes else None
+        view = given.view(codes, soft) if given is not None and self.config.given_frame else None
+        exact = code_to_vectors(codes, code_bits=self.config.code_bits)
+        return self.decoder(exact if soft is None else soft.vectors, view).float().clamp(-1, 1)
 
     def encode_rgb(self, frames: UInt8[Tensor, "b h w 3"]) -> Int[Tensor, "b n"]:
         """Codes of RGB frames."""
         return self.encode(rgb_to_image(frames))
 
     def decode_rgb(
-        self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
+        self,
+        codes: Int[Tensor, "b n"],
+        given: GivenFrame | None = None,
+        soft: SoftCodes | None = None,
     ) -> UInt8[Tensor, "b h w 3"]:
         """RGB frames of codes."""
-        return image_to_rgb(self.decode(codes, given))
+        return image_to_rgb(self.decode(codes, given, soft))
 
     def encode_depth(self, depth_m: Float[Tensor, "b h w"]) -> Int[Tensor, "b n"]:
         """Codes of depth in metres."""
         return self.encode(self.depth_to_image(depth_m))
 
     def decode_depth(
-        self, codes: Int[Tensor, "b n"], given: GivenFrame | None = None
+        self,
+        codes: Int[Tensor, "b n"],
+        given: GivenFrame | None = None,
+        soft: SoftCodes | None = None,
     ) -> Float[Tensor, "b h w"]:
         """Depth of codes, in metres."""
-        return self.image_to_depth(self.decode(codes, given))
+        return self.image_to_depth(self.decode(codes, given, soft))
 
     def depth_to_image(self, depth_m: Float[Tensor, "b h w"]) -> Float[Tensor, "b 3 h w"]:
         """Depth as this tokenizer sees it."""

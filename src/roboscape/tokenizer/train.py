@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -53,10 +54,11 @@ class TokenizerRun:
     output: Path
     """Run folder; the tokenizer itself ends in its `tokenizer` folder."""
     start_from: str = ""
-    """Folder or hub name of a tokenizer to fine-tune; its shape must be `model`'s."""
-    keep_codes: bool = False
-    """Train the decoder alone: codes keep the meaning that a world model to fine-tune has learnt;
-    needs `start_from`."""
+    """Name, folder or hub name of a tokenizer to fine-tune; its shape must be `model`'s, but it
+    need not have the layers that read a given frame."""
+    learns: Literal["all", "decoder"] = "all"
+    """`decoder`: the encoder of `start_from` stays as it is, and so do all codes, such as those
+    that a world model was trained on."""
     camera: str | None = None
     """Which camera; the dataset's first one where not given."""
     depth: str = RECORDED
@@ -97,8 +99,10 @@ class TokenizerRun:
         """Refuse a batch that can't hold both kinds of image equally."""
         if self.batch_size < 2 or self.batch_size % 2:
             raise UserError(f"batch_size must be even, got {self.batch_size}")
-        if self.keep_codes and not self.start_from:
-            raise UserError("keep_codes needs start_from: a new tokenizer has no codes to keep")
+        if self.learns == "decoder" and not self.start_from:
+            raise UserError(
+                "--learns decoder keeps the encoder of another tokenizer; name it with --start-from"
+            )
 
 
 def run(config: TokenizerRun) -> Tokenizer:
@@ -183,22 +187,26 @@ def make_tokenizer(config: TokenizerRun) -> Tokenizer:
     """A freshly initialised tokenizer, or the one to fine-tune.
 
     Raises:
-        ValueError: the one to fine-tune has another shape; the message names the first difference.
+        ValueError: the one to fine-tune has another shape; the message names what differs.
     """
     tokenizer = Tokenizer(config.model)
     if config.start_from:
         folder = resolve(config.start_from)
         found = read_config(TokenizerConfig, folder)
+        # The given frame may be read for the first time, and expected codes are no shape.
+        found = replace(
+            found,
+            given_frame=found.given_frame or config.model.given_frame,
+            soft_codes=config.model.soft_codes,
+        )
         if found != config.model:
             raise UserError(
                 f"{folder} does not fit as a start ({differences(found, config.model)}); give "
                 "--model the start's own shape"
             )
-        load_weights(tokenizer, folder)
-        log.info("the tokenizer starts from %s, with all its weights", folder)
-    if config.keep_codes:
-        tokenizer.encoder.requires_grad_(requires_grad=False)
-        log.info("  codes are kept: only its decoder is trained")
+        log.info("the tokenizer starts from %s; it learns %s", folder, config.learns)
+        load_weights(tokenizer, folder, newer=("decoder.given",))
+    tokenizer.encoder.requires_grad_(requires_grad=config.learns == "all")
     return tokenizer
 
 

@@ -46,6 +46,9 @@ class WorldModelConfig:
     objective: Literal["next_frame", "masked"] = "next_frame"
     """`next_frame`: a timestep reads the frame before its own, and predicts its own (Eq. 2).
     `masked`: it reads its own frame's tokens, some of them masked (plain MaskGIT, as in Genie)."""
+    control_field: int = 0
+    """Hidden channels of an MLP that gives every position a control vector of its own, beside the
+    one that all share (Eq. 2); 0: none."""
     copy_previous: bool = False
     """Whether logits start from the previous frame's tokens; needs `next_frame`."""
 
@@ -66,6 +69,8 @@ class WorldModelConfig:
                 "copy_previous needs objective `next_frame`, which reads the previous frame, "
                 f"and factors of 512 entries at most; got `{self.objective}` and {self.factor_size}"
             )
+        if self.control_field < 0:
+            raise UserError(f"control_field must be 0 or more, got {self.control_field}")
         if self.max_frames < 2:
             raise UserError(f"max_frames must be 2 or more to predict one, got {self.max_frames}")
 

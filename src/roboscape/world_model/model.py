@@ -24,6 +24,7 @@ from roboscape.core.recompute import recomputed
 from roboscape.tokenizer.codes import split_factors
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
+from roboscape.world_model.control_field import ControlField
 from roboscape.world_model.copying import CopyingHead, with_previous
 from roboscape.world_model.patches import fold, unfold
 
@@ -257,6 +258,7 @@ class Branch(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.embedding = InputEmbedding(config)
+        self.control_field = ControlField(config) if config.control_field else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = make_head(config)
@@ -322,8 +324,8 @@ class WorldModel(nn.Module):
     def embed(
         self, inputs: ModelInputs, *, positions: Int[Tensor, "*b t"]
     ) -> list[Float[Tensor, "b t p d"]]:
-        """Every branch's embedded inputs (Eq. 2)."""
-        return [
+        """Every branch's embedded inputs (Eq. 2), and the control at every position."""
+        streams = [
             self.branch(m).embedding(
                 previous=None if inputs.previous is None else inputs.previous[m],
                 current=inputs.current[m],
@@ -332,6 +334,11 @@ class WorldModel(nn.Module):
                 positions=positions,
             )
             for m in range(self.config.modalities)
+        ]
+        fields = [self.branch(m).control_field for m in range(self.config.modalities)]
+        return [
+            x if field is None else x + field(inputs.controls)
+            for x, field in zip(streams, fields, strict=True)
         ]
 
     def time_of(self, count: int, *, cache: Cache | None, device: torch.device) -> Time:

@@ -14,8 +14,8 @@ from roboscape.world_model.model import WorldModel
 
 log = logging.getLogger(__name__)
 
-CONTROL_PARTS = ("control", "control_field")
-"""Parts of a branch's embedding that read the control signal."""
+CONTROL_PARTS = ("embedding.control.", "control_field.")
+"""Beginnings of the names of those parts of a branch that read the control signal."""
 DEPTH_ONLY = (f"branches.{DEPTH}.", "injections.")
 """Beginnings of the names of what a model of RGB alone has not."""
 MAY_DIFFER = {"control_size", "max_frames", "branches", "inject_depth"}
@@ -37,7 +37,8 @@ class TakenOver:
 def start_from(model: WorldModel, folder: Path, *, new_controls: bool) -> TakenOver:
     """Fill a freshly initialised model from the one in a folder, and log what was done.
 
-    What reads the control signal begins anew where `new_controls` is set; a model of RGB alone
+    What reads the control signal begins anew where `new_controls` is set, and so does a control
+    field that the start has not; a model of RGB alone
     takes the RGB branch of one with depth, without what depth injects. All else is taken over.
 
     Args:
@@ -52,7 +53,7 @@ def start_from(model: WorldModel, folder: Path, *, new_controls: bool) -> TakenO
     check_shape(model.config, folder)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = read_shapes(folder / WEIGHTS)
-    new = tuple(name for name in wanted if new_controls and reads_controls(name))
+    new = tuple(name for name in wanted if begins_anew(name, found, new_controls=new_controls))
     kept = tuple(name for name in wanted if name not in new)
     for name in kept:
         if wanted[name] != found.get(name):
@@ -78,6 +79,8 @@ def check_shape(wanted: WorldModelConfig, folder: Path) -> None:
     found = read_config(WorldModelConfig, folder)
     old, new = asdict(found), asdict(wanted)
     differ = {name for name in old if old[name] != new[name]} - MAY_DIFFER
+    if not found.control_field:
+        differ.discard("control_field")
     if found.time_position == "learned" and found.window != wanted.window:
         # A table of times fits one length of clips.
         differ.add("max_frames")
@@ -99,8 +102,16 @@ def check_shape(wanted: WorldModelConfig, folder: Path) -> None:
 
 def reads_controls(name: str) -> bool:
     """Whether a tensor belongs to what reads the control signal."""
-    words = name.split(".")
-    return words[0] == "branches" and words[2] == "embedding" and words[3] in CONTROL_PARTS
+    branches, _, part = (*name.split(".", 2), "", "")[:3]
+    return branches == "branches" and part.startswith(CONTROL_PARTS)
+
+
+def begins_anew(name: str, found: dict[str, tuple[int, ...]], *, new_controls: bool) -> bool:
+    """Whether a tensor is not taken over: it reads other control signals, or belongs to a control
+    field that the start has not (which changes nothing until it is trained)."""
+    if new_controls:
+        return reads_controls(name)
+    return ".control_field." in name and name not in found
 
 
 def report(taken: TakenOver, model: nn.Module, weights: dict[str, Tensor], *, folder: Path) -> None:
@@ -114,7 +125,7 @@ def report(taken: TakenOver, model: nn.Module, weights: dict[str, Tensor], *, fo
     )
     if taken.new:
         log.info(
-            "  begins anew, for the control signals are others: %s (%.2fM weights)",
+            "  begins anew, reading other control signals or not there yet: %s (%.2fM weights)",
             ", ".join(taken.new),
             sum(sizes[name] for name in taken.new) / 1e6,
         )

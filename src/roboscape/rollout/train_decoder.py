@@ -1,0 +1,232 @@
+"""Teach a bundle's decoder to read what its world model believes: `roboscape train decoder`.
+
+A world model knows more of a frame than its likeliest tokens: how sure it is of every bit, and how
+likely a patch still shows the given frame. A decoder that was taught with true tokens cannot read
+that. Here it learns from imagined clips: from beliefs and the given frame to the true pixels. The
+encoder and the world model stay as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roboscape.core.device import AUTO
+from roboscape.core.errors import UserError
+from roboscape.core.precision import Precision, compute_dtype
+from roboscape.core.runs import open_run
+from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.rollout.imaginings import ImaginedClips, Imaginings
+from roboscape.tokenizer.codes import code_to_vectors
+from roboscape.tokenizer.decoder import GivenView
+from roboscape.tokenizer.losses import psnr
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.train import TABLES
+from roboscape.training.formats import settle_formats
+from roboscape.training.loop import FitConfig, fit
+from roboscape.training.optimizer import OptimizerConfig, make_optimizer
+from roboscape.training.parallel import Execution
+
+_BLOCK, _BATCH = 1, 2
+"""Keep the draws of clips and of images apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderRun:
+    """Fine-tune a checkpoint's decoder on what its world model imagines."""
+
+    checkpoint: str = "lift"
+    """Name, folder or hub name of the bundle."""
+    dataset: Path
+    """LeRobot dataset; clips of its training split are imagined."""
+    validation: Path | None = None
+    """LeRobot dataset to measure on; the first one's validation episodes where not given."""
+    output: Path
+    """Run folder; the tokenizer with the new decoder ends in its `tokenizer` folder."""
+    camera: str | None = None
+    """Which camera; the dataset's first one where not given."""
+    horizon: int = 15
+    """Imagined frames of a clip."""
+    clips: int = 16
+    """Clips that are imagined together."""
+    reuse: int = 32
+    """Steps that learn from the same imagined clips."""
+    batch_size: int = 8
+    """Images a step, half RGB and half depth; all RGB without depth."""
+    believed: float = 0.6
+    """Share of steps that decode beliefs; the others decode true tokens, which must not be lost."""
+    blind: float = 0.5
+    """Share of those others that are shown no given frame."""
+    validation_clips: int = 24
+    """Clips measured on, each from the first row of its episode."""
+    seed: int = 0
+    """Where all randomness comes from."""
+    device: str = AUTO
+    """`auto`, `cpu` or `cuda`."""
+    precision: Precision = "auto"
+    """Number format of the passes; "auto" times both. A resumed run keeps its own."""
+    absolute: float = 0.3
+    """Weight of the absolute error beside the squared one, which PSNR counts."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=3e-4, muon_learning_rate=0.002)
+    )
+    """How weights move."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            steps=2500, log_every=50, evaluate_every=500, checkpoint_every=250
+        )
+    )
+    """How long."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for sizes and shares that make no sense."""
+        if self.batch_size < 2 or self.batch_size % 2:
+            raise UserError(f"batch_size must be even, got {self.batch_size}")
+        if min(self.horizon, self.clips, self.reuse, self.validation_clips) < 1:
+            raise UserError("horizon, clips, reuse and validation_clips must be 1 or more")
+        if not (0 <= self.believed <= 1 and 0 <= self.blind <= 1):
+            raise UserError(f"shares must lie in [0, 1], got {self.believed} and {self.blind}")
+
+
+def run(config: DecoderRun) -> Tokenizer:
+    """Train, and leave the tokenizer in `output/tokenizer`."""
+    bundle = Bundle.from_pretrained(config.checkpoint)
+    if not bundle.tokenizer.config.given_frame:
+        raise UserError(
+            f"the decoder of {config.checkpoint} takes no given frame, so nothing can be likely to "
+            "be unchanged; fine-tune the tokenizer first: `roboscape train tokenizer` with "
+            "--start-from, --learns decoder and --model.given-frame"
+        )
+    open_run(config.output, config)
+    bundle = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
+    camera, horizon = config.camera, config.horizon
+    learnt = Imaginings.of(bundle, config.dataset, split="train", camera=camera, horizon=horizon)
+    measured = Imaginings.of(
+        bundle,
+        config.validation or config.dataset,
+        split="validation",
+        camera=camera,
+        horizon=horizon,
+    )
+    tokenizer = to_teach(bundle.tokenizer)
+    torch.manual_seed(seed_for(config.seed))
+    device = tokenizer.device.type
+    formats = settle_formats(
+        config.output, config.precision, kinds=["convolution", "matmul"], device=device
+    )
+    config = replace(config, precision=formats["convolution"])
+    trained = fit(
+        tokenizer,
+        step=make_step(tokenizer, learnt, config=config),
+        optimizer=make_optimizer(
+            tokenizer, config=config.optimizer, tables=TABLES, precision=formats["matmul"]
+        ),
+        config=config.fit,
+        run=config.output,
+        evaluate=make_evaluation(measured.first(config.validation_clips)),
+        execution=Execution(formats=formats),
+    )
+    assert isinstance(trained, Tokenizer)
+    trained.eval().save_pretrained(config.output / "tokenizer")
+    return trained.cpu()
+
+
+def to_teach(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy whose decoder wants gradients and is said to read beliefs."""
+    taught = Tokenizer(replace(tokenizer.config, soft_codes=True)).to(tokenizer.device)
+    taught.load_state_dict(tokenizer.state_dict())
+    taught.encoder.requires_grad_(requires_grad=False)
+    return taught
+
+
+def make_step(
+    tokenizer: Tokenizer, learnt: Imaginings, *, config: DecoderRun
+) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
+    """The training step: from its number to its loss."""
+    device = tokenizer.device
+    dtype = compute_dtype(config.precision, kind="convolution", device=device.type)
+
+    @lru_cache(maxsize=1)
+    def block(number: int) -> tuple[ImaginedClips, ...]:
+        return learnt.drawn(config.clips, coordinates=(config.seed, number, _BLOCK))
+
+    def step(number: int) -> tuple[Tensor, dict[str, float]]:
+        generator = numpy_generator_for(config.seed, number, _BATCH)
+        clips = block(number // config.reuse)
+        believed, blind = generator.random(2)
+        parts = [
+            batch_of(
+                one,
+                generator.integers(one.truth.shape[:2], size=(config.batch_size // len(clips), 2)),
+                believed=bool(believed < config.believed),
+                code_bits=tokenizer.config.code_bits,
+            )
+            for one in clips
+        ]
+        truth, vectors, images, unchanged = (
+            torch.cat(kind).to(device) for kind in zip(*parts, strict=True)
+        )
+        hidden = believed >= config.believed and blind < config.blind
+        view = None if hidden else GivenView(images=images, unchanged=unchanged)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            shown = tokenizer.decoder(vectors, view).float()
+        squared, absolute = F.mse_loss(shown, truth), F.l1_loss(shown, truth)
+        return squared + config.absolute * absolute, {"squared": squared.item()}
+
+    return step
+
+
+def batch_of(
+    clips: ImaginedClips, chosen: Int[np.ndarray, "q 2"], *, believed: bool, code_bits: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Truth, code vectors, given images and unchanged shares of some frames (clip, frame)."""
+    clip, frame = torch.from_numpy(chosen).unbind(dim=1)
+    if believed:
+        vectors, unchanged = clips.soft.vectors[clip, frame], clips.soft.unchanged[clip, frame]
+    else:
+        codes = clips.true_codes[clip, frame]
+        vectors = code_to_vectors(codes, code_bits=code_bits)
+        unchanged = (codes == clips.given_codes[clip]).float()
+    return clips.truth[clip, frame], vectors, clips.given[clip], unchanged
+
+
+def make_evaluation(
+    clips: tuple[ImaginedClips, ...],
+) -> Callable[[nn.Module], dict[str, float]]:
+    """PSNR of imagined frames, from beliefs and from likeliest tokens, and of true tokens."""
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Tokenizer)
+        likeliest = Tokenizer(replace(model.config, soft_codes=False)).to(model.device)
+        likeliest.load_state_dict(model.state_dict())
+        found = {}
+        for name, one in zip(("rgb", "depth"), clips, strict=False):
+            for kind, decoder, codes in (
+                ("believed", model, one.codes),
+                ("likeliest", likeliest.eval(), one.codes),
+                ("true", likeliest, one.true_codes),
+            ):
+                found[f"{kind}_{name}_psnr"] = mean_psnr(decoder, one, codes)
+        return found
+
+    return evaluate
+
+
+def mean_psnr(tokenizer: Tokenizer, clips: ImaginedClips, codes: Int[Tensor, "b t n"]) -> float:
+    """Of all frames, their clip's given frame in view."""
+    scores = []
+    for clip, truth in enumerate(clips.truth):
+        given = tokenizer.given_frame(
+            clips.given[clip : clip + 1].to(tokenizer.device), clips.given_codes[clip : clip + 1]
+        )
+        soft = clips.soft.map(lambda x, c=clip: x[c].to(tokenizer.device))
+        shown = tokenizer.decode(codes[clip].to(tokenizer.device), given, soft)
+        scores.append(psnr(shown, truth.to(tokenizer.device)))
+    return torch.cat(scores).mean().item()

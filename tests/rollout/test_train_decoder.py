@@ -1,0 +1,120 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from roboscape.rollout import train_decoder
+from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.imaginings import Imaginings
+from roboscape.rollout.train_decoder import DecoderRun, batch_of, make_evaluation, run, to_teach
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.training.loop import read_metrics
+from roboscape.training.optimizer import OptimizerConfig
+
+
+@pytest.fixture
+def checkpoint(tiny_bundle, tmp_path):
+    torch.manual_seed(0)
+    config = replace(tiny_bundle.tokenizer.config, given_frame=True)
+    bundle = replace(tiny_bundle, tokenizer=Tokenizer(config).eval())
+    bundle.save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def config(checkpoint, lift_train_dataset, lift_validation_dataset, tmp_path):
+    base = DecoderRun(
+        checkpoint=str(checkpoint),
+        dataset=lift_train_dataset.root,
+        validation=lift_validation_dataset.root,
+        output=tmp_path / "run",
+        horizon=4,
+        clips=3,
+        reuse=2,
+        batch_size=4,
+        validation_clips=2,
+        precision="fp32",
+        device="cpu",
+        optimizer=OptimizerConfig(warmup_steps=1, learning_rate=3e-3),
+    )
+    fit = replace(base.fit, steps=4, log_every=1, evaluate_every=4, checkpoint_every=2)
+    return replace(base, fit=fit)
+
+
+def test_the_decoder_learns_to_read_beliefs_and_no_code_changes(config, checkpoint):
+    fit = replace(config.fit, steps=60, log_every=10, evaluate_every=60, average_decay=0.8)
+    bundle = Bundle.from_pretrained(checkpoint)
+    before = bundle.tokenizer
+    untaught = Imaginings.of(
+        bundle, config.validation, split="validation", camera=None, horizon=config.horizon
+    ).first(config.validation_clips)
+    start = make_evaluation(untaught)(to_teach(before))
+    taught = run(replace(config, fit=fit, believed=1.0))
+    end = read_metrics(config.output / "metrics.jsonl")[-1]
+    for name in ("rgb", "depth"):
+        assert end[f"validation_believed_{name}_psnr"] > start[f"believed_{name}_psnr"] + 1
+    saved = Tokenizer.from_pretrained(config.output / "tokenizer")
+    assert saved.config.soft_codes
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert torch.equal(saved.encode(images), before.encode(images))
+    codes = before.encode(images)
+    assert torch.equal(saved.decode(codes), taught.decode(codes))
+    assert not torch.equal(saved.decode(codes), before.decode(codes))
+
+
+def test_four_steps_equal_two_and_two(config, monkeypatch):
+    whole = run(config).state_dict()
+    halves = replace(config, output=config.output.with_name("halves"))
+    make_step = train_decoder.make_step
+
+    def interrupted(*args, **kwargs):
+        step = make_step(*args, **kwargs)
+
+        def stop_at_two(number):
+            if number == 2:
+                raise RuntimeError("killed")
+            return step(number)
+
+        return stop_at_two
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_decoder, "make_step", interrupted)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(halves)
+    resumed = run(halves).state_dict()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_what_is_learnt_from_is_what_the_world_model_imagines(config):
+    bundle = Bundle.from_pretrained(config.checkpoint)
+    found = Imaginings.of(bundle, config.dataset, split="train", camera=None, horizon=4)
+    rgb, depth = found.imagine(found.places[:2])
+    assert rgb.truth.shape == (2, 4, 3, 64, 64) and depth.truth.shape == rgb.truth.shape
+    assert torch.equal(bundle.tokenizer.encode(rgb.truth[1]), rgb.true_codes[1])
+    assert torch.equal(bundle.tokenizer.encode(depth.given), depth.given_codes)
+    # Signs of the mean code vectors of a sure model are its codes; beliefs are probabilities.
+    assert ((rgb.soft.unchanged >= 0) & (rgb.soft.unchanged <= 1)).all()
+    truth, vectors, _, unchanged = batch_of(
+        rgb, torch.tensor([[1, 2]]).numpy(), believed=False, code_bits=18
+    )
+    assert torch.equal(truth[0], rgb.truth[1, 2])
+    assert set(vectors.unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(unchanged[0], (rgb.true_codes[1, 2] == rgb.given_codes[1]).float())
+    _, vectors, given, unchanged = batch_of(
+        rgb, torch.tensor([[0, 3]]).numpy(), believed=True, code_bits=18
+    )
+    assert torch.equal(vectors[0], rgb.soft.vectors[0, 3])
+    assert torch.equal(unchanged[0], rgb.soft.unchanged[0, 3])
+    assert torch.equal(given[0], rgb.given[0])
+
+
+def test_a_decoder_that_takes_no_given_frame_is_refused(config, tiny_bundle, tmp_path):
+    tiny_bundle.save_pretrained(tmp_path / "plain")
+    with pytest.raises(ValueError, match="takes no given frame"):
+        run(replace(config, checkpoint=str(tmp_path / "plain")))
+
+
+def test_recordings_that_are_too_short_are_refused(config):
+    with pytest.raises(ValueError, match="lower --horizon"):
+        run(replace(config, horizon=40))
