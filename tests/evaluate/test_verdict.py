@@ -67,7 +67,11 @@ def test_the_table_has_the_rows_and_columns_that_were_measured(results):
     ("gains", "judgement", "said"),
     [
         ([1, 2, 2, 3, 3, 4], "better", "Better than a still picture by 2.5 dB [1.5, 3.5]."),
-        ([-9, -9, 2, 2, 2, 2], "no clear difference", "No clear difference from a still picture"),
+        (
+            [9, 9, -2, -2, -2, -2],
+            "no clear difference",
+            "No clear difference from a still picture: 1.7",
+        ),
         ([-1, -2, -2, -3, -3, -4], "worse", "Worse than a still picture by 2.5 dB [1.5, 3.5]."),
     ],
 )

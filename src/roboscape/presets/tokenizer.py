@@ -66,7 +66,7 @@ def fine_tuning(run: TokenizerRun) -> TokenizerRun:
         # It knows codes: the given frame can be shown from the first step on.
         given_from=0.0,
         optimizer=replace(
-            run.optimizer, learning_rate=1e-3, muon_learning_rate=0.005, warmup_steps=20
+            run.optimizer, learning_rate=3e-4, muon_learning_rate=0.0015, warmup_steps=20
         ),
         fit=replace(
             run.fit,

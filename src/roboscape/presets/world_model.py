@@ -57,7 +57,9 @@ def fine_tuning(run: WorldModelRun) -> WorldModelRun:
             evaluate_every=100,
             checkpoint_every=100,
             average_decay=0.98,
-            stop=StopConfig(figure="rgb_loss", after=4),
+            # Not the loss: it rises with overconfidence while rollouts, which take the likeliest
+            # tokens, still improve (docs/decisions.md).
+            stop=StopConfig(figure="rgb_accuracy", better="higher", after=4),
         ),
     )
 
