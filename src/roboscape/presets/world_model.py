@@ -48,9 +48,8 @@ def fine_tuning(run: WorldModelRun) -> WorldModelRun:
     """The same training for a start that has learnt already: short, ended by validation."""
     return replace(
         run,
-        optimizer=replace(
-            run.optimizer, learning_rate=2e-3, muon_learning_rate=0.005, warmup_steps=20
-        ),
+        # At the rates of a new model: lower ones only lost time (docs/decisions.md).
+        optimizer=replace(run.optimizer, warmup_steps=20),
         fit=replace(
             run.fit,
             steps=min(run.fit.steps, 1000),
