@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from roboscape.evaluate.control import delta_psnr_db, partners, random_actions
+from roboscape.evaluate.control import (
+    delta_psnr_db,
+    partner_clips,
+    partners,
+    random_actions,
+)
 
 
 def test_a_model_that_ignores_its_actions_scores_zero():
@@ -38,3 +43,17 @@ def test_random_actions_are_of_the_pool_and_held_for_a_model_frame():
     assert (held == held[:, :1]).all()
     assert all(row.tolist() in pool.tolist() for row in actions)
     assert not np.array_equal(actions, random_actions(pool, num_frames=5, stride=4, seed=0, clip=2))
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (5, 3), (1, 4, 2), (1, 1, 1)])
+def test_clips_of_one_episode_get_the_actions_of_one_other(counts):
+    episodes = [10 + number for number, count in enumerate(counts) for _ in range(count)]
+    partner = partner_clips(episodes, seed=3)
+    found = {}
+    for clip, other in enumerate(partner):
+        assert episodes[other] != episodes[clip]
+        found.setdefault(episodes[clip], set()).add(episodes[other])
+    assert all(len(others) == 1 for others in found.values())
+    assert sorted(other for (other,) in found.values()) == sorted(set(episodes))
+    if set(counts) == {1}:
+        assert partner.tolist() == partners(len(counts), seed=3).tolist()

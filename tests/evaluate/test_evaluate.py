@@ -12,7 +12,7 @@ import torch
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.video import iterate_video
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.evaluate.clips import choose_clips, choose_split
+from roboscape.evaluate.clips import choose_clips, choose_split, spread_starts
 from roboscape.evaluate.evaluate import (
     Evaluate,
     EvaluationResult,
@@ -42,7 +42,9 @@ def test_every_metric_has_the_model_floors_and_ceiling_or_a_reason(found):
             assert "not computed" in row.name.missing
             continue
         assert row.model is not None, row.name.key
-        assert row.model.estimate.num_clips == 3
+        # Only one clip's cube moves.
+        clips = 1 if row.name.key == "psnr@moving" else 3
+        assert row.model.estimate.num_clips == row.model.estimate.num_episodes == clips
         assert row.model.estimate.num_seeds == 2
         if row.reference == "raw" and not row.name.key.startswith("delta_psnr"):
             assert (row.static is None) == ("ivideogpt" in row.name.key), row.name.key
@@ -220,7 +222,7 @@ def test_one_clip_leaves_shuffled_empty_with_its_reason(tiny_bundle, lift_datase
     )
     shuffled = one.results.row("delta_psnr@shuffled")
     assert shuffled.model is None
-    assert "2 clips or more" in shuffled.name.missing
+    assert "2 episodes or more" in shuffled.name.missing
     assert "beyond this horizon" in one.results.row("delta_psnr@genie_random").name.missing
 
 
@@ -246,5 +248,40 @@ def test_the_command_writes_everything(tiny_bundle, lift_dataset, tmp_path, capl
         result = run(config)
     assert (tmp_path / "out" / "report.html").is_file()
     assert Results.load(tmp_path / "out") == result.results
-    assert "test split, 2 clips, 2 predicted frames" in headline(result.results)
+    assert "2 test episodes, 2 predicted frames each" in headline(result.results)
     assert "report.html" in caplog.text
+
+
+def test_clips_of_an_episode_are_spread_over_it_and_bring_their_own_rows(lift_dataset):
+    spec = PredictorSpec(name="any", stride=2)
+    clips = choose_clips(spec, lift_dataset, horizon=3, num_clips=2, per_episode=3)
+    # Of 17 rows the last clip of 7 rows begins in row 10.
+    assert (clips.episodes, clips.starts) == ((0, 0, 0, 1, 1, 1), (0, 5, 10, 0, 5, 10))
+    assert len(clips) == 6
+    frames = lift_dataset.frames(1, "front")
+    assert np.array_equal(clips.videos([4]).rgb[0], frames[[5, 7, 9, 11]])
+    assert np.array_equal(clips.actions[4], lift_dataset.actions(1)[5:11])
+    state = lift_dataset.state(1)
+    assert np.array_equal(clips.states([3, 4]), [state[[0, 0]], state[[4, 5]]])
+    assert lift_dataset.reward(1).nonzero()[0][0] > 8
+    assert clips.rewarded().tolist() == [False, False, False, False, True, True]
+    one = choose_clips(spec, lift_dataset, horizon=3)
+    assert (one.starts, one.states([0]).shape[1]) == ((0, 0, 0), 1)
+
+
+@pytest.mark.parametrize(("last", "count", "starts"), [(0, 4, [0]), (2, 9, [0, 1, 2]), (9, 1, [0])])
+def test_no_clip_is_taken_twice(last, count, starts):
+    assert spread_starts(last, count=count) == starts
+
+
+def test_several_clips_of_an_episode_are_measured_and_resampled_together(tiny_bundle, lift_dataset):
+    settings = EvaluationSettings(horizon=2, clips=2, per_episode=3, batch_size=4, examples=1)
+    found = evaluate(BundlePredictor(tiny_bundle), lift_dataset, settings=settings).results
+    assert [(c.episode, c.start) for c in found.clips] == [
+        (episode, start) for episode in (0, 1) for start in (0, 6, 12)
+    ]
+    assert found.setting.what == "6 clips of 2 test episodes"
+    psnr = found.row("psnr").model.estimate
+    assert (psnr.num_clips, psnr.num_episodes) == (6, 2)
+    means = [np.mean([c.psnr_db for c in found.clips if c.episode == e]) for e in (0, 1)]
+    assert (psnr.low, psnr.high) == pytest.approx((min(means), max(means)))

@@ -45,3 +45,30 @@ def test_a_clip_unknown_in_any_seed_is_left_out():
     found = estimate(np.array([[1.0, 5.0], [3.0, np.nan]]))
     assert found is not None
     assert (found.mean, found.num_clips) == (2.0, 1)
+
+
+def test_clips_of_one_episode_are_resampled_together():
+    # Four episodes of fifty equal clips each: only four numbers are known.
+    means = np.array([1.0, 2.0, 4.0, 9.0])
+    episodes = np.repeat([7, 3, 5, 11], 50)
+    found = estimate(np.repeat(means, 50)[None], episodes=episodes)
+    alone = estimate(means[None][:, [1, 2, 0, 3]])
+    assert found is not None and alone is not None
+    assert found.mean == pytest.approx(4.0)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), rel=0.2)
+    assert (found.num_clips, found.num_episodes) == (200, 4)
+    apart = estimate(np.repeat(means, 50)[None])
+    assert apart is not None
+    assert apart.high - apart.low < 0.3 * (found.high - found.low)
+
+
+def test_clips_of_an_episode_count_in_its_mean_by_their_number():
+    found = estimate(np.array([[0.0, 0.0, 0.0, 8.0]]), episodes=np.array([0, 0, 0, 1]))
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (2.0, 0.0, 8.0)
+
+
+def test_one_episode_has_no_interval():
+    found = estimate(np.array([[1.0, 3.0]]), episodes=np.array([4, 4]))
+    assert found is not None
+    assert (found.low, found.mean, found.high, found.num_episodes) == (2.0, 2.0, 2.0, 1)

@@ -11,11 +11,14 @@ import pytest
 from pyarrow import csv
 
 from roboscape.cli import main, parse
+from roboscape.core.config import load_config
+from roboscape.core.files import read_json
 from roboscape.core.video import count_frames, write_video
 from roboscape.dataset.reader import LeRobotDataset, open_dataset
 from roboscape.dataset.splits import SplitShares
 from roboscape.dataset.writer import DatasetWriter
-from roboscape.pipelines import prepare
+from roboscape.evaluate.verdict import Verdict
+from roboscape.pipelines import learn, prepare
 from roboscape.pipelines.prepare import Prepare
 from roboscape.rollout.bundle import Bundle
 from roboscape.tokens.store import TokenStore
@@ -95,7 +98,8 @@ PLAIN = "--cuts none --motion none --segments none"
 
 
 @pytest.mark.slow
-def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tmp_path):
+def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     main(
         f"prepare lerobot {foreign} --camera wrist --frame-hz 10 --length 5 --validation 0.3 "
         f"{PLAIN}".split()
@@ -107,6 +111,10 @@ def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tm
     assert sorted(splits) == ["train"] * 3 + ["validation"]
     main(f"learn {foreign} --output {tmp_path}/run {LEARN}".split())
     assert count_frames(tmp_path / "run/imagined.mp4") >= 4
+    verdict = load_config(Verdict, tmp_path / "run/verdict.json")
+    assert (verdict.training_episodes, verdict.validation_episodes) == (3, 1)
+    assert verdict.clips > 1 and verdict.text() in caplog.text
+    assert (tmp_path / "run/report.html").is_file()
     store = TokenStore(tmp_path / "run/tokens")
     assert (store.config.camera, store.config.controls.stride) == ("wrist", 2)
     assert store.config.annotator == "lucas_kanade"
@@ -114,6 +122,44 @@ def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tm
     assert world_model.config.max_frames == 5
     with pytest.raises(ValueError, match="delete the file to choose anew"):
         prepare.choose_splits(dataset, SplitShares(validation=0.5))
+
+
+@pytest.mark.slow
+def test_learning_from_a_bundle_takes_over_what_fits(foreign, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    prepare_foreign = (
+        f"prepare lerobot {foreign} --camera wrist --length 4 --validation 0.3 {PLAIN}"
+    )
+    main([*prepare_foreign.split(), "--frame-hz", "10"])
+    main(f"learn {foreign} --output {first} {LEARN}".split())
+    start = f"--from {first}/checkpoint"
+    main(f"learn {foreign} --output {again} {start} {LEARN}".split())
+    # The same robot: signals, with the model of the arm, are the bundle's, and so are all weights.
+    assert "its control signals are kept" in caplog.text
+    assert "begins anew" not in caplog.text
+    before, after = (Bundle.from_pretrained(run / "checkpoint") for run in (first, again))
+    assert before.controls.statistics == after.controls.statistics
+    assert after.world_model.config == before.world_model.config
+    assert not (again / "proprioception").exists()
+    # Another rate is another control signal.
+    (foreign / "annotations/clips.parquet").unlink()
+    main([*prepare_foreign.split(), "--frame-hz", "6.7"])
+    main(f"learn {foreign} --output {other} {start} {LEARN}".split())
+    assert "its control signals are replaced" in caplog.text
+    assert "branches.0.embedding.control.weight" in caplog.text
+    slower, faster = (Bundle.from_pretrained(run / "checkpoint") for run in (again, other))
+    assert (slower.controls.stride, faster.controls.stride) == (2, 3)
+    run = read_json(other / "world_model/config.json")
+    assert run["new_controls"] and run["fit"]["stop"]["figure"]
+    assert (other / "verdict.json").is_file()
+
+
+@pytest.mark.slow
+def test_images_of_another_size_than_the_bundles_are_refused(foreign, tmp_path, capsys):
+    main(f"prepare lerobot {foreign} --camera wrist --frame-hz 10 --length 5 {PLAIN}".split())
+    with pytest.raises(ValueError, match="made for images of 128 x 128, camera `wrist`"):
+        learn.run(parse("learn", f"{foreign} --output {tmp_path}/run --from lift".split()))
 
 
 def test_what_no_clip_fits_into_is_said_before_anything_is_annotated(foreign, monkeypatch):

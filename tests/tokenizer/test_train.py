@@ -22,6 +22,7 @@ from roboscape.tokenizer.train import (
     train,
 )
 from roboscape.training.formats import FORMATS
+from roboscape.training.learner import StopConfig
 from roboscape.training.loop import FitConfig, read_metrics
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -186,3 +187,45 @@ def test_the_validation_episodes_of_the_same_dataset_are_held_out(lift_train_dat
         needed_episodes(lift_train_dataset, "validation")
     with pytest.raises(ValueError, match="is for train"):
         needed_episodes(lift_dataset, "train")
+
+
+def test_a_tokenizer_is_fine_tuned_from_another(run_config, tokenizer, frames, tmp_path):
+    # What is released without a better validation is the start itself.
+    tokenizer.save_pretrained(tmp_path / "start")
+    stop = StopConfig(figure="psnr", better="lower")
+    fit = replace(run_config.fit, steps=2, evaluate_every=2, average_decay=0.0, stop=stop)
+    config = replace(
+        run_config,
+        start_from=str(tmp_path / "start"),
+        fit=fit,
+        seed=7,
+        optimizer=OptimizerConfig(warmup_steps=0, learning_rate=1e-3),
+    )
+    trained = train(config, frames=frames, held_out=frames)
+    figures = [x for x in read_metrics(config.output / "metrics.jsonl") if "validation_psnr" in x]
+    assert [line["step"] for line in figures] == [0, 2]
+    assert figures[0]["validation_psnr"] < figures[1]["validation_psnr"]
+    start = tokenizer.state_dict()
+    assert all(torch.equal(start[name], t) for name, t in trained.state_dict().items())
+
+
+def test_a_start_of_another_shape_is_refused(run_config, tokenizer, frames, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "start")
+    config = replace(
+        run_config,
+        start_from=str(tmp_path / "start"),
+        model=replace(run_config.model, depth_max_m=4.0),
+    )
+    with pytest.raises(ValueError, match=r"does not fit as a start \(depth_max_m was 3.0, now 4.0"):
+        train(config, frames=frames, held_out=frames)
+
+
+def test_depth_that_a_start_cannot_show_is_refused(run_config, frames, caplog):
+    # A sixth of the picture lies at .5 m, the rest from 1 to 2 m.
+    near = replace(run_config, model=replace(run_config.model, depth_min_m=0.9))
+    check_frames(frames, config=near)
+    assert "is clipped" in caplog.text
+    far = replace(run_config, start_from="lift", model=replace(run_config.model, depth_max_m=1.5))
+    with pytest.raises(ValueError, match=r"of the depth lies outside 0.3 to 1.5 m.*\(lift\)"):
+        check_frames(frames, config=far)
+    check_frames(frames, config=replace(near, start_from="lift"))

@@ -3,10 +3,12 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from roboscape.core.seeding import generator_for
 from roboscape.training.checkpoint import checkpoints
+from roboscape.training.learner import StopConfig
 from roboscape.training.loop import FitConfig, fit, read_metrics
 from roboscape.training.newton_schulz import orthogonalize
 from roboscape.training.optimizer import (
@@ -192,3 +194,119 @@ def test_rate_warms_up_holds_and_decays_to_zero():
 def test_config_refuses_no_steps():
     with pytest.raises(ValueError, match="steps >= 1"):
         FitConfig(steps=0)
+
+
+def validations(values):
+    """An evaluation that reports these figures in turn, then its last one for ever."""
+    turn = iter(values)
+
+    def evaluate(_):
+        return {"error": next(turn, values[-1])}
+
+    return evaluate
+
+
+def train_with_stop(run, *, evaluate, after=2, better="lower", fail_at=None, steps=12, **options):
+    """Validated before the first step and after every second one."""
+    model = make_model()
+    optimizer = make_optimizer(
+        model,
+        config=OptimizerConfig(warmup_steps=2, learning_rate=0.02, muon_learning_rate=0.1),
+        precision="fp32",
+    )
+    config = FitConfig(
+        steps=steps,
+        log_every=1,
+        evaluate_every=2,
+        checkpoint_every=5,
+        stop=StopConfig(figure="error", better=better, after=after),
+        **options,
+    )
+    return fit(
+        model,
+        step=regression(model, fail_at=fail_at),
+        optimizer=optimizer,
+        config=config,
+        run=run,
+        evaluate=evaluate,
+    )
+
+
+def same(a, b):
+    """Whether two models have the same weights, bit for bit."""
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("average_decay", [0.99, 0.0])
+def test_validation_ends_the_training_and_the_best_average_is_released(tmp_path, average_decay):
+    # Best after step 4; no better after 6 and 8.
+    figures = [5.0, 4.0, 1.0, 2.0, 1.0, 0.0]
+    found = train_with_stop(
+        tmp_path / "run", evaluate=validations(figures), average_decay=average_decay
+    )
+    steps = [x["step"] for x in read_metrics(tmp_path / "run/metrics.jsonl") if "loss" in x]
+    assert steps == list(range(1, 9))
+    with pytest.raises(SystemExit):
+        # The schedule of twelve steps, but the weights of the fourth.
+        train(tmp_path / "four", average_decay=average_decay, signal_at=(3, signal.SIGTERM))
+    tensors = load_file(checkpoints(tmp_path / "four/checkpoints")[-1] / "state.safetensors")
+    kind = "average" if average_decay else "model"
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(tensor, tensors[f"{kind}/{name}"])
+
+
+def test_a_start_that_nothing_beats_is_released(tmp_path):
+    found = train_with_stop(tmp_path, evaluate=validations([1.0, 2.0]))
+    assert same(found, make_model())
+
+
+def test_a_figure_may_be_one_that_rises(tmp_path):
+    train_with_stop(tmp_path, evaluate=validations([1.0, 2.0, 3.0, 3.0]), better="higher")
+    steps = [x["step"] for x in read_metrics(tmp_path / "metrics.jsonl") if "loss" in x]
+    assert steps[-1] == 8
+
+
+def test_without_a_limit_all_steps_are_done_and_the_best_is_kept(tmp_path):
+    found = train_with_stop(tmp_path, evaluate=validations([1.0, 2.0]), after=0)
+    steps = [x["step"] for x in read_metrics(tmp_path / "metrics.jsonl") if "loss" in x]
+    assert steps[-1] == 12
+    assert same(found, make_model())
+
+
+def weight_error(model):
+    """A figure of the weights alone, which falls and rises again in this task."""
+    return {"error": abs(sum(p.abs().sum().item() for p in model.parameters()) - 37.0)}
+
+
+@pytest.mark.parametrize("fail_at", [1, 6, 7, 9])
+def test_a_stopped_training_resumes_with_the_best_so_far(tmp_path, fail_at):
+    whole = train_with_stop(tmp_path / "whole", evaluate=weight_error, after=3, steps=30)
+    with pytest.raises(KeyboardInterrupt):
+        train_with_stop(
+            tmp_path / "parts", evaluate=weight_error, after=3, steps=30, fail_at=fail_at
+        )
+    resumed = train_with_stop(tmp_path / "parts", evaluate=weight_error, after=3, steps=30)
+    assert same(whole, resumed)
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
+    errors = [[(x["step"], x.get("validation_error")) for x in found] for found in lines]
+    assert errors[0] == errors[1]
+    assert errors[0][-1][0] < 30
+
+
+def test_a_training_that_validation_ended_is_not_begun_again(tmp_path):
+    first = train_with_stop(tmp_path, evaluate=validations([1.0, 2.0]))
+    before = (tmp_path / "metrics.jsonl").read_text()
+    again = train_with_stop(tmp_path, evaluate=validations([0.0]))
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert same(first, again)
+
+
+def test_a_figure_that_is_not_there_names_those_that_are(tmp_path):
+    with pytest.raises(ValueError, match="no validation figure `error`; there are: loss"):
+        train_with_stop(tmp_path, evaluate=lambda _: {"loss": 1.0})
+
+
+def test_stopping_needs_a_figure():
+    with pytest.raises(ValueError, match="validation figure"):
+        StopConfig(after=2)

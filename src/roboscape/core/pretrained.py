@@ -63,10 +63,6 @@ def load_weights(module: nn.Module, folder: Path, *, newer: tuple[str, ...] = ()
             the message names the first tensor that differs and both shapes.
     """
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise UserError(
-            f"{folder} holds no {WEIGHTS}; expected a folder written by save_pretrained"
-        )
     check_shapes(module, path, newer=newer)
     own, found = module.state_dict(), load_file(path)
     if missing := sorted(own.keys() - found.keys()):
@@ -77,14 +73,7 @@ def load_weights(module: nn.Module, folder: Path, *, newer: tuple[str, ...] = ()
 def check_shapes(module: nn.Module, path: Path, *, newer: tuple[str, ...] = ()) -> None:
     """Compare a weight file's tensors with the module's, by name and shape, before reading any."""
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); the file is truncated or not safetensors. "
-            "Copy or download it again"
-        ) from error
+    found = read_shapes(path)
     for name in sorted(expected.keys() | found.keys()):
         absent = name not in found and name.startswith(newer or ("\0",))
         if expected.get(name) != found.get(name) and not absent:
@@ -93,6 +82,26 @@ def check_shapes(module: nn.Module, path: Path, *, newer: tuple[str, ...] = ()) 
                 f"{expected.get(name, 'none (not part of this model)')}, the file has "
                 f"{found.get(name, 'no such tensor')}. Use the configuration of its training"
             )
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a weight file's tensors by name.
+
+    Raises:
+        ValueError: there is no such file, or it is truncated.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent} holds no {WEIGHTS}; expected a folder written by save_pretrained"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); the file is truncated or not safetensors. "
+            "Copy or download it again"
+        ) from error
 
 
 def resolve(name: str | Path, *, subfolder: str = "") -> Path:

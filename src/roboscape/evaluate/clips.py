@@ -1,4 +1,4 @@
-"""Which clips are measured, and reading them: the start of every episode at the model's rate."""
+"""Which clips are measured, and reading them: starts of episodes, or several clips of each."""
 
 import logging
 from collections import Counter
@@ -31,6 +31,9 @@ class ClipSet:
     camera: str
     split: Split
     episodes: tuple[int, ...]
+    """The episode of every clip."""
+    starts: tuple[int, ...]
+    """The row of every clip's given frame."""
     num_skipped: int
     """Episodes of the split that are too short."""
     num_frames: int
@@ -51,6 +54,10 @@ class ClipSet:
         """The episode that a clip is of."""
         return self.dataset.episode_info(self.episodes[clip])
 
+    def place(self, clip: int) -> tuple[int, int]:
+        """A clip's episode and the row of its given frame."""
+        return self.episodes[clip], self.starts[clip]
+
     def videos(self, clips: range | list[int]) -> Videos:
         """The true frames of some clips."""
         reader = ClipReader(
@@ -60,26 +67,43 @@ class ClipSet:
             stride=self.stride,
             depth=depth_source(self.dataset, self.camera),
         )
-        return stack_clips([reader.read(self.episodes[clip]) for clip in clips], self.camera)
+        return stack_clips([reader.read(*self.place(clip)) for clip in clips], self.camera)
 
     @cached_property
     def actions(self) -> list[Float[np.ndarray, "rows a"]]:
         """Each clip's actions at the native rate, as many as lead through its frames."""
         num_rows = (self.num_frames - 1) * self.stride
-        return [self.dataset.actions(episode)[:num_rows] for episode in self.episodes]
+        return [
+            self.dataset.actions(episode)[start : start + num_rows]
+            for episode, start in zip(self.episodes, self.starts, strict=True)
+        ]
 
-    def states(self, clips: range | list[int]) -> Float[np.ndarray, "b 1 s"]:
-        """Proprioception at the given frame of some clips. It is an episode's first row, so nothing
-        is known of the row before."""
-        return np.stack([self.dataset.state(self.episodes[clip])[:1] for clip in clips])
+    def states(self, clips: range | list[int]) -> Float[np.ndarray, "b r s"]:
+        """Proprioception at the given frame of some clips.
+
+        Where all clips begin episodes, nothing is known of the row before and there is one row.
+        Else there are two; the first row of an episode stands for the one before it, too.
+        """
+        before = 1 if any(self.starts) else 0
+        rows = []
+        for clip in clips:
+            episode, start = self.place(clip)
+            state = self.dataset.state(episode)
+            rows.append(state[[max(start - 1, 0)] * before + [start]])
+        return np.stack(rows)
 
     def rewarded(self) -> Bool[np.ndarray, " b"] | None:
         """Whether any shown row has a reward; None where the dataset has no rewards at all."""
         found = [self.dataset.reward(episode) for episode in self.episodes]
         if not any(reward.any() for reward in found):
             return None
-        rows = slice(0, (self.num_frames - 1) * self.stride + 1, self.stride)
-        return np.array([bool((reward[rows] > 0).any()) for reward in found])
+        rows = self.stride * np.arange(self.num_frames)
+        return np.array(
+            [
+                bool((reward[start + rows] > 0).any())
+                for reward, start in zip(found, self.starts, strict=True)
+            ]
+        )
 
 
 def choose_clips(
@@ -89,9 +113,19 @@ def choose_clips(
     horizon: int,
     split: SplitChoice = "auto",
     num_clips: int | None = None,
+    per_episode: int = 1,
     camera: str | None = None,
 ) -> ClipSet:
     """The first episodes of a split that are long enough for the horizon.
+
+    Args:
+        subject: what is measured.
+        dataset: recordings that fit it.
+        horizon: predicted frames.
+        split: which episodes.
+        num_clips: how many of them at most.
+        per_episode: clips of each at most, spread evenly from its first row to the last possible.
+        camera: the dataset's first one where there is none.
 
     Raises:
         ValueError: the recordings do not fit the subject, the split has no episode, or none that is
@@ -104,7 +138,7 @@ def choose_clips(
     num_frames = horizon + 1
     needed = horizon * subject.stride + 1
     of_split = [info for info in infos if info.split == chosen]
-    long_enough = [info.index for info in of_split if info.length >= needed]
+    long_enough = [info for info in of_split if info.length >= needed]
     if not long_enough:
         longest = max(info.length for info in of_split)
         raise UserError(
@@ -115,15 +149,26 @@ def choose_clips(
     skipped = len(of_split) - len(long_enough)
     if skipped:
         log.warning("%d of %d episodes are shorter than %d rows", skipped, len(of_split), needed)
+    places = [
+        (info.index, start)
+        for info in long_enough[:num_clips]
+        for start in spread_starts(info.length - needed, count=per_episode)
+    ]
     return ClipSet(
         dataset=dataset,
         camera=camera,
         split=chosen,
-        episodes=tuple(long_enough[:num_clips]),
+        episodes=tuple(episode for episode, _ in places),
+        starts=tuple(start for _, start in places),
         num_skipped=skipped,
         num_frames=num_frames,
         stride=subject.stride,
     )
+
+
+def spread_starts(last: int, *, count: int) -> list[int]:
+    """At most `count` different rows, spread evenly from 0 to `last`; one row is row 0."""
+    return sorted({round(row) for row in np.linspace(0, last, num=count)})
 
 
 def choose_split(splits: Sequence[Split], *, wanted: SplitChoice) -> Split:

@@ -8,6 +8,8 @@ A model that ignores its actions scores 0. Two protocols, by where the other act
   actions of the set and held until the next one; at the fourth imagined frame.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
@@ -40,6 +42,24 @@ def partners(num_clips: int, *, seed: int) -> Int[np.ndarray, " b"]:
     order = numpy_generator_for(seed, SHUFFLED_STREAM).permutation(num_clips)
     partner = np.empty(num_clips, dtype=np.int64)
     partner[order] = np.roll(order, 1)
+    return partner
+
+
+def partner_clips(episodes: Sequence[int], *, seed: int) -> Int[np.ndarray, " b"]:
+    """For each clip one of another episode, whose actions it gets.
+
+    Clip k of an episode gets those of clip k of its partner, counted around where that has fewer.
+
+    Args:
+        episodes: The episode that each clip is of.
+        seed: Of the choice.
+    """
+    known = sorted(set(episodes))
+    clips = [np.flatnonzero(np.equal(episodes, episode)) for episode in known]
+    partner = np.empty(len(episodes), dtype=np.int64)
+    for number, other in enumerate(partners(len(known), seed=seed)):
+        mine, theirs = clips[number], clips[other]
+        partner[mine] = theirs[np.arange(len(mine)) % len(theirs)]
     return partner
 
 

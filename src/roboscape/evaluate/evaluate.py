@@ -50,6 +50,9 @@ class EvaluationSettings:
     episodes are only ever called test from seed 900000 on."""
     clips: int | None = None
     """Number of episodes, from the first; all where there is none."""
+    per_episode: int = 1
+    """Clips of an episode at most, spread evenly over it; the first row's alone with 1. Intervals
+    resample episodes, whose clips are alike."""
     horizon: int = 15
     """Predicted frames a clip, from one given frame."""
     seeds: int = 1
@@ -67,7 +70,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that measure nothing."""
-        for name in ("horizon", "seeds", "batch_size"):
+        for name in ("horizon", "seeds", "batch_size", "per_episode"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be 1 or more")
         if self.clips is not None and self.clips < 1:
@@ -126,6 +129,7 @@ def evaluate(
         horizon=settings.horizon,
         split=settings.split,
         num_clips=settings.clips,
+        per_episode=settings.per_episode,
         camera=settings.camera,
     )
     missing = missing_tasks(clips, subject, settings)
@@ -184,6 +188,7 @@ def clip_records(measurement: Measurement) -> tuple[ClipRecord, ...]:
         records.append(
             ClipRecord(
                 episode=info.index,
+                start=measurement.clips.starts[clip],
                 seed=info.seed,
                 behaviour=info.behaviour,
                 success=info.success,
@@ -224,6 +229,7 @@ def describe(measurement: Measurement, checkpoint: str, *, duration_s: float) ->
         dataset=str(clips.dataset.root),
         split=clips.split,
         num_clips=len(clips),
+        num_episodes=len(set(clips.episodes)),
         num_skipped=clips.num_skipped,
         first_seed=min(seeds),
         last_seed=max(seeds),
@@ -266,6 +272,6 @@ def run(config: Evaluate) -> EvaluationResult:
 def headline(results: Results) -> str:
     """The numbers that one looks at first, in a few lines."""
     setting = results.setting
-    first = f"{setting.split} split, {setting.num_clips} clips, {setting.horizon} predicted frames"
+    first = f"{setting.what}, {setting.horizon} predicted frames each"
     notes = [setting.commands] if setting.commands else []
     return "\n".join([first, *notes, text_table({setting.subject: results})])

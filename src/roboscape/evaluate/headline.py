@@ -117,6 +117,11 @@ def text_table(columns: dict[str, Results]) -> str:
         models = [row.cells["model"] for row in rows]
         end = ceilings[0] if ceilings else NOTHING
         lines.append([rows[0].title, rows[0].cells["static"], *models, end])
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """A text table: the first column to the left, the others to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

@@ -12,9 +12,11 @@ from torch import Tensor
 from roboscape.core.progress import progress
 from roboscape.core.seeding import seed_for
 from roboscape.evaluate.clips import ClipSet
-from roboscape.evaluate.control import GENIE_FRAME, delta_psnr_db, partners, random_actions
+from roboscape.evaluate.control import GENIE_FRAME, delta_psnr_db, partner_clips, random_actions
 from roboscape.evaluate.metrics import (
     IMAGINED_ACTIONS,
+    MOVING_PSNR,
+    STILL_PSNR,
     Metric,
     delta_psnr_name,
     token_accuracy_name,
@@ -59,11 +61,15 @@ class Measurement:
     subject: Predictor
     clips: ClipSet
     plan: Plan
-    book: ScoreBook = field(default_factory=ScoreBook)
+    book: ScoreBook = field(init=False)
     outcomes: dict[tuple[str, str], dict[int, list[Outcome]]] = field(default_factory=dict)
     """By task and what was watched (`truth` or a subject), then by seed."""
     kept: "KeptVideos" = field(default_factory=lambda: KeptVideos())
     """The first seed's videos."""
+
+    def __post_init__(self) -> None:
+        """Begin an empty book."""
+        self.book = ScoreBook(episodes=np.array(self.clips.episodes))
 
     def run(self) -> None:
         """Measure every clip."""
@@ -213,7 +219,7 @@ class Measurement:
     ) -> Float[np.ndarray, "b rows a"]:
         """Actions that were not the ones taken."""
         if protocol == "shuffled":
-            partner = partners(len(self.clips), seed=seed)
+            partner = partner_clips(self.clips.episodes, seed=seed)
             return np.stack([self.clips.actions[partner[clip]] for clip in batch])
         pool = np.concatenate(self.clips.actions)
         frames, stride = self.clips.num_frames - 1, self.clips.stride
@@ -226,8 +232,8 @@ class Measurement:
 
     def _why_no_delta(self, protocol: str) -> str:
         """Why a protocol of Delta PSNR can't be followed here; empty where it can."""
-        if protocol == "shuffled" and len(self.clips) < 2:
-            return "not computed: needs the actions of another episode; evaluate 2 clips or more"
+        if protocol == "shuffled" and len(set(self.clips.episodes)) < 2:
+            return "not computed: needs the actions of another episode; evaluate 2 episodes or more"
         if protocol == "genie_random" and self.clips.num_frames - 1 < GENIE_FRAME:
             return f"not computed: taken at predicted frame {GENIE_FRAME}, beyond this horizon"
         return ""
@@ -312,6 +318,9 @@ def explain(row: Row, *, has_tokens: bool) -> Row:
         why = "not computed: the model has no tokens"
     elif row.name.key.startswith("psnr@ivideogpt"):
         why = "not computed: counts the given frame, which this model copies"
+    elif row.name.key in (MOVING_PSNR, STILL_PSNR):
+        kind = "moves" if row.name.key == MOVING_PSNR else "rests"
+        why = f"not computed: nothing {kind} in the true videos"
     elif row.static is None and row.ceiling is None and row.static_decoded is None:
         why = "not computed: there is no depth to compare with, or the model predicts none"
     else:

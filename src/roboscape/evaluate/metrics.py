@@ -17,8 +17,15 @@ from roboscape.evaluate.geometry import (
     valid_in_range,
 )
 from roboscape.evaluate.physics import physics_iq
+from roboscape.evaluate.regions import (
+    BLUR_PX,
+    CHANGE_LEVELS,
+    moving_regions,
+    region_psnr_db,
+)
 from roboscape.rollout.videos import Videos
 
+MOVING_PSNR, STILL_PSNR = "psnr@moving", "psnr@still"
 Better = Literal["higher", "lower"]
 Reference = Literal["raw", "decoded"]
 """What is compared with: the recorded frames, or the same frames through the tokenizer."""
@@ -76,6 +83,7 @@ def all_metrics(
     truth = "" if depth_source in (NONE, RECORDED) else f"; truth is estimated by {depth_source}"
     return (
         _psnr(),
+        _psnr_regions(),
         _psnr_ivideogpt(),
         _ssim(),
         _lpips(lpips),
@@ -133,6 +141,39 @@ def _psnr() -> Metric:
         ),
         measure=lambda truth, predicted: (psnr_db(truth.rgb[:, 1:], predicted.rgb[:, 1:]),),
     )
+
+
+def _psnr_regions() -> Metric:
+    rule = (
+        f"the {BLUR_PX[0]} × {BLUR_PX[1]} mean of the recorded frame differs by more than "
+        f"{CHANGE_LEVELS} levels from that of the given frame or of the frame before"
+    )
+    names = (
+        MetricName(
+            key=MOVING_PSNR,
+            title="PSNR, moving regions",
+            protocol=f"over the pixels where {rule}; mean over predicted frames that have any",
+            unit="dB",
+            digits=2,
+        ),
+        MetricName(
+            key=STILL_PSNR,
+            title="PSNR, still regions",
+            protocol="over all other pixels",
+            unit="dB",
+            digits=2,
+        ),
+    )
+
+    def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
+        moving = moving_regions(truth.rgb)
+        return tuple(
+            region_psnr_db(truth.rgb[:, 1:], predicted.rgb[:, 1:], region=region)
+            for region in (moving, ~moving)
+        )
+
+    # Decoded frames flicker: what moves is decided by the recorded ones.
+    return Metric(names=names, measure=measure, references=("raw",))
 
 
 def _psnr_ivideogpt() -> Metric:

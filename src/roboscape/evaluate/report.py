@@ -84,7 +84,7 @@ def lede(results: Results) -> str:
             f"the robot's state in that frame, as recorded ({numbers(setting.state_size)})"
         )
     return (
-        f"{setting.num_clips} {setting.split} episodes, {setting.horizon} predicted frames each at "
+        f"{setting.what}, {setting.horizon} predicted frames each at "
         f"{setting.frame_hz:g} Hz. The model `{setting.subject}`{size} is given "
         f"{', '.join(given)} and the robot's actions up to the last frame. It is given nothing "
         "else of the recording."
@@ -145,14 +145,16 @@ def film(example: Example, setting: Setting, folder: Path) -> str:
     """One clip as a looping video inside the page; the file is also kept in `folder`."""
     columns = make_columns(example.truth, example.imagined)
     frames = join_columns(columns, scale=FILM_SCALE, gap_px=FILM_GAP_PX)
-    path = folder / f"episode_{example.record.episode:06d}.mp4"
+    record = example.record
+    place = f"_row_{record.start:06d}" if record.start else ""
+    path = folder / f"episode_{record.episode:06d}{place}.mp4"
     write_film(path, frames, fps=setting.frame_hz)
     data = b64encode(path.read_bytes()).decode()
     captions = "".join(f"<span>{escape(column.caption)}</span>" for column in columns)
     kind = "film failure" if example.is_failure else "film"
     return (
         f'<figure class="{kind}"><figcaption><span class="tag">{escape(example.label)}</span>'
-        f'<span class="about">{about(example.record)}</span></figcaption>'
+        f'<span class="about">{about(record)}</span></figcaption>'
         f'<div style="{gaps(len(columns), frames.shape[2])}"><div class="columns">{captions}</div>'
         '<div class="stage"><video autoplay loop muted playsinline '
         f'src="data:video/mp4;base64,{data}"></video></div></div></figure>'
@@ -170,7 +172,8 @@ def gaps(num_columns: int, width_px: int) -> str:
 
 def about(record: ClipRecord) -> str:
     """What there is to say about one clip."""
-    parts = [f"episode {record.episode}"]
+    row = f", from row {record.start}" if record.start else ""
+    parts = [f"episode {record.episode}{row}"]
     if record.behaviour:
         parts.append(record.behaviour.replace("_", " "))
     beside = f"still picture {record.static_psnr_db:.1f}"
@@ -283,7 +286,7 @@ def facts(setting: Setting) -> str:
         ("Given", ", ".join([*given, "the actions"])),
         ("Dataset", setting.dataset),
         ("Split", f"{setting.split} (seeds {setting.first_seed} to {setting.last_seed})"),
-        ("Clips", f"{setting.num_clips} ({setting.num_skipped} too short)"),
+        ("Clips", f"{setting.what} ({setting.num_skipped} too short)"),
         ("Horizon", f"{setting.horizon} frames from 1"),
         ("Frame rate", f"{setting.frame_hz:g} Hz (every {setting.stride} rows)"),
         ("Camera", setting.camera),

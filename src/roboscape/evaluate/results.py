@@ -68,6 +68,8 @@ class ClipRecord:
     """What happened in one clip (first seed)."""
 
     episode: int
+    start: int = 0
+    """Row of its given frame."""
     seed: int
     behaviour: str
     success: bool | None
@@ -97,6 +99,8 @@ class Setting:
     split: str
     """The episodes' own, as the dataset says."""
     num_clips: int
+    num_episodes: int = 0
+    """Episodes that the clips are of; 0 in results of older versions, one a clip."""
     num_skipped: int
     """Episodes of the split that are too short for the horizon."""
     first_seed: int
@@ -121,6 +125,13 @@ class Setting:
     versions: str
     date: str
     duration_s: float
+
+    @property
+    def what(self) -> str:
+        """The clips in words, e.g. `16 clips of 2 validation episodes`."""
+        episodes = self.num_episodes or self.num_clips
+        words = f"{episodes} {self.split} episode{'s' if episodes != 1 else ''}"
+        return words if episodes == self.num_clips else f"{self.num_clips} clips of {words}"
 
 
 @dataclass(frozen=True, kw_only=True)

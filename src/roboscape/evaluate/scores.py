@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from roboscape.evaluate.metrics import MetricName, Scores
 from roboscape.evaluate.results import SUBJECTS, Curve, Measured, Row, Subject
@@ -24,6 +24,8 @@ class ScoreKey:
 class ScoreBook:
     """All scores so far: for each key and seed, one piece a batch."""
 
+    episodes: Int[np.ndarray, " b"] | None = None
+    """The episode that each clip is of; its own where not given."""
     _pieces: dict[ScoreKey, dict[int, list[Scores]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
@@ -59,6 +61,7 @@ class ScoreBook:
             subject: measure(
                 self.scores(ScoreKey(name.key, reference, subject)),
                 weights=np.concatenate(weights) if weights else None,
+                episodes=self.episodes,
                 at_frame=at_frame,
             )
             for subject in SUBJECTS
@@ -70,6 +73,7 @@ def measure(
     scores: Float[np.ndarray, "s b *t"] | None,
     *,
     weights: Float[np.ndarray, " b"] | None = None,
+    episodes: Int[np.ndarray, " b"] | None = None,
     at_frame: int | None = None,
 ) -> Measured | None:
     """Mean, errors and curve of one subject's scores; None where nothing is known."""
@@ -78,7 +82,7 @@ def measure(
     per_clip = scores
     if scores.ndim == 3:
         per_clip = scores[..., at_frame - 1] if at_frame else known_mean(scores, axis=2)
-    found = estimate(per_clip, weights=weights)
+    found = estimate(per_clip, weights=weights, episodes=episodes)
     if found is None:
         return None
     return Measured(estimate=found, curve=curve_of(scores) if scores.ndim == 3 else ())

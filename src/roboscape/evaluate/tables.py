@@ -74,6 +74,8 @@ def cell(row: Row, measured: Measured | None, kind: str) -> str:
     found, digits = measured.estimate, row.name.digits
     spread = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
     interval = f"{found.low:.{digits}f} – {found.high:.{digits}f}"
+    if found.num_episodes == 1:
+        interval = "one episode: no interval"
     return (
         f'<td class="{kind}">{number(row, measured)}{spread}'
         f'<span class="interval">{interval}</span></td>'

@@ -1,9 +1,10 @@
 """`roboscape learn`: from a prepared dataset to a simulator of its robot."""
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -14,13 +15,18 @@ from roboscape.controls.train import run as train_proprioception
 from roboscape.dataset.annotations import NONE, annotations_folder
 from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
+from roboscape.evaluate.report import write_report
 from roboscape.evaluate.rollout import Rollout, Start
 from roboscape.evaluate.rollout import run as roll_out
+from roboscape.evaluate.subjects import BundlePredictor
+from roboscape.evaluate.verdict import Verdict, judge
+from roboscape.pipelines.fine_tuning import StartBundle
 from roboscape.pipelines.pipeline import Stages
 from roboscape.presets import proprioception as proprioception_presets
 from roboscape.presets import tokenizer as tokenizer_presets
 from roboscape.presets import world_model as world_model_presets
-from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.bundle import PROBED, Bundle
 from roboscape.tokenizer.train import TokenizerRun
 from roboscape.tokenizer.train import run as train_tokenizer
 from roboscape.tokens.build import Tokenize
@@ -30,20 +36,29 @@ from roboscape.world_model.train import train as train_world_model
 
 log = logging.getLogger(__name__)
 
+SCRATCH = "scratch"
+DEFAULT_START = SCRATCH
+"""What `--from` is where it is not given."""
+VERDICT_CLIPS, VERDICT_EPISODES = 16, 16
+"""Clips that the verdict is measured on, about, and held-out episodes at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Learn:
-    """Train all models of a simulator on a prepared dataset, and imagine an episode.
+    """Train all models of a simulator on a prepared dataset, imagine an episode, give a verdict.
 
     Every stage resumes where it stopped. Its pieces, each with all settings, are `train tokenizer`,
-    `train proprioception`, `tokenize`, `train world-model`, `bundle` and `rollout`.
+    `train proprioception`, `tokenize`, `train world-model`, `bundle`, `rollout` and `evaluate`.
     """
 
     dataset: tyro.conf.Positional[Path]
     """LeRobot dataset with a clip index (`roboscape prepare`), whose camera, stride and length of
     clips the models take over; episodes that its splits hold out are not trained on."""
     output: Path
-    """Folder for the runs, the checkpoint and a video."""
+    """Folder for the runs, the checkpoint, a video, the verdict and a report."""
+    start_from: Annotated[str, tyro.conf.arg(name="from")] = DEFAULT_START
+    """Bundle to fine-tune: a name (`lift` comes with the package), folder or hub name; `scratch`.
+    The models' shapes are then the bundle's, and so is the images' size; presets say the rest."""
     depth: str | None = None
     """`recorded`, `none` for RGB alone, or its annotator; where not given: recorded depth, else the
     only annotator's, if there is any."""
@@ -51,7 +66,7 @@ class Learn:
     """The annotator of the tracks that the keypoint losses use; where not given: the simulator,
     else the only one; `none`."""
     tokenizer: Literal["debug", "lift"] = "lift"
-    """Preset of the tokenizer; its image size and depth range are the dataset's."""
+    """Preset of the tokenizer; from scratch its image size and depth range are the dataset's."""
     proprioception: Literal["debug", "lift", "none"] = "lift"
     """Preset of the model that predicts the robot's states from commands; `none`: control signals
     hold the sum of the commands instead, as they do where the dataset has no states."""
@@ -67,14 +82,20 @@ class Learn:
 
 def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
-    stages = Stages(total=5)
+    stages = Stages(total=6)
     dataset = LeRobotDataset(config.dataset)
     clip = next(read_index(annotations_folder(config.dataset) / FILE))
     depth = config.depth or depth_source(dataset, clip.camera)
+    start = None if config.start_from == SCRATCH else StartBundle.load(config.start_from)
+    if start is not None:
+        start.check(dataset, camera=clip.camera)
+        depth = start.depth(depth, asked=config.depth)
+    plan = Plan(config=config, dataset=dataset, clip=clip, depth=depth, start=start)
     stages.begin("Train a tokenizer")
-    tokenizer = train_tokenizer(tokenizer_run(config, dataset=dataset, clip=clip, depth=depth))
+    tokenizer = train_tokenizer(plan.tokenizer_run())
     stages.begin("Learn where commands bring the arm")
-    proprioception = learn_proprioception(config, dataset=dataset)
+    controls = plan.kept_controls()
+    proprioception = None if controls else learn_proprioception(config, dataset=dataset)
     stages.begin("Tokenize")
     store = tokenize(
         Tokenize(
@@ -87,10 +108,11 @@ def run(config: Learn) -> Path:
             stride=clip.stride,
             length=clip.length,
             proprioception=proprioception,
+            controls=controls,
         )
     )
     stages.begin("Train a world model")
-    world_model = train_world_model(world_model_run(config, length=clip.length, depth=depth))
+    world_model = train_world_model(plan.world_model_run(new_controls=controls is None))
     checkpoint = config.output / "checkpoint"
     bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
     bundle.save_pretrained(checkpoint)
@@ -105,32 +127,76 @@ def run(config: Learn) -> Path:
             start=Start(episode=episode, camera=clip.camera),
         )
     )
-    log.info("\nCheckpoint: %s\nEpisode %d, imagined: %s", checkpoint, episode, video)
+    stages.begin("Measure the held-out episodes")
+    verdict, report = measure(bundle, dataset, clip=clip, output=config.output)
+    log.info(
+        "\n%s\n\nCheckpoint: %s\nEpisode %d, imagined: %s\nReport: %s",
+        verdict.text(),
+        *(checkpoint, episode, video, report),
+    )
     return checkpoint
 
 
-def tokenizer_run(
-    config: Learn, *, dataset: LeRobotDataset, clip: ClipRow, depth: str
-) -> TokenizerRun:
-    """The preset, for this dataset."""
-    preset = tokenizer_presets.PRESETS[config.tokenizer]()
-    spec = dataset.spec
-    return replace(
-        preset,
-        dataset=(config.dataset,),
-        validation=None,
-        output=config.output / "tokenizer",
-        camera=clip.camera,
-        depth=depth,
-        stride=clip.stride,
-        model=replace(
-            preset.model,
-            image_size=next(one.height for one in spec.cameras if one.name == clip.camera),
-            depth_min_m=spec.depth_min_m,
-            depth_max_m=spec.depth_max_m,
-        ),
-        fit=replace(preset.fit, steps=config.tokenizer_steps or preset.fit.steps),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the stages have in common."""
+
+    config: Learn
+    dataset: LeRobotDataset
+    clip: ClipRow
+    """One of the clip index, whose shape all have."""
+    depth: str
+    """Its source."""
+    start: StartBundle | None
+    """The bundle to fine-tune."""
+
+    def tokenizer_run(self) -> TokenizerRun:
+        """The preset, for this dataset and this start."""
+        config, spec = self.config, self.dataset.spec
+        run = tokenizer_presets.PRESETS[config.tokenizer]()
+        (camera,) = (one for one in spec.cameras if one.name == self.clip.camera)
+        run = replace(
+            run,
+            dataset=(config.dataset,),
+            validation=None,
+            output=config.output / "tokenizer",
+            camera=self.clip.camera,
+            depth=self.depth,
+            stride=self.clip.stride,
+            model=replace(
+                run.model,
+                image_size=camera.height,
+                depth_min_m=spec.depth_min_m,
+                depth_max_m=spec.depth_max_m,
+            ),
+        )
+        run = run if self.start is None else self.start.tokenizer_run(run)
+        return replace(run, fit=replace(run.fit, steps=config.tokenizer_steps or run.fit.steps))
+
+    def kept_controls(self) -> str | None:
+        """Folder of the bundle whose control signals fit the dataset too; None for new ones."""
+        start = self.start
+        if start is None or not start.same_controls(self.dataset, stride=self.clip.stride):
+            return None
+        return str(start.folder)
+
+    def world_model_run(self, *, new_controls: bool) -> WorldModelRun:
+        """The preset, for these tokens and this start."""
+        config = self.config
+        run = world_model_presets.PRESETS[config.world_model]()
+        run = replace(
+            run,
+            tokens=config.output / "tokens",
+            output=config.output / "world_model",
+            model=replace(
+                run.model,
+                max_frames=self.clip.length,
+                branches="rgb" if self.depth == NONE else run.model.branches,
+            ),
+        )
+        if self.start is not None:
+            run = self.start.world_model_run(run, new_controls=new_controls)
+        return replace(run, fit=replace(run.fit, steps=config.world_model_steps or run.fit.steps))
 
 
 def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | None:
@@ -151,20 +217,28 @@ def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | Non
     return str(run.output / "proprioception")
 
 
-def world_model_run(config: Learn, *, length: int, depth: str) -> WorldModelRun:
-    """The preset, for these tokens."""
-    preset = world_model_presets.PRESETS[config.world_model]()
-    return replace(
-        preset,
-        tokens=config.output / "tokens",
-        output=config.output / "world_model",
-        model=replace(
-            preset.model,
-            max_frames=length,
-            branches="rgb" if depth == NONE else preset.model.branches,
+def measure(
+    bundle: Bundle, dataset: LeRobotDataset, *, clip: ClipRow, output: Path
+) -> tuple[Verdict, Path]:
+    """Measure the validation episodes, some clips of each; writes verdict, results and report."""
+    held_out = len(episodes_of(dataset, "validation"))
+    result = evaluate(
+        BundlePredictor(bundle.for_imagining(PROBED), name=output.name),
+        dataset,
+        settings=EvaluationSettings(
+            split="validation",
+            clips=VERDICT_EPISODES,
+            per_episode=math.ceil(VERDICT_CLIPS / min(held_out, VERDICT_EPISODES)),
+            horizon=clip.length - 1,
+            camera=clip.camera,
+            examples=1,
         ),
-        fit=replace(preset.fit, steps=config.world_model_steps or preset.fit.steps),
+        checkpoint=str(output / "checkpoint"),
     )
+    result.results.save(output)
+    verdict = judge(result.results, training_episodes=len(episodes_of(dataset, "train")))
+    verdict.save(output)
+    return verdict, write_report(result.results, result.examples, output)
 
 
 def held_out_episode(dataset: LeRobotDataset) -> int:

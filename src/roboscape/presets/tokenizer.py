@@ -6,6 +6,7 @@ from pathlib import Path
 from roboscape.tokenizer.losses import TokenizerLossConfig
 from roboscape.tokenizer.model import TokenizerConfig
 from roboscape.tokenizer.train import TokenizerRun
+from roboscape.training.learner import StopConfig
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -73,6 +74,25 @@ def general() -> TokenizerRun:
         validation_episodes=12,
         # From a hand's camera to the wall of a laboratory.
         model=replace(lift_run.model, depth_min_m=0.05, depth_max_m=10.0),
+    )
+
+
+def fine_tuning(run: TokenizerRun) -> TokenizerRun:
+    """The same training for a start that has learnt already: short, ended by validation."""
+    return replace(
+        run,
+        # It knows codes: the given frame can be shown from the first step on.
+        given_from=0.0,
+        optimizer=replace(
+            run.optimizer, learning_rate=3e-4, muon_learning_rate=0.0015, warmup_steps=20
+        ),
+        fit=replace(
+            run.fit,
+            steps=min(run.fit.steps, 600),
+            evaluate_every=100,
+            checkpoint_every=100,
+            stop=StopConfig(figure="psnr", better="higher", after=3),
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from roboscape.clips.curriculum import CurriculumConfig
+from roboscape.training.learner import StopConfig
 from roboscape.training.loop import FitConfig
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.config import WorldModelConfig
@@ -49,6 +50,25 @@ def general() -> WorldModelRun:
         lift(),
         tokens=Path("data/general_tokens"),
         output=Path("runs/world_model_general"),
+    )
+
+
+def fine_tuning(run: WorldModelRun) -> WorldModelRun:
+    """The same training for a start that has learnt already: short, ended by validation."""
+    return replace(
+        run,
+        # At the rates of a new model: lower ones only lost time (docs/decisions.md).
+        optimizer=replace(run.optimizer, warmup_steps=20),
+        fit=replace(
+            run.fit,
+            steps=min(run.fit.steps, 1000),
+            evaluate_every=100,
+            checkpoint_every=100,
+            average_decay=0.98,
+            # Not the loss: it rises with overconfidence while rollouts, which take the likeliest
+            # tokens, still improve (docs/decisions.md).
+            stop=StopConfig(figure="rgb_accuracy", better="higher", after=4),
+        ),
     )
 
 

@@ -16,8 +16,8 @@ from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
-from roboscape.core.pretrained import load_weights, resolve
-from roboscape.core.runs import open_run
+from roboscape.core.pretrained import load_weights, read_config, resolve
+from roboscape.core.runs import differences, open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 COLLAPSED_BITS = 0.02
 """A bit with less entropy than this, in bits, is as good as dead."""
+MOST_OUTSIDE = 0.1
+"""Share of the depth outside a tokenizer's range with which it is not worth fine-tuning."""
 _GIVEN = 3
 """Keeps the draws of given frames apart from others of the same seed and step."""
 TABLES = ("decoder.position", "decoder.embed", "decoder.given.tokens")
@@ -227,16 +229,35 @@ def train(config: TokenizerRun, *, frames: Frames, held_out: Frames) -> Tokenize
 
 
 def make_tokenizer(config: TokenizerRun) -> Tokenizer:
-    """A freshly initialised tokenizer, or the one to fine-tune."""
+    """A freshly initialised tokenizer, or the one to fine-tune.
+
+    Raises:
+        ValueError: the one to fine-tune has another shape; the message names what differs.
+    """
     tokenizer = Tokenizer(config.model)
     if config.start_from:
-        load_weights(tokenizer, resolve(config.start_from), newer=("decoder.given",))
+        folder = resolve(config.start_from)
+        found = read_config(TokenizerConfig, folder)
+        # The given frame may be read for the first time, and expected codes are no shape.
+        found = replace(
+            found,
+            given_frame=found.given_frame or config.model.given_frame,
+            soft_codes=config.model.soft_codes,
+        )
+        if found != config.model:
+            raise UserError(
+                f"{folder} does not fit as a start ({differences(found, config.model)}); give "
+                "--model the start's own shape"
+            )
+        log.info("the tokenizer starts from %s; it learns %s", folder, config.learns)
+        load_weights(tokenizer, folder, newer=("decoder.given",))
     tokenizer.encoder.requires_grad_(requires_grad=config.learns == "all")
     return tokenizer
 
 
 def check_frames(frames: Frames, *, config: TokenizerRun) -> None:
-    """Refuse frames of another size; warn of depth outside the range."""
+    """Refuse frames of another size, and depth that a tokenizer to fine-tune cannot show; warn of
+    depth outside the range."""
     found = frames.size
     size = config.model.image_size
     if found != (size, size):
@@ -249,6 +270,12 @@ def check_frames(frames: Frames, *, config: TokenizerRun) -> None:
     few = np.linspace(0, len(frames) - 1, num=min(64, len(frames)), dtype=int)
     low_m, high_m = config.model.depth_min_m, config.model.depth_max_m
     outside = share_outside(frames.depth_at(few), min_m=low_m, max_m=high_m)
+    if config.start_from and outside > MOST_OUTSIDE:
+        raise UserError(
+            f"{outside:.0%} of the depth lies outside {low_m:g} to {high_m:g} m, the range of the "
+            f"tokenizer to start from ({config.start_from}); start from one whose range fits, from "
+            "scratch with a range of your own, or train without depth (--depth none)"
+        )
     if outside > 0:
         log.warning(
             "%.2f %% of the depth lies outside %.2f to %.2f m and is clipped; "

@@ -7,7 +7,7 @@ processes at once (`torch.distributed.checkpoint`). Either is read by any number
 import logging
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,18 @@ log = logging.getLogger(__name__)
 WHOLE, SHARDED, STATE = "state.safetensors", ".metadata", "state.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The best validation so far."""
+
+    value: float
+    """Of the figure that decides."""
+    step: int
+    """Optimiser steps done then."""
+    waited: int = 0
+    """Validations since."""
+
+
 @dataclass(kw_only=True)
 class TrainingState:
     """The stateful things of a run, named once."""
@@ -37,6 +49,10 @@ class TrainingState:
     model: nn.Module
     average: nn.Module | None
     optimizer: MuonAdamW
+    best: nn.Module | None = None
+    """Weights of the best validation so far; None where the last ones are released."""
+    record: Record | None = None
+    """That validation; None before the first."""
     step: int = 0
     """Optimiser steps done. All randomness follows from it."""
     saved_step: int | None = None
@@ -46,13 +62,19 @@ class TrainingState:
     """Number formats that the run computes in; written into every checkpoint."""
 
     def entries(self) -> dict[str, Tensor]:
-        """Everything, flat: `model/...`, `average/...`, `optimizer/<parameter>/<slot>`."""
-        flat = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        if self.average is not None:
-            flat |= {f"average/{name}": t for name, t in self.average.state_dict().items()}
+        """Everything, flat: `model/...`, `average/...`, `best/...`,
+        `optimizer/<parameter>/<slot>`."""
+        flat: dict[str, Tensor] = {}
+        for kind, module in self.modules().items():
+            flat |= {f"{kind}/{name}": tensor for name, tensor in module.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer/{index}/{name}": tensor for name, tensor in slots.items()}
         return {name: tensor.detach() for name, tensor in flat.items()}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules that there are, by what they are called in a checkpoint."""
+        found = {"model": self.model, "average": self.average, "best": self.best}
+        return {kind: module for kind, module in found.items() if module is not None}
 
     def tensors(self) -> dict[str, Tensor]:
         """The same on the CPU, of a state that is not sharded."""
@@ -60,9 +82,8 @@ class TrainingState:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""
-        self.model.load_state_dict(below(tensors, "model/"))
-        if self.average is not None:
-            self.average.load_state_dict(below(tensors, "average/"))
+        for kind, module in self.modules().items():
+            module.load_state_dict(below(tensors, f"{kind}/"))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in below(tensors, "optimizer/").items():
             index, slot = name.split("/", 1)
@@ -72,7 +93,8 @@ class TrainingState:
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint holds besides tensors."""
-        return {"step": self.step, "formats": dict(self.formats)}
+        record = None if self.record is None else asdict(self.record)
+        return {"step": self.step, "formats": dict(self.formats), "best": record}
 
     def room_for(self, names: set[str]) -> dict[str, Tensor]:
         """The tensors to fill from a checkpoint with these names, which may be of a later step."""
@@ -169,7 +191,9 @@ def load_latest(state: TrainingState, folder: Path) -> bool:
         shard_whole(load_file(newest / WHOLE), state)
     else:
         state.restore(load_file(newest / WHOLE))
-    state.step = state.saved_step = read_json(newest / STATE)["step"]
+    facts = read_json(newest / STATE)
+    state.step = state.saved_step = facts["step"]
+    state.record = Record(**facts["best"]) if facts.get("best") else None
     return True
 
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from roboscape.core.errors import UserError
-from roboscape.training.checkpoint import TrainingState
+from roboscape.training.checkpoint import Record, TrainingState
 from roboscape.training.optimizer import MuonAdamW, rate_at
 from roboscape.training.parallel import (
     Execution,
@@ -58,6 +58,27 @@ it touches neither the model nor the other processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopConfig:
+    """When validation ends a training. Small datasets are learnt by heart within minutes."""
+
+    figure: str = ""
+    """Validation figure by which the best averaged weights are kept, and released, rather than the
+    last ones, the start included; none: the last ones."""
+    better: Literal["lower", "higher"] = "lower"
+    """Which way the figure improves."""
+    after: int = 0
+    """Validations without a new best after which the training ends; 0: never before its steps."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for a stop that nothing decides."""
+        if self.after < 0 or (self.after and not self.figure):
+            raise UserError(
+                "expected after >= 0, and a validation figure that it counts by; got after "
+                f"{self.after} and figure `{self.figure}`"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """How long, and how often to look."""
 
@@ -73,6 +94,8 @@ class FitConfig:
     """Largest norm of the gradient."""
     average_decay: float = 0.99
     """Exponential average of the weights, the one evaluated and released; 0 turns it off."""
+    stop: StopConfig = StopConfig()
+    """Whether validation ends the training, and which weights are kept."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for a run without steps."""
@@ -108,13 +131,22 @@ class Learner:
         )
         sharded = execution.ranks.parallel == "fsdp"
         skeleton = copy.deepcopy(model).to("meta") if sharded else None
+        best = (
+            copy.deepcopy(average or model).requires_grad_(requires_grad=False)
+            if config.stop.figure
+            else None
+        )
         before = list(model.parameters())
         wrapped = execution.apply(model)
         optimizer.replace_parameters(dict(zip(before, model.parameters(), strict=True)))
+        if best is not None:
+            # Nothing is computed with it: laid out as the average is, so that it can be copied.
+            execution.apply(best)
         return cls(
             state=TrainingState(
                 model=model,
                 average=average,
+                best=best,
                 optimizer=optimizer,
                 ranks=execution.ranks,
                 formats=execution.formats,
@@ -181,9 +213,47 @@ class Learner:
         log.info(" ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         return figures
 
+    def note_validation(self, figures: dict[str, float], *, config: StopConfig) -> None:
+        """Keep the weights if they are the best so far by the figure that decides.
+
+        Raises:
+            ValueError: there is no such figure.
+        """
+        state = self.state
+        if state.best is None:
+            return
+        figures = self.execution.ranks.share(figures)
+        name = f"validation_{config.figure}"
+        if name not in figures:
+            known = ", ".join(key.removeprefix("validation_") for key in figures)
+            raise UserError(f"no validation figure `{config.figure}`; there are: {known}")
+        sign = 1 if config.better == "lower" else -1
+        record = state.record
+        if record is None or sign * figures[name] < sign * record.value:
+            update_average(state.best, state.average or state.model, decay=0.0)
+            state.record = Record(value=figures[name], step=state.step)
+        else:
+            state.record = replace(record, waited=record.waited + 1)
+
+    def is_over(self, config: FitConfig) -> bool:
+        """Whether all steps are done, or validation has ended the training."""
+        record, after = self.state.record, config.stop.after
+        stopped = record is not None and 0 < after <= record.waited
+        return stopped or self.state.step >= config.steps
+
+    def steps_left(self, config: FitConfig) -> range:
+        """Numbers of the steps to come, if validation does not end the training before."""
+        return range(self.state.step, self.state.step if self.is_over(config) else config.steps)
+
     def result(self) -> nn.Module:
-        """The average, or the model itself with averaging off; whole, on every process."""
-        model = self.state.average or self.state.model
+        """The best or the last average, or the model itself with averaging off; whole, on every
+        process."""
+        if record := self.state.record:
+            log.info(
+                "the weights of step %d are kept, of %d steps: %.4g was the best validation",
+                *(record.step, self.state.step, record.value),
+            )
+        model = self.state.best or self.state.average or self.state.model
         return model if self.skeleton is None else gathered(model, skeleton=self.skeleton)
 
 

@@ -39,6 +39,8 @@ def fit(
 ) -> nn.Module:
     """Train `model` and return its averaged twin (the model itself with averaging off).
 
+    With `config.stop` it is the best average by a validation figure, and training may end early.
+
     Goes on from the newest checkpoint in `run`, and then ends with the same weights as a run that
     was never interrupted, bit for bit on a CPU. Asked to stop (SIGINT or SIGTERM, at any of its
     processes), it finishes the step and saves a checkpoint.
@@ -53,7 +55,10 @@ def fit(
     if load_latest(state, run / "checkpoints"):
         log.info("resumed from step %d of %d in %s", state.step, config.steps, run)
     metrics = MetricsFile(run / "metrics.jsonl", from_step=state.step, silent=not ranks.is_main)
-    steps = range(state.step, config.steps)
+    if state.step == 0 and config.stop.figure:
+        # A start to fine-tune may be better than all that follows.
+        validate(learner, evaluate, metrics=metrics, config=config)
+    steps = learner.steps_left(config)
     clock = time.perf_counter()
     with (
         progress(config.steps, run.name, initial=state.step, silent=not ranks.is_main) as bar,
@@ -67,16 +72,34 @@ def fit(
                 now = time.perf_counter()
                 metrics.write(state.step, {"loss": loss, **figures, "clock_s": now - clock})
                 bar.set_postfix_str(f"loss {loss:.3f}")
-            if evaluate and is_due(state.step, config.evaluate_every, config.steps):
-                metrics.write(state.step, learner.run_evaluation(evaluate))
+            validate(learner, evaluate, metrics=metrics, config=config)
             # One process may have been asked a moment before the others: they stop together.
             stop = ranks.sum(torch.tensor(float(request.made))).item() > 0
-            if stop or is_due(state.step, config.checkpoint_every, config.steps):
+            over = learner.is_over(config)
+            if stop or over or is_due(state.step, config.checkpoint_every, config.steps):
                 save_checkpoint(state, run / "checkpoints")
-            if stop and state.step < config.steps:
+            if over:
+                break
+            if stop:
                 log.warning("stopped at step %d. Run the same command again to go on", state.step)
                 request.obey()
     return learner.result()
+
+
+def validate(
+    learner: Learner,
+    evaluate: EvaluateFunction | None,
+    *,
+    metrics: "MetricsFile",
+    config: FitConfig,
+) -> None:
+    """Validate where it is due: write the figures, keep the weights if they are the best so far."""
+    if evaluate is None or not is_due(learner.state.step, config.evaluate_every, config.steps):
+        assert evaluate or not config.stop.figure, "a figure that decides needs validation"
+        return
+    figures = learner.run_evaluation(evaluate)
+    metrics.write(learner.state.step, figures)
+    learner.note_validation(figures, config=config.stop)
 
 
 def just_the_number(number: int) -> tuple[int]:
@@ -99,7 +122,8 @@ class MetricsFile:
         if path.is_file() and not silent:
             lines = read_metrics(path)
             with atomic_path(path) as temporary:
-                kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= from_step]
+                # A run without a checkpoint begins anew, with its first validation.
+                kept = [json.dumps(x) + "\n" for x in lines if 0 < from_step >= x["step"]]
                 temporary.write_text("".join(kept))
 
     def write(self, step: int, figures: dict[str, float]) -> None:

@@ -15,7 +15,7 @@ from roboscape.clips.split import Split
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision, compute_dtype
-from roboscape.core.pretrained import load_weights, resolve
+from roboscape.core.pretrained import resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import seed_for
 from roboscape.tokens.store import ClipTable, TokenClip, TokenStore
@@ -29,6 +29,7 @@ from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.losses import LossConfig, Predictions, total_loss
 from roboscape.world_model.model import Block, WorldModel
 from roboscape.world_model.objective import MaskingConfig, objective_of
+from roboscape.world_model.start import start_from
 from roboscape.world_model.validation import describe, validate
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,11 @@ class WorldModelRun:
     output: Path
     """Run folder; the model itself ends in its `world_model` folder."""
     start_from: str = ""
-    """Folder or hub name of a world model to fine-tune; its shape must be `model`'s."""
+    """Folder or hub name of a world model to fine-tune; its shape must be `model`'s, but for
+    `max_frames`, and for a depth branch that it may have and `model` has not."""
+    new_controls: bool = False
+    """Fine-tune with control signals other than those of that model's training (other actions,
+    states or stride): what reads them begins anew."""
     batch_size: int = 16
     """Clips a step."""
     validation_clips: int = 32
@@ -174,8 +179,7 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
     )
     model = WorldModel(shape)
     if config.start_from:
-        fields = tuple(f"branches.{m}.control_field" for m in range(shape.modalities))
-        load_weights(model, resolve(config.start_from), newer=fields)
+        start_from(model, resolve(config.start_from), new_controls=config.new_controls)
     return model.to(resolve_device(config.device))
 
 
