@@ -310,3 +310,15 @@ def test_a_figure_that_is_not_there_names_those_that_are(tmp_path):
 def test_stopping_needs_a_figure():
     with pytest.raises(ValueError, match="validation figure"):
         StopConfig(after=2)
+
+
+def test_a_best_before_an_interrupt_is_released_after_it(tmp_path):
+    whole = train_with_stop(tmp_path / "whole", evaluate=validations([5.0, 1.0, 9.0]), after=3)
+    with pytest.raises(KeyboardInterrupt):
+        train_with_stop(
+            tmp_path / "parts", evaluate=validations([5.0, 1.0, 9.0]), after=3, fail_at=7
+        )
+    resumed = train_with_stop(tmp_path / "parts", evaluate=validations([9.0]), after=3)
+    assert same(whole, resumed)
+    ends = [read_metrics(tmp_path / n / "metrics.jsonl")[-1]["step"] for n in ("whole", "parts")]
+    assert ends == [8, 8]

@@ -93,8 +93,8 @@ class TrainingState:
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint holds besides tensors."""
-        record = None if self.record is None else asdict(self.record)
-        return {"step": self.step, "formats": dict(self.formats), "best": record}
+        best = {} if self.record is None else {"best": asdict(self.record)}
+        return {"step": self.step, "formats": dict(self.formats)} | best
 
     def room_for(self, names: set[str]) -> dict[str, Tensor]:
         """The tensors to fill from a checkpoint with these names, which may be of a later step."""
@@ -193,7 +193,7 @@ def load_latest(state: TrainingState, folder: Path) -> bool:
         state.restore(load_file(newest / WHOLE))
     facts = read_json(newest / STATE)
     state.step = state.saved_step = facts["step"]
-    state.record = Record(**facts["best"]) if facts.get("best") else None
+    state.record = Record(**facts["best"]) if "best" in facts else None
     return True
 
 
