@@ -5,7 +5,7 @@ import torch
 
 from roboscape.rollout import train_decoder
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.imaginings import Imaginings
+from roboscape.rollout.imaginings import Imaginings, Shape
 from roboscape.rollout.train_decoder import DecoderRun, batch_of, make_evaluation, run, to_teach
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.training.loop import read_metrics
@@ -46,7 +46,7 @@ def test_the_decoder_learns_to_read_beliefs_and_no_code_changes(config, checkpoi
     bundle = Bundle.from_pretrained(checkpoint)
     before = bundle.tokenizer
     untaught = Imaginings.of(
-        bundle, config.validation, split="validation", camera=None, horizon=config.horizon
+        bundle, config.validation, split="validation", shape=Shape(horizon=config.horizon)
     ).first(config.validation_clips)
     start = make_evaluation(untaught)(to_teach(before))
     taught = run(replace(config, fit=fit, believed=1.0))
@@ -88,7 +88,7 @@ def test_four_steps_equal_two_and_two(config, monkeypatch):
 
 def test_what_is_learnt_from_is_what_the_world_model_imagines(config):
     bundle = Bundle.from_pretrained(config.checkpoint)
-    found = Imaginings.of(bundle, config.dataset, split="train", camera=None, horizon=4)
+    found = Imaginings.of(bundle, config.dataset, split="train", shape=Shape(horizon=4))
     rgb, depth = found.imagine(found.places[:2])
     assert rgb.truth.shape == (2, 4, 3, 64, 64) and depth.truth.shape == rgb.truth.shape
     assert torch.equal(bundle.tokenizer.encode(rgb.truth[1]), rgb.true_codes[1])

@@ -27,10 +27,13 @@ from roboscape.presets import proprioception as proprioception_presets
 from roboscape.presets import tokenizer as tokenizer_presets
 from roboscape.presets import world_model as world_model_presets
 from roboscape.rollout.bundle import PROBED, Bundle
+from roboscape.rollout.train_decoder import DecoderRun
+from roboscape.rollout.train_decoder import run as train_decoder
 from roboscape.tokenizer.train import TokenizerRun
 from roboscape.tokenizer.train import run as train_tokenizer
 from roboscape.tokens.build import Tokenize
 from roboscape.tokens.build import run as tokenize
+from roboscape.training.learner import FitConfig, StopConfig
 from roboscape.world_model.train import WorldModelRun
 from roboscape.world_model.train import train as train_world_model
 
@@ -78,11 +81,14 @@ class Learn:
     """Training steps; the preset's where not given."""
     world_model_steps: int | None = None
     """Training steps; the preset's where not given."""
+    decoder_steps: int = 500
+    """Training steps of the decoder on what the world model imagines; 0: it shows the likeliest
+    tokens. Only for tokenizers that take a given frame."""
 
 
 def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
-    stages = Stages(total=6)
+    stages = Stages(total=7)
     dataset = LeRobotDataset(config.dataset)
     clip = next(read_index(annotations_folder(config.dataset) / FILE))
     depth = config.depth or depth_source(dataset, clip.camera)
@@ -115,6 +121,8 @@ def run(config: Learn) -> Path:
     world_model = train_world_model(plan.world_model_run(new_controls=controls is None))
     checkpoint = config.output / "checkpoint"
     bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
+    stages.begin("Teach the decoder what the world model believes")
+    bundle = teach_decoder(bundle, plan=plan)
     bundle.save_pretrained(checkpoint)
     stages.begin("Imagine an episode that was held out")
     video = config.output / "imagined.mp4"
@@ -197,6 +205,36 @@ class Plan:
         if self.start is not None:
             run = self.start.world_model_run(run, new_controls=new_controls)
         return replace(run, fit=replace(run.fit, steps=config.world_model_steps or run.fit.steps))
+
+
+def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
+    """The bundle with a decoder that shows what the world model believes, where one can be."""
+    config = plan.config
+    if not config.decoder_steps or not bundle.tokenizer.config.given_frame:
+        why = "not wanted" if not config.decoder_steps else "the decoder takes no given frame"
+        log.info("%s: it shows the likeliest tokens", why)
+        return bundle
+    before = config.output / "before_decoder"
+    bundle.save_pretrained(before)
+    tokenizer = train_decoder(
+        DecoderRun(
+            checkpoint=str(before),
+            dataset=config.dataset,
+            output=config.output / "decoder",
+            camera=plan.clip.camera,
+            depth=plan.depth,
+            horizon=plan.clip.length - 1,
+            fit=FitConfig(
+                steps=config.decoder_steps,
+                log_every=20,
+                evaluate_every=100,
+                checkpoint_every=100,
+                average_decay=0.98,
+                stop=StopConfig(figure="believed_rgb_psnr", better="higher", after=3),
+            ),
+        )
+    )
+    return replace(bundle, tokenizer=tokenizer.eval().requires_grad_(requires_grad=False))
 
 
 def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | None:

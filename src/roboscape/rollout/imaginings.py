@@ -36,6 +36,18 @@ class ImaginedClips:
     given_codes: Int[Tensor, "b n"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Which clips are imagined."""
+
+    camera: str | None = None
+    """The dataset's first one where not given."""
+    depth: str | None = None
+    """Its source; where not given: recorded depth, else the only annotator's, if there is any."""
+    horizon: int
+    """Imagined frames of a clip."""
+
+
 class Imaginings:
     """Clips of a dataset as a bundle imagines them, made when they are needed."""
 
@@ -43,25 +55,24 @@ class Imaginings:
         self.bundle, self.reader, self.places = bundle, reader, places
 
     @classmethod
-    def of(
-        cls, bundle: Bundle, root: Path, *, split: Split, camera: str | None, horizon: int
-    ) -> "Imaginings":
-        """Those of one split: from every frame of training episodes, from the first of others.
+    def of(cls, bundle: Bundle, root: Path, *, split: Split, shape: Shape) -> "Imaginings":
+        """Those of one split: from every frame of training episodes, one after another of others.
 
         Raises:
             ValueError: recordings of another convention, or no clip that is long enough.
         """
         dataset = LeRobotDataset(root)
         check_convention(bundle, dataset)
-        camera = camera or dataset.spec.cameras[0].name
+        camera, horizon = shape.camera or dataset.spec.cameras[0].name, shape.horizon
         reader = ClipReader(
             dataset=dataset,
             cameras=(camera,),
             length=horizon + 1,
             stride=bundle.controls.stride,
-            depth=depth_source(dataset, camera),
+            depth=shape.depth or depth_source(dataset, camera),
         )
-        places = list(reader.places(split, every=reader.stride if split == "train" else None))
+        every = reader.stride if split == "train" else horizon * reader.stride
+        places = list(reader.places(split, every=every))
         if not places:
             raise UserError(
                 f"{root} has no episode for {split} of {horizon + 1} frames at stride "

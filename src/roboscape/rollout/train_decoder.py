@@ -23,7 +23,7 @@ from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.rollout.bundle import Bundle, Compute
-from roboscape.rollout.imaginings import ImaginedClips, Imaginings
+from roboscape.rollout.imaginings import ImaginedClips, Imaginings, Shape
 from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.losses import psnr
@@ -52,6 +52,8 @@ class DecoderRun:
     """Run folder; the tokenizer with the new decoder ends in its `tokenizer` folder."""
     camera: str | None = None
     """Which camera; the dataset's first one where not given."""
+    depth: str | None = None
+    """`recorded`, or its annotator; where not given: recorded depth, else the only annotator's."""
     horizon: int = 15
     """Imagined frames of a clip."""
     clips: int = 16
@@ -65,7 +67,7 @@ class DecoderRun:
     blind: float = 0.5
     """Share of those others that are shown no given frame."""
     validation_clips: int = 24
-    """Clips measured on, each from the first row of its episode."""
+    """Clips measured on, the first ones, which follow each other in their episodes."""
     seed: int = 0
     """Where all randomness comes from."""
     device: str = AUTO
@@ -106,15 +108,10 @@ def run(config: DecoderRun) -> Tokenizer:
         )
     open_run(config.output, config)
     bundle = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
-    camera, horizon = config.camera, config.horizon
-    learnt = Imaginings.of(bundle, config.dataset, split="train", camera=camera, horizon=horizon)
-    measured = Imaginings.of(
-        bundle,
-        config.validation or config.dataset,
-        split="validation",
-        camera=camera,
-        horizon=horizon,
-    )
+    shape = Shape(camera=config.camera, depth=config.depth, horizon=config.horizon)
+    learnt = Imaginings.of(bundle, config.dataset, split="train", shape=shape)
+    held_out = config.validation or config.dataset
+    measured = Imaginings.of(bundle, held_out, split="validation", shape=shape)
     tokenizer = to_teach(bundle.tokenizer)
     torch.manual_seed(seed_for(config.seed))
     device = tokenizer.device.type
