@@ -66,5 +66,6 @@ class PlainImagination:
         )
         bits = self.model.config.code_bits
         return [
-            choose(logits[:, row], code_bits=bits, temperature=0.0) for logits in self.model(known)
+            choose(logits[:, row], given=given, code_bits=bits, temperature=0.0)
+            for logits, given in zip(self.model(known), self.clip[:, :, 0], strict=True)
         ]
