@@ -69,9 +69,10 @@ def general() -> TokenizerRun:
         output=Path("runs/tokenizer_general"),
         # The recordings are in the common form, already thinned.
         stride=1,
-        procedural_scenes=2000,
+        procedural_scenes=800,
         balance=0.5,
         validation_episodes=12,
+        fit=replace(lift_run.fit, steps=4500, evaluate_every=750),
         # From a hand's camera to the wall of a laboratory.
         model=replace(lift_run.model, depth_min_m=0.05, depth_max_m=10.0),
     )

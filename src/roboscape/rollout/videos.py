@@ -110,7 +110,7 @@ def decode_videos(tokenizer: Tokenizer, codes: VideoCodes, given: Videos | None 
     clips = [
         decode_clip(
             tokenizer,
-            codes.map(lambda x, i=clip: x[i]),
+            codes.map(lambda x, i=clip: x[i : i + 1]),
             given=None if given is None else given.map(lambda x, i=clip: x[i : i + 1]),
         )
         for clip in range(len(codes.rgb))
@@ -129,20 +129,28 @@ def decode_clip(
 
     Args:
         tokenizer: Any.
-        codes: The clip's, without an axis of clips.
-        given: Its given frame, first of a batch of one.
+        codes: The clip's, a batch of one.
+        given: Its given frame, the first of a batch of one.
     """
     rgb_given = depth_given = depth_m = None
     if given is not None:
         rgb_given = tokenizer.given_rgb(torch.from_numpy(given.rgb[:, 0]))
         if given.depth_m is not None:
             depth_given = tokenizer.given_depth(torch.from_numpy(given.depth_m[:, 0]))
-    rgb = _decoded(tokenizer.decode_rgb, codes.rgb, rgb_given, codes.rgb_soft, tokenizer.device)
+    device, (rgb_soft, depth_soft) = tokenizer.device, _first(codes)
+    rgb = _decoded(tokenizer.decode_rgb, codes.rgb[0], rgb_given, rgb_soft, device)
     if codes.depth is not None:
-        depth_m = _decoded(
-            tokenizer.decode_depth, codes.depth, depth_given, codes.depth_soft, tokenizer.device
-        )
+        depth_m = _decoded(tokenizer.decode_depth, codes.depth[0], depth_given, depth_soft, device)
     return rgb, depth_m
+
+
+def _first(codes: VideoCodes) -> tuple[SoftCodes | None, SoftCodes | None]:
+    """What was believed of the first clip's RGB and depth."""
+    rgb, depth = (
+        None if soft is None else soft.map(lambda x: x[0])
+        for soft in (codes.rgb_soft, codes.depth_soft)
+    )
+    return rgb, depth
 
 
 def _decoded(
