@@ -1,12 +1,13 @@
 """What `learn --from` takes of a bundle, and which datasets fit it."""
 
+import copy
 import logging
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from roboscape.controls.encoder import ControlEncoder
+from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
 from roboscape.controls.signals import control_size
 from roboscape.pipelines.fine_tuning import StartBundle
 from roboscape.presets import tokenizer as tokenizer_presets
@@ -71,16 +72,19 @@ def test_signals_are_kept_for_the_same_actions_states_and_stride_only(start, lif
         replace(spec, action=replace(spec.action, gripper="+1 opens, -1 closes")),
         replace(spec, state_names=("eef_x",)),
     ):
-        assert not start.same_controls(SimpleNamespace(spec=other), stride=2)
+        recorded = copy.copy(lift_dataset)
+        recorded.spec = other
+        assert not start.same_controls(recorded, stride=2)
 
 
 def test_states_are_compared_by_name_where_the_bundle_imagines_them(start, lift_dataset):
-    arm = SimpleNamespace(config=SimpleNamespace(state_names=("joint_1", "joint_2")))
+    names = ("joint_1", "joint_2")
+    arm = Proprioception(ProprioceptionConfig(convention=CONVENTION, state_names=names, width=4))
     size = control_size(CONVENTION, stride=2, state_size=2, imagined_state=True)
     statistics = replace(
         start.controls.statistics, imagined_state=True, mean=(0.0,) * size, std=(1.0,) * size
     )
     other = replace(start, controls=ControlEncoder(statistics, arm))
     assert not other.same_controls(lift_dataset, stride=2)
-    arm.config.state_names = lift_dataset.spec.state_names
+    arm.config = replace(arm.config, state_names=lift_dataset.spec.state_names)
     assert other.same_controls(lift_dataset, stride=2)

@@ -53,12 +53,7 @@ def general() -> WorldModelRun:
         output=Path("runs/world_model_general"),
         # Without it fewer tokens of held-out scenes were right than in a copy of the frame before.
         model=replace(run.model, copy_previous=True),
-        fit=replace(
-            run.fit,
-            steps=1100,
-            evaluate_every=275,
-            stop=StopConfig(figure="rgb_loss"),
-        ),
+        fit=replace(run.fit, steps=1100, evaluate_every=275),
     )
 
 

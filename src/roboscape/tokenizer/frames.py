@@ -111,13 +111,9 @@ class FrameCache:
             raise UserError("these frames have no depth; annotate the dataset first")
         return torch.from_numpy(self.depth_m[indices].astype(np.float32))
 
-    @property
+    @cached_property
     def first(self) -> Int[np.ndarray, " n"]:
         """The first frame of every frame's episode."""
-        return self._first
-
-    @cached_property
-    def _first(self) -> Int[np.ndarray, " n"]:
         return np.searchsorted(self.episode, self.episode)
 
     @classmethod
