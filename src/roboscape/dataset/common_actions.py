@@ -129,5 +129,5 @@ def closed_share(
     ends = gripper_ends(convention)
     if len(columns) != 1 or ends is None:
         return np.zeros(len(actions))
-    share = convert_range(actions[:, columns[0]].astype(np.float64), source=ends, target=(0, 1))
+    share = convert_range(actions[:, columns[0]].astype(np.float64), source=ends, target=(0.0, 1.0))
     return np.clip(share, 0, 1)
