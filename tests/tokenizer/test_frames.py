@@ -85,7 +85,7 @@ def test_joined_frames_are_those_of_their_parts_and_depth_comes_first(frames, pl
     assert np.array_equal(joined.rgb_at(indices).numpy(), np.stack(expected))
     assert np.array_equal(joined.depth_at(np.array([7])), frames.depth_at(np.array([7])))
     assert joined.episode.tolist() == [0] * 6 + [1] * 6 + [2] * 5
-    assert joined.first.tolist() == [0] * 6 + [6] * 6 + [12] * 5
+    assert joined.first_of(np.arange(17)).tolist() == [0] * 6 + [6] * 6 + [12] * 5
     with pytest.raises(ValueError, match="no depth"):
         joined.depth_at(np.array([12]))
 

@@ -53,7 +53,7 @@ def measure_ceiling(tokenizer: Tokenizer, frames: Frames, *, batch_size: int = 6
         rgb_codes.append(tokenizer.encode(rgb))
         rgb_scores.append(psnr(tokenizer.decode(rgb_codes[-1]), rgb))
         if tokenizer.config.given_frame:
-            first = frames.rgb_at(frames.first[indices]).to(device)
+            first = frames.rgb_at(frames.first_of(indices)).to(device)
             given = tokenizer.given_frame(rgb_to_image(first))
             given_scores.append(psnr(tokenizer.decode(rgb_codes[-1], given), rgb))
         with_depth = indices[indices < frames.num_with_depth]

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -55,9 +54,8 @@ class Frames(Protocol):
         """Which episode a frame is from."""
         ...
 
-    @property
-    def first(self) -> Int[np.ndarray, " n"]:
-        """The first frame of every frame's episode."""
+    def first_of(self, indices: Int[np.ndarray, "*b"]) -> Int[np.ndarray, "*b"]:
+        """The first frame of the episode of some frames."""
         ...
 
     def rgb_at(self, indices: Int[np.ndarray, " b"]) -> UInt8[Tensor, "b h w 3"]:
@@ -111,10 +109,9 @@ class FrameCache:
             raise UserError("these frames have no depth; annotate the dataset first")
         return torch.from_numpy(self.depth_m[indices].astype(np.float32))
 
-    @cached_property
-    def first(self) -> Int[np.ndarray, " n"]:
-        """The first frame of every frame's episode."""
-        return np.searchsorted(self.episode, self.episode)
+    def first_of(self, indices: Int[np.ndarray, "*b"]) -> Int[np.ndarray, "*b"]:
+        """The first frame of the episode of some frames."""
+        return np.searchsorted(self.episode, self.episode[indices])
 
     @classmethod
     def open(cls, folder: Path) -> "FrameCache":
@@ -154,13 +151,17 @@ class JoinedFrames:
         self._shares = np.array(lengths, float) ** balance
         self.num_with_depth = sum(part.num_with_depth for part in self._parts)
         episodes = np.cumsum([0, *(int(part.episode[-1]) + 1 for part in self._parts)])
-        places = list(zip(self._parts, self._starts, episodes, strict=False))
-        self.episode = np.concatenate([part.episode + number for part, _, number in places])
-        self.first = np.concatenate([part.first + start for part, start, _ in places])
+        self.episode = np.concatenate(
+            [part.episode + number for part, number in zip(self._parts, episodes, strict=False)]
+        )
 
     def __len__(self) -> int:
         """Number of frames."""
         return int(self._starts[-1])
+
+    def first_of(self, indices: Int[np.ndarray, "*b"]) -> Int[np.ndarray, "*b"]:
+        """The first frame of the episode of some frames."""
+        return np.searchsorted(self.episode, self.episode[indices])
 
     def rgb_at(self, indices: Int[np.ndarray, " b"]) -> UInt8[Tensor, "b h w 3"]:
         """RGB of some frames."""

@@ -332,7 +332,7 @@ def given_at(
     if early or not config.model.given_frame or generator.random() >= config.given_share:
         return None
     indices = indices_at(number, frames=frames, config=config)
-    first = frames.first[indices]
+    first = frames.first_of(indices)
     return images_of(
         first + (generator.random(indices.shape) * (indices - first + 1)).astype(np.int64),
         tokenizer=tokenizer,
