@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml constraints.txt scripts/check_machine.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,annotate,dev]"
 	touch $(STAMP)
 
+# tests/training runs on its own: it forks, and after all other tests the process is too large for it
+# (Cannot allocate memory).
+FAST := -m "not slow and not gpu and not lerobot" --jaxtyping-packages=roboscape,beartype.beartype
+
 demo: $(STAMP)  ## Collect fresh episodes, fine-tune the released model, imagine, evaluate (6 minutes)
 	$(BIN)/roboscape demo
 
@@ -24,14 +28,16 @@ quickstart: $(STAMP)  ## Collect and train everything from scratch, small (30 mi
 	$(BIN)/roboscape quickstart
 
 test: $(STAMP)  ## All tests that this machine can run
-	$(BIN)/python -m pytest -m "not gpu and not lerobot" tests
+	$(BIN)/python -m pytest -m "not gpu and not lerobot" tests/training
+	$(BIN)/python -m pytest -m "not gpu and not lerobot" --ignore tests/training tests
 
 check: $(STAMP)  ## Format, lint, types, import contract, fast tests with shapes checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not gpu and not lerobot" --jaxtyping-packages=roboscape,beartype.beartype tests
+	$(BIN)/python -m pytest $(FAST) tests/training
+	$(BIN)/python -m pytest $(FAST) --ignore tests/training tests
 
 mutants: $(STAMP)  ## Plant known mistakes in a copy of the code, one at a time: every one must fail a test
 	$(BIN)/python scripts/mutants.py
