@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from roboscape.core.seeding import generator_for
+from roboscape.tokenizer.codes import MISSING
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import (
-    MISSING,
     MaskingConfig,
     corrupted_inputs,
     draw_masked,

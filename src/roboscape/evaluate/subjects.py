@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from roboscape.evaluate.protocol import Codec, PredictorSpec, TokenVideos
 from roboscape.rollout.bundle import Bundle
@@ -14,6 +14,7 @@ from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_v
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import SoftCodes, Tokenizer
+from roboscape.world_model.config import DEPTH, RGB
 
 CAMERA = "camera"
 """What a bundle's camera is called here: predictors are given pixels without names."""
@@ -119,18 +120,12 @@ def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a
     rgb, *depth = torch.stack([one.codes for one in frames], dim=2).cpu()
     if not simulator.bundle.tokenizer.config.soft_codes:
         return VideoCodes(rgb=rgb, depth=depth[0] if depth else None)
-    rgb_soft, *depth_soft = [
-        SoftCodes(
-            vectors=torch.stack([one.soft.vectors[m] for one in frames], dim=1).cpu(),
-            unchanged=torch.stack([one.soft.unchanged[m] for one in frames], dim=1).cpu(),
-        )
-        for m in range(1 + len(depth))
-    ]
+    soft = SoftCodes.stack([one.soft for one in frames], dim=2).map(Tensor.cpu)
     return VideoCodes(
         rgb=rgb,
         depth=depth[0] if depth else None,
-        rgb_soft=rgb_soft,
-        depth_soft=depth_soft[0] if depth_soft else None,
+        rgb_soft=soft.map(lambda x: x[RGB]),
+        depth_soft=soft.map(lambda x: x[DEPTH]) if depth else None,
     )
 
 

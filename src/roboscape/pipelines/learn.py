@@ -60,8 +60,9 @@ class Learn:
     output: Path
     """Folder for the runs, the checkpoint, a video, the verdict and a report."""
     start_from: Annotated[str, tyro.conf.arg(name="from")] = DEFAULT_START
-    """Bundle to fine-tune: a name (`lift` comes with the package), folder or hub name; `scratch`.
-    The models' shapes are then the bundle's, and so is the images' size; presets say the rest."""
+    """Bundle to fine-tune: a name (`general` and `lift` come with the package), folder or hub name;
+    `scratch`. The models' shapes are then the bundle's, and so is the images' size; presets say the
+    rest."""
     depth: str | None = None
     """`recorded`, `none` for RGB alone, or its annotator; where not given: recorded depth, else the
     only annotator's, if there is any."""
@@ -82,8 +83,8 @@ class Learn:
     world_model_steps: int | None = None
     """Training steps; the preset's where not given."""
     decoder_steps: int = 500
-    """Training steps of the decoder on what the world model imagines; 0: it shows the likeliest
-    tokens. Only for tokenizers that take a given frame."""
+    """Training steps of the decoder on what the world model imagines; 0: none, it stays as it is.
+    Only for tokenizers that take a given frame."""
 
 
 def run(config: Learn) -> Path:
@@ -212,7 +213,7 @@ def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
     config = plan.config
     if not config.decoder_steps or not bundle.tokenizer.config.given_frame:
         why = "not wanted" if not config.decoder_steps else "the decoder takes no given frame"
-        log.info("%s: it shows the likeliest tokens", why)
+        log.info("%s: the decoder stays as it is", why)
         return bundle
     before = config.output / "before_decoder"
     bundle.save_pretrained(before)

@@ -347,10 +347,7 @@ class Imagination:
         self.newest = NewestFrames(
             codes=torch.stack([choice.codes for choice in choices]),
             given=self.newest.given,
-            soft=SoftCodes(
-                vectors=torch.stack([choice.soft.vectors for choice in choices]),
-                unchanged=torch.stack([choice.soft.unchanged for choice in choices]),
-            ),
+            soft=SoftCodes.stack([choice.soft for choice in choices]),
         )
         if self.objective.needs_clean_pass:
             # Here a timestep's keys and values belong to its own tokens: write the clean ones.

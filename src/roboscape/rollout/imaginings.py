@@ -1,6 +1,7 @@
 """Clips of a dataset as a bundle imagines them, beside the truth."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,9 @@ from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Split
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.imagine import Imagination
-from roboscape.rollout.videos import check_convention
+from roboscape.rollout.imagine import imagine
+from roboscape.rollout.videos import check_convention, encode_videos, stack_clips
 from roboscape.tokenizer.model import SoftCodes, rgb_to_image
-from roboscape.tokenizer.passes import through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,59 +91,68 @@ class Imaginings:
 
     @torch.no_grad()
     def imagine(self, places: list[Place]) -> tuple[ImaginedClips, ...]:
-        """Imagine clips from their first frames under their recorded actions."""
+        """Imagine clips from their first frames under their recorded actions.
+
+        Raises:
+            ValueError: the model imagines depth, and the recordings have none.
+        """
         clips = [self.reader.read(place.episode, place.row) for place in places]
         (camera,), bundle = self.reader.chosen_cameras, self.bundle
-        rgb = torch.from_numpy(np.stack([clip.frames[camera] for clip in clips]))
-        images = [torch.stack([rgb_to_image(one) for one in rgb])]
-        if bundle.world_model.config.modalities > 1:
-            depths = [clip.depth_m[camera] for clip in clips]
-            images.append(torch.stack([self._depth_image(depth_m, places) for depth_m in depths]))
-        codes = torch.stack([self._codes(one) for one in images])
+        truth, with_depth = stack_clips(clips, camera), bundle.world_model.config.modalities > 1
+        if not with_depth:
+            truth = replace(truth, depth_m=None)
+        elif truth.depth_m is None:
+            raise UserError(
+                f"this model imagines depth, and {self.reader.dataset.root} has none; estimate it "
+                "with `roboscape annotate`"
+            )
+        codes, device = encode_videos(bundle.tokenizer, truth), bundle.tokenizer.device
+        given = codes.map(lambda x: x[:, :1].to(device))
         controls = bundle.controls.encode(
             np.stack([clip.actions for clip in clips]),
             np.stack([clip.states[0] for clip in clips]),
             state_before=np.stack([clip.state_before for clip in clips]),
         )
-        world = Imagination(bundle.world_model, batch=len(clips))
-        given = codes[:, :, :1].to(world.device)
-        world.reset(
-            rgb=given[0],
-            depth=given[1] if len(given) > 1 else None,
-            controls=controls[:, :1].to(world.device),
-        )
-        frames = []
-        for control in controls[:, 1:].unbind(dim=1):
-            world.step(control.to(world.device))
-            frames.append(world.newest)
-        return tuple(
-            ImaginedClips(
-                truth=images[m][:, 1:],
-                given=images[m][:, 0],
-                codes=torch.stack([one.codes[m] for one in frames], dim=1).cpu(),
-                soft=SoftCodes(
-                    vectors=torch.stack([one.soft.vectors[m] for one in frames], dim=1).cpu(),
-                    unchanged=torch.stack([one.soft.unchanged[m] for one in frames], dim=1).cpu(),
-                ),
-                true_codes=codes[m][:, 1:],
-                given_codes=codes[m][:, 0],
+        frames = list(
+            imagine(
+                bundle.world_model, rgb=given.rgb, depth=given.depth, controls=controls.to(device)
             )
-            for m in range(len(images))
         )
-
-    def _depth_image(
-        self, depth_m: Float[np.ndarray, "t h w"] | None, places: list[Place]
-    ) -> Float[Tensor, "t 3 h w"]:
-        """Depth as the tokenizer sees it."""
-        if depth_m is None:
-            raise UserError(
-                f"this model imagines depth, and {self.reader.dataset.root} has none; estimate it "
-                "with `roboscape annotate`"
-            )
-        return self.bundle.tokenizer.depth_to_image(torch.from_numpy(depth_m))
-
-    def _codes(self, images: Float[Tensor, "b t 3 h w"]) -> Int[Tensor, "b t n"]:
-        tokenizer = self.bundle.tokenizer
-        return through(tokenizer.encode, images.flatten(0, 1), tokenizer).unflatten(
-            0, images.shape[:2]
+        rgb = beside_truth(
+            by_clip(rgb_to_image, torch.from_numpy(truth.rgb)),
+            codes.rgb,
+            [(one.rgb_codes, one.rgb_soft) for one in frames],
         )
+        if truth.depth_m is None or codes.depth is None:
+            return (rgb,)
+        depth = beside_truth(
+            by_clip(bundle.tokenizer.depth_to_image, torch.from_numpy(truth.depth_m)),
+            codes.depth,
+            [
+                (one.depth_codes, one.depth_soft)
+                for one in frames
+                if one.depth_codes is not None and one.depth_soft is not None
+            ],
+        )
+        return rgb, depth
+
+
+def by_clip(change: Callable[[Tensor], Tensor], clips: Tensor) -> Float[Tensor, "b t 3 h w"]:
+    """A per-frame map of all frames of all clips."""
+    return change(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+
+
+def beside_truth(
+    images: Float[Tensor, "b f 3 h w"],
+    codes: Int[Tensor, "b f n"],
+    imagined: Sequence[tuple[Int[Tensor, "b n"], SoftCodes]],
+) -> ImaginedClips:
+    """One modality: true frames and tokens, the given ones first, and what was imagined."""
+    return ImaginedClips(
+        truth=images[:, 1:],
+        given=images[:, 0],
+        codes=torch.stack([chosen for chosen, _ in imagined], dim=1).cpu(),
+        soft=SoftCodes.stack([soft for _, soft in imagined], dim=1).map(Tensor.cpu),
+        true_codes=codes[:, 1:],
+        given_codes=codes[:, 0],
+    )

@@ -27,7 +27,7 @@ from roboscape.rollout.imaginings import ImaginedClips, Imaginings, Shape
 from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.losses import psnr
-from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.model import SoftCodes, Tokenizer
 from roboscape.tokenizer.train import TABLES
 from roboscape.training.formats import settle_formats
 from roboscape.training.loop import FitConfig, fit
@@ -201,29 +201,29 @@ def make_evaluation(
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Tokenizer)
-        likeliest = Tokenizer(replace(model.config, soft_codes=False)).to(model.device)
-        likeliest.load_state_dict(model.state_dict())
         found = {}
         for name, one in zip(("rgb", "depth"), clips, strict=False):
-            for kind, decoder, codes in (
-                ("believed", model, one.codes),
-                ("likeliest", likeliest.eval(), one.codes),
-                ("true", likeliest, one.true_codes),
+            for kind, codes, soft in (
+                ("believed", one.codes, one.soft),
+                ("likeliest", one.codes, None),
+                ("true", one.true_codes, None),
             ):
-                found[f"{kind}_{name}_psnr"] = mean_psnr(decoder, one, codes)
+                found[f"{kind}_{name}_psnr"] = mean_psnr(model, one, codes, soft)
         return found
 
     return evaluate
 
 
-def mean_psnr(tokenizer: Tokenizer, clips: ImaginedClips, codes: Int[Tensor, "b t n"]) -> float:
-    """Of all frames, their clip's given frame in view."""
+def mean_psnr(
+    tokenizer: Tokenizer, clips: ImaginedClips, codes: Int[Tensor, "b t n"], soft: SoftCodes | None
+) -> float:
+    """Of all frames, decoded from tokens or beliefs, their clip's given frame in view."""
     scores = []
     for clip, truth in enumerate(clips.truth):
         given = tokenizer.given_frame(
             clips.given[clip : clip + 1].to(tokenizer.device), clips.given_codes[clip : clip + 1]
         )
-        soft = clips.soft.map(lambda x, c=clip: x[c].to(tokenizer.device))
-        shown = tokenizer.decode(codes[clip].to(tokenizer.device), given, soft)
+        believed = soft and soft.map(lambda x, c=clip: x[c].to(tokenizer.device))
+        shown = tokenizer.decode(codes[clip].to(tokenizer.device), given, believed)
         scores.append(psnr(shown, truth.to(tokenizer.device)))
     return torch.cat(scores).mean().item()

@@ -15,7 +15,7 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.rollout.bundle import Bundle
 from roboscape.tokenizer.model import GivenFrame, SoftCodes, Tokenizer
-from roboscape.tokenizer.passes import FRAMES_AT_ONCE, through
+from roboscape.tokenizer.passes import through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,36 +137,33 @@ def decode_clip(
         rgb_given = tokenizer.given_rgb(torch.from_numpy(given.rgb[:, 0]))
         if given.depth_m is not None:
             depth_given = tokenizer.given_depth(torch.from_numpy(given.depth_m[:, 0]))
-    device, (rgb_soft, depth_soft) = tokenizer.device, _first(codes)
-    rgb = _decoded(tokenizer.decode_rgb, codes.rgb[0], rgb_given, rgb_soft, device)
+    rgb = _decoded(tokenizer.decode_rgb, codes.rgb, codes.rgb_soft, rgb_given, tokenizer)
     if codes.depth is not None:
-        depth_m = _decoded(tokenizer.decode_depth, codes.depth[0], depth_given, depth_soft, device)
+        depth_m = _decoded(
+            tokenizer.decode_depth, codes.depth, codes.depth_soft, depth_given, tokenizer
+        )
     return rgb, depth_m
-
-
-def _first(codes: VideoCodes) -> tuple[SoftCodes | None, SoftCodes | None]:
-    """What was believed of the first clip's RGB and depth."""
-    rgb, depth = (
-        None if soft is None else soft.map(lambda x: x[0])
-        for soft in (codes.rgb_soft, codes.depth_soft)
-    )
-    return rgb, depth
 
 
 def _decoded(
     decode: Callable[..., Tensor],
-    codes: Int[Tensor, "t n"],
-    given: GivenFrame | None,
+    codes: Int[Tensor, "1 t n"],
     soft: SoftCodes | None,
-    device: torch.device,
+    given: GivenFrame | None,
+    tokenizer: Tokenizer,
 ) -> Tensor:
-    """All frames of a clip, some at a time."""
-    parts = []
-    for start in range(0, len(codes), FRAMES_AT_ONCE):
-        chosen = slice(start, start + FRAMES_AT_ONCE)
-        believed = None if soft is None else soft.map(lambda x, c=chosen: x[c].to(device))
-        parts.append(decode(codes[chosen].to(device), given, believed).cpu())
-    return torch.cat(parts)
+    """All frames of a clip, from tokens or from what was believed of them."""
+    if soft is None:
+        return through(lambda some: decode(some, given), codes[0], tokenizer)
+    return through(
+        lambda some, vectors, unchanged: decode(
+            some, given, SoftCodes(vectors=vectors, unchanged=unchanged)
+        ),
+        codes[0],
+        tokenizer,
+        soft.vectors[0],
+        soft.unchanged[0],
+    )
 
 
 def _through(change: Callable[[Any], Tensor], clips: Tensor, tokenizer: Tokenizer) -> Tensor:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from roboscape.core.errors import UserError
 
+MISSING = -1
+"""Stands for the depth tokens of clips without depth, beside clips with it."""
+
 
 def code_to_bits(codes: Int[Tensor, "*b"], *, code_bits: int) -> Bool[Tensor, "*b v"]:
     """Bits of every code, least significant first."""

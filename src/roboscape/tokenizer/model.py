@@ -1,6 +1,6 @@
 """The tokenizer: images to discrete codes and back (MAGVIT-2: lookup-free quantisation)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,14 @@ class SoftCodes:
     """Mean code vectors under the model's distribution, in [-1, 1]."""
     unchanged: Float[Tensor, "*b n"]
     """Probability that a token is the given frame's."""
+
+    @classmethod
+    def stack(cls, parts: Sequence["SoftCodes"], *, dim: int = 0) -> "SoftCodes":
+        """Several along a new leading axis."""
+        return cls(
+            vectors=torch.stack([part.vectors for part in parts], dim=dim),
+            unchanged=torch.stack([part.unchanged for part in parts], dim=dim),
+        )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "SoftCodes":
         """The same change of the leading axes made to both."""

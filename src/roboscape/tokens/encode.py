@@ -17,6 +17,7 @@ from roboscape.dataset.annotations import annotated_episodes, annotations_folder
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks
+from roboscape.tokenizer.codes import MISSING
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokenizer.passes import through
 
@@ -63,7 +64,7 @@ def encoded_episodes(
         )
         for dataset in datasets
     ]
-    missing = np.zeros(0 if depth == NONE else tokenizer.config.tokens_per_frame, np.int32) - 1
+    missing = np.full(0 if depth == NONE else tokenizer.config.tokens_per_frame, MISSING, np.int32)
     for source in sources:
         clip = readers[source.dataset].read(source.episode)
         depth_m = clip.depth_m[camera]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from roboscape.core.errors import UserError
 from roboscape.core.seeding import generator_for
-from roboscape.tokenizer.codes import join_factors
+from roboscape.tokenizer.codes import MISSING, join_factors
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.losses import LossConfig, LossTerm, Targets, loss_terms
 from roboscape.world_model.model import ModelInputs, WorldModel
@@ -35,10 +35,6 @@ class MaskingConfig:
         shares = (self.fully_masked, self.corruption, self.self_predicted)
         if not all(0 <= share <= 1 for share in shares):
             raise UserError(f"shares must lie in [0, 1], got {self}")
-
-
-MISSING = -1
-"""Stands for the depth tokens of clips without depth, beside clips with it."""
 
 
 class Objective(ABC):

@@ -38,8 +38,8 @@ def start_from(model: WorldModel, folder: Path, *, new_controls: bool) -> TakenO
     """Fill a freshly initialised model from the one in a folder, and log what was done.
 
     What reads the control signal begins anew where `new_controls` is set, and so does a control
-    field that the start has not; a model of RGB alone
-    takes the RGB branch of one with depth, without what depth injects. All else is taken over.
+    field that the start has not; a model of RGB alone takes the RGB branch of one with depth,
+    without what depth injects. All else is taken over.
 
     Args:
         model: To be trained.

@@ -3,10 +3,10 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from roboscape.tokenizer.codes import split_factors
+from roboscape.tokenizer.codes import MISSING, split_factors
 from roboscape.world_model.losses import accuracy, factor_losses
 from roboscape.world_model.model import WorldModel
-from roboscape.world_model.objective import MISSING, objective_of
+from roboscape.world_model.objective import objective_of
 
 NAMES = ("rgb", "depth")
 
