@@ -15,6 +15,7 @@ import tyro
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import FrameStart
+from roboscape.tokenizer.model import GivenFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +34,36 @@ class Benchmark:
     """Where and in which format."""
 
 
-def begun(bundle: Bundle, *, batch: int) -> LearnedSimulator:
-    """A simulator of grey scenes; what they show costs nothing."""
-    simulator = LearnedSimulator(bundle, batch=batch, camera="camera")
+def grey_frame(bundle: Bundle) -> FrameStart:
+    """A grey scene; what it shows costs nothing."""
     side = bundle.tokenizer.config.image_size
-    start = FrameStart(
+    return FrameStart(
         rgb={"camera": np.full((side, side, 3), 128, np.uint8)},
         depth_m={"camera": np.ones((side, side), np.float32)},
         state=np.zeros(bundle.controls.statistics.state_size, np.float32),
     )
-    simulator.reset([start] * batch)
+
+
+def begun(bundle: Bundle, *, batch: int) -> LearnedSimulator:
+    """A simulator of grey scenes."""
+    simulator = LearnedSimulator(bundle, batch=batch, camera="camera")
+    simulator.reset([grey_frame(bundle)] * batch)
     return simulator
 
 
-def bare_step(bundle: Bundle, simulator: LearnedSimulator, control: torch.Tensor) -> None:
-    """A frame of the engine alone, and its pixels."""
+@torch.no_grad()
+def bare_step(
+    bundle: Bundle,
+    simulator: LearnedSimulator,
+    control: torch.Tensor,
+    given: tuple[GivenFrame | None, GivenFrame | None],
+) -> None:
+    """A frame of the engine alone, and its pixels, the given frame in the decoder's view."""
     frame = simulator.engine.step(control)
-    with torch.no_grad():
-        bundle.tokenizer.decode_rgb(frame.rgb_codes).cpu().numpy()
-        if frame.depth_codes is not None:
-            bundle.tokenizer.decode_depth(frame.depth_codes).cpu().numpy()
+    rgb, depth = given
+    bundle.tokenizer.decode_rgb(frame.rgb_codes, rgb, frame.rgb_soft).cpu().numpy()
+    if frame.depth_codes is not None:
+        bundle.tokenizer.decode_depth(frame.depth_codes, depth, frame.depth_soft).cpu().numpy()
 
 
 def measure(bundle: Bundle, *, batch: int, pairs: int) -> tuple[list[float], list[float]]:
@@ -61,13 +72,18 @@ def measure(bundle: Bundle, *, batch: int, pairs: int) -> tuple[list[float], lis
     generator = np.random.default_rng(0)
     shape = (batch, protocol.spec.stride, len(protocol.spec.action.names))
     control = torch.zeros(batch, bundle.controls.size, device=protocol.tokens.device)
+    tokenizer, frame = bundle.tokenizer, grey_frame(bundle)
+    given = (
+        tokenizer.given_rgb(torch.from_numpy(frame.rgb["camera"][None])),
+        tokenizer.given_depth(torch.from_numpy(frame.depth_m["camera"][None])),
+    )
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(pairs + 2):
         actions = generator.uniform(-1, 1, size=shape).astype(np.float32)
         start = time.perf_counter()
         protocol.step(actions)
         middle = time.perf_counter()
-        bare_step(bundle, bare, control)
+        bare_step(bundle, bare, control, given)
         end = time.perf_counter()
         found[0].append(middle - start)
         found[1].append(end - middle)
