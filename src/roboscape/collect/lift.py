@@ -26,8 +26,8 @@ class CollectLift:
     """Simulating processes."""
     horizon: int = 100
     """Control steps (rows) of an episode, at 20 Hz."""
-    camera: str = "agentview"
-    """robosuite's name of the camera."""
+    cameras: tuple[str, ...] = ("agentview",)
+    """Names of the cameras: robosuite's, or `wrist` for the one on the hand."""
     image_size: int = 128
     """Height and width of the images in pixels."""
     supersampling: int = 2
@@ -42,7 +42,7 @@ def lift_spec(config: CollectLift) -> DatasetSpec:
     """What all episodes of a Lift dataset have in common."""
     return dataset_spec(
         LIFT,
-        cameras=(config.camera,),
+        cameras=config.cameras,
         image_size=config.image_size,
         supersampling=config.supersampling,
         random_scenes=config.random_scenes,
@@ -56,7 +56,7 @@ class LiftRecorder:
         self._rows = config.horizon
         self.simulator = MujocoSimulator(
             "Lift",
-            cameras=(config.camera,),
+            cameras=config.cameras,
             image_size=config.image_size,
             supersampling=config.supersampling,
             frame_hz=CONTROL_HZ,

@@ -30,8 +30,8 @@ class CollectMetaworld:
     """Simulating processes."""
     horizon: int = 200
     """Control steps (rows) of an episode, at 80 Hz."""
-    camera: str = "corner2"
-    """Meta-World's name of the camera."""
+    cameras: tuple[str, ...] = ("corner2",)
+    """Names of the cameras: Meta-World's, or `wrist` for the one on the hand."""
     image_size: int = 128
     """Height and width of the images in pixels."""
     supersampling: int = 2
@@ -51,7 +51,7 @@ def metaworld_spec(config: CollectMetaworld) -> DatasetSpec:
     """What all episodes of a Meta-World dataset have in common."""
     return dataset_spec(
         METAWORLD,
-        cameras=(config.camera,),
+        cameras=config.cameras,
         image_size=config.image_size,
         supersampling=config.supersampling,
         random_scenes=config.random_scenes,
@@ -74,7 +74,7 @@ class MetaworldRecorder:
         config = self._config
         simulator = MujocoSimulator(
             f"metaworld/{task_of(seed, self._tasks)}",
-            cameras=(config.camera,),
+            cameras=config.cameras,
             image_size=config.image_size,
             supersampling=config.supersampling,
             frame_hz=CONTROL_HZ,

@@ -13,31 +13,36 @@ def record_episode(simulator: MujocoSimulator, *, seed: int, rows: int) -> Episo
     """The episode of a seed; it depends on nothing else.
 
     Args:
-        simulator: one world with one camera, a frame a native action.
+        simulator: one world, a frame a native action.
         seed: decides behaviour, scene and the script's random choices.
         rows: length. Row t is what is to be seen before action t. `reward` is 1 in every row that
             shows the task solved, and `success` says whether there is such a row.
     """
-    (camera,) = simulator.spec.cameras
     observation = simulator.reset([SeedStart(seed=seed)])
     (world,) = simulator.worlds
     script = world.scene.script(seed, behaviour=world.behaviour)
-    tracks = TrackRecorder(world.scene.model, world.renderers[camera.name])
-    tracks.start(
-        world.scene.data,
-        observation.depth_m[camera.name][0],
-        generator=numpy_generator_for(seed, 3),
-    )
+    # Every camera's points are drawn from the seed alone, whichever others there are.
+    tracks = {
+        camera.name: TrackRecorder(world.scene.model, world.renderers[camera.name])
+        for camera in simulator.spec.cameras
+    }
+    for name, recorder in tracks.items():
+        recorder.start(
+            world.scene.data,
+            observation.depth_m[name][0],
+            generator=numpy_generator_for(seed, 3),
+        )
     seen, actions = [observation], [script(world.scene.view())]
     for _ in range(rows - 1):
         observation = simulator.step(actions[-1][None, None])
-        tracks.record(world.scene.data, observation.depth_m[camera.name][0])
+        for name, recorder in tracks.items():
+            recorder.record(world.scene.data, observation.depth_m[name][0])
         seen.append(observation)
         actions.append(script(world.scene.view()))
     solved = [bool(frame.success is not None and frame.success[0]) for frame in seen]
     return Episode(
-        frames={camera.name: np.concatenate([frame.rgb[camera.name] for frame in seen])},
-        depth_m={camera.name: np.concatenate([frame.depth_m[camera.name] for frame in seen])},
+        frames={name: np.concatenate([frame.rgb[name] for frame in seen]) for name in tracks},
+        depth_m={name: np.concatenate([frame.depth_m[name] for frame in seen]) for name in tracks},
         actions=np.stack(actions).astype(np.float32),
         state=np.concatenate([frame.state for frame in seen]),
         reward=np.array(solved, np.float32),
@@ -45,5 +50,5 @@ def record_episode(simulator: MujocoSimulator, *, seed: int, rows: int) -> Episo
         success=any(solved),
         seed=seed,
         behaviour=world.behaviour,
-        tracks={camera.name: tracks.finish()},
+        tracks={name: recorder.finish() for name, recorder in tracks.items()},
     )

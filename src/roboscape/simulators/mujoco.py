@@ -22,7 +22,7 @@ from roboscape.simulators.protocol import (
 )
 from roboscape.sources.proportions import Proportions, behaviour_of
 from roboscape.sources.random_scenes import DEPTH_RANGE_M, randomise_look
-from roboscape.sources.scene import Scene, SceneKind, make_scene
+from roboscape.sources.scene import WRIST, WRIST_NEAREST_M, Scene, SceneKind, make_scene
 from roboscape.sources.simulation import SceneRenderer
 
 REPLAY_TOLERANCE = 1e-3
@@ -280,7 +280,7 @@ class MujocoSimulator:
                 world.scene.model,
                 world.scene.data,
                 workspace=self._kind.workspace,
-                cameras=self._cameras,
+                cameras=tuple(name for name in self._cameras if name != WRIST),
                 seed=world.seed,
             )
 
@@ -354,7 +354,7 @@ class MujocoSimulator:
         return {
             camera.name: SceneRenderer(
                 model,
-                camera=camera.name,
+                camera=self._kind.model_camera(camera.name),
                 height=camera.height,
                 width=camera.width,
                 geom_groups=self._kind.geom_groups,
@@ -391,6 +391,8 @@ def dataset_spec(
 ) -> DatasetSpec:
     """What all recorded episodes of a task family have in common."""
     nearest_m, farthest_m = DEPTH_RANGE_M if random_scenes else kind.depth_range_m
+    if WRIST in cameras:
+        nearest_m = min(nearest_m, WRIST_NEAREST_M)
     return DatasetSpec(
         fps=kind.action.action_hz,
         robot_type=kind.robot_type,

@@ -42,6 +42,8 @@ ACTION_CONVENTION = ActionConvention(
     gripper="-1 opens, +1 closes",
     action_hz=CONTROL_HZ,
 )
+SETTLING_STEPS = 8
+"""Native steps in which the arm comes to rest before a recording starts."""
 
 
 LIFT = SceneKind(
@@ -50,6 +52,7 @@ LIFT = SceneKind(
     action=ACTION_CONVENTION,
     state_names=STATE_NAMES,
     camera="agentview",
+    wrist="robot0_eye_in_hand",
     depth_range_m=(0.25, 4.0),
     workspace=Workspace(centre_m=(-0.05, 0.0, 0.92), front_deg=0.0),
     geom_groups=(VISUAL_GEOM_GROUP,),
@@ -121,6 +124,9 @@ class LiftScene:
                     action = script.send(self.view())
                 except StopIteration:
                     break
+            # At rest, as recordings of real robots begin: one frame does not show any speed.
+            for _ in range(SETTLING_STEPS):
+                self.step(np.array([*np.zeros(6), action[-1]], np.float32))
 
     def script(self, seed: int, *, behaviour: str) -> LiftScript:
         """What acts in the recorded episode of this seed and behaviour."""

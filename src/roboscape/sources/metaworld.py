@@ -54,6 +54,7 @@ METAWORLD = SceneKind(
     action=ACTION_CONVENTION,
     state_names=STATE_NAMES,
     camera="corner2",
+    wrist="gripperPOV",
     depth_range_m=(0.1, 6.0),
     workspace=Workspace(centre_m=(0.0, 0.6, 0.15), front_deg=90.0),
     geom_groups=(0, 1, 2),
@@ -101,7 +102,7 @@ class MetaworldScene:
         # A fresh simulation each time: Meta-World carries state from one episode to the next.
         self._environment = make_environment(self._name, seed=seed)
         for camera in self._cameras:
-            place_camera(self.model, self.data, camera)
+            place_camera(self.model, self.data, METAWORLD.model_camera(camera))
         self._observed, self._solved = self._environment.reset()[0], False
 
     def script(self, seed: int, *, behaviour: str) -> Script:

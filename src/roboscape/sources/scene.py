@@ -11,6 +11,10 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
 from roboscape.sources.random_scenes import Workspace
 
+WRIST = "wrist"
+"""Name of the camera on a robot's hand."""
+WRIST_NEAREST_M = 0.03
+"""Nearest depth that is stored where there is a camera on the hand, which sees its own fingers."""
 Script = Callable[[Any], Float[np.ndarray, " a"]]
 """Acts: from a scene's view to the next native action."""
 
@@ -26,6 +30,8 @@ class SceneKind:
     state_names: tuple[str, ...]
     camera: str
     """The camera that looks at the scene where none is named."""
+    wrist: str
+    """The model's name of the camera on the hand, which is `wrist` in all simulators."""
     depth_range_m: tuple[float, float]
     """Nearest and farthest depth that is stored."""
     workspace: Workspace
@@ -34,6 +40,10 @@ class SceneKind:
     """MuJoCo's groups of what is to be seen."""
     one_model: bool
     """Whether all scenes, of all seeds, have equal MuJoCo models, so that one renderer serves."""
+
+    def model_camera(self, name: str) -> str:
+        """The model's name of a camera."""
+        return self.wrist if name == WRIST else name
 
 
 @runtime_checkable

@@ -4,7 +4,6 @@ Bit j, least significant first, is set where dimension j of the code vector is +
 """
 
 import torch
-from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -22,7 +21,8 @@ def code_to_bits(codes: Int[Tensor, "*b"], *, code_bits: int) -> Bool[Tensor, "*
 def bits_to_code(bits: Bool[Tensor, "*b v"]) -> Int[Tensor, "*b"]:
     """Inverse of `code_to_bits`, as int32."""
     powers = 1 << torch.arange(bits.shape[-1], device=bits.device)
-    return einsum(bits.long(), powers, "... v, v -> ...").int()
+    # No matrix product: CUDA has none of integers.
+    return (bits * powers).sum(dim=-1).int()
 
 
 def code_to_vectors(codes: Int[Tensor, "*b"], *, code_bits: int) -> Float[Tensor, "*b v"]:
