@@ -67,7 +67,7 @@ class ClipSet:
             stride=self.stride,
             depth=depth_source(self.dataset, self.camera),
         )
-        return stack_clips([reader.read(*self.place(clip)) for clip in clips], self.camera)
+        return stack_clips([reader.read(*self.place(clip)) for clip in clips], (self.camera,))
 
     @cached_property
     def actions(self) -> list[Float[np.ndarray, "rows a"]]:

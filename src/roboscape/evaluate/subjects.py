@@ -14,10 +14,7 @@ from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_v
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import SoftCodes, Tokenizer
-from roboscape.world_model.config import DEPTH, RGB
-
-CAMERA = "camera"
-"""What a bundle's camera is called here: predictors are given pixels without names."""
+from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,8 @@ class BundlePredictor:
     bundle: Bundle
     sampling: Sampling = GREEDY
     name: str = "RoboScape"
+    missing: tuple[str, ...] = ()
+    """Views that are not given at the start."""
 
     @property
     def spec(self) -> PredictorSpec:
@@ -82,10 +81,11 @@ class BundlePredictor:
         seed: int = 0,
     ) -> TokenVideos:
         """Imagine from the prompt's last frame; frame 0 is that frame through the tokenizer."""
+        cameras = view_names(self.bundle.world_model.config)
         simulator = LearnedSimulator(
             self.bundle,
             batch=len(prompt),
-            camera=CAMERA,
+            cameras=cameras,
             sampling=self.sampling,
             seed=seed,
             decode="none",
@@ -93,8 +93,10 @@ class BundlePredictor:
         simulator.reset(
             [
                 FrameStart(
-                    rgb={CAMERA: prompt.rgb[clip, -1]},
-                    depth_m={} if prompt.depth_m is None else {CAMERA: prompt.depth_m[clip, -1]},
+                    rgb=self.given(prompt.rgb[clip, -1], cameras),
+                    depth_m={}
+                    if prompt.depth_m is None
+                    else self.given(prompt.depth_m[clip, -1], cameras),
                     state=states[clip, -1],
                     state_before=states[clip, -2:][0],
                 )
@@ -103,6 +105,16 @@ class BundlePredictor:
         )
         last = prompt.map(lambda array: array[:, -1:])
         return decoded(self.codec, imagine_clips(simulator, actions), given=last)
+
+    def given(self, frame: np.ndarray, cameras: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """The views of a frame that are given, by camera."""
+        views = zip(cameras, np.split(frame, len(cameras)), strict=True)
+        return {name: view for name, view in views if name not in self.missing}
+
+
+def view_names(config: WorldModelConfig) -> tuple[str, ...]:
+    """What a model's views are called; predictors are given pixels without names."""
+    return config.views or ("camera",)
 
 
 def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a"]) -> VideoCodes:

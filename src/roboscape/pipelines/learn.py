@@ -82,6 +82,9 @@ class Learn:
     """Training steps; the preset's where not given."""
     world_model_steps: int | None = None
     """Training steps; the preset's where not given."""
+    cameras: tuple[str, ...] = ()
+    """Cameras of the dataset that the model sees together, as views of one frame; that of the clip
+    index where none is named."""
     decoder_steps: int = 500
     """Training steps of the decoder on what the world model imagines; 0: none, it stays as it is.
     Only for tokenizers that take a given frame."""
@@ -109,7 +112,7 @@ def run(config: Learn) -> Path:
             datasets=(config.dataset,),
             tokenizer=str(config.output / "tokenizer/tokenizer"),
             output=config.output / "tokens",
-            camera=clip.camera,
+            cameras=plan.cameras,
             depth=depth,
             tracks=config.tracks,
             stride=clip.stride,
@@ -133,7 +136,7 @@ def run(config: Learn) -> Path:
             checkpoint=str(checkpoint),
             dataset=config.dataset,
             output=video,
-            start=Start(episode=episode, camera=clip.camera),
+            start=Start(episode=episode, cameras=plan.cameras),
         )
     )
     stages.begin("Measure the held-out episodes")
@@ -159,17 +162,22 @@ class Plan:
     start: StartBundle | None
     """The bundle to fine-tune."""
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The views of a frame."""
+        return self.config.cameras or (self.clip.camera,)
+
     def tokenizer_run(self) -> TokenizerRun:
         """The preset, for this dataset and this start."""
         config, spec = self.config, self.dataset.spec
         run = tokenizer_presets.PRESETS[config.tokenizer]()
-        (camera,) = (one for one in spec.cameras if one.name == self.clip.camera)
+        camera = next(one for one in spec.cameras if one.name == self.cameras[0])
         run = replace(
             run,
             dataset=(config.dataset,),
             validation=None,
             output=config.output / "tokenizer",
-            camera=self.clip.camera,
+            cameras=self.cameras,
             depth=self.depth,
             stride=self.clip.stride,
             model=replace(
@@ -222,7 +230,7 @@ def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
             checkpoint=str(before),
             dataset=config.dataset,
             output=config.output / "decoder",
-            camera=plan.clip.camera,
+            cameras=plan.cameras,
             depth=plan.depth,
             horizon=plan.clip.length - 1,
             fit=FitConfig(

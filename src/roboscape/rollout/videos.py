@@ -22,7 +22,7 @@ from roboscape.tokenizer.passes import through
 class Videos:
     """A batch of RGB-D videos at the model's rate. Frame 0 is the one that was given.
 
-    Axes: b clip, t frame, h height, w width.
+    Axes: b clip, t frame, h height (of all views of a frame, which lie below each other), w width.
     """
 
     rgb: UInt8[np.ndarray, "b t h w 3"]
@@ -64,13 +64,25 @@ class VideoCodes:
         )
 
 
-def stack_clips(clips: Sequence[Clip], camera: str) -> Videos:
-    """What one camera shows in some clips of equal length, as a batch."""
-    depths = [found for clip in clips if (found := clip.depth_m[camera]) is not None]
+def stack_clips(clips: Sequence[Clip], cameras: Sequence[str]) -> Videos:
+    """What some cameras show in some clips of equal length, as a batch.
+
+    Depth is missing where one of the cameras has none.
+    """
+    depths = [
+        stack_views([found for name in cameras if (found := clip.depth_m[name]) is not None])
+        for clip in clips
+        if all(clip.depth_m[name] is not None for name in cameras)
+    ]
     return Videos(
-        rgb=np.stack([clip.frames[camera] for clip in clips]),
+        rgb=np.stack([stack_views([clip.frames[name] for name in cameras]) for clip in clips]),
         depth_m=np.stack(depths) if depths else None,
     )
+
+
+def stack_views(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Images of several cameras (t h w ...) below each other, as one image a frame."""
+    return views[0] if len(views) == 1 else np.concatenate(views, axis=1)
 
 
 def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
@@ -84,6 +96,32 @@ def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
             f"{dataset.root} is recorded in\n  {found}\nUse a checkpoint of this robot, or correct "
             "`meta/roboscape.json` where it is wrong (`roboscape inspect` shows what looks wrong)"
         )
+
+
+def cameras_of(
+    bundle: Bundle, dataset: LeRobotDataset, *, asked: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The cameras of a dataset that are a bundle's views, in its order.
+
+    Those of the bundle's training where none is asked for; a bundle of one view sees the dataset's
+    first camera where there is none of its name.
+
+    Raises:
+        ValueError: the dataset lacks one, or they are more or fewer than the bundle's views.
+    """
+    views, known = bundle.world_model.config.views, [one.name for one in dataset.spec.cameras]
+    count = bundle.world_model.config.cameras
+    chosen = tuple(asked) or views
+    if not asked and count == 1 and not set(views) & set(known):
+        chosen = tuple(known[:1])
+    if len(chosen) != count or not set(chosen) <= set(known):
+        raise UserError(
+            f"this model sees {count} views ({', '.join(views) or 'one camera'}), and "
+            f"{dataset.root} has the cameras {', '.join(known)}"
+            f"{'; asked for ' + ', '.join(asked) if asked else ''}. Name {count} of them, in the "
+            "model's order"
+        )
+    return chosen
 
 
 @torch.inference_mode()
