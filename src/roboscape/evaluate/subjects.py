@@ -1,6 +1,6 @@
 """What comes with the code to be measured: a bundle, the floors, the ceiling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,12 @@ class BundlePredictor:
     bundle: Bundle
     sampling: Sampling = GREEDY
     name: str = "RoboScape"
+    tasks: tuple[str, ...] = ()
+    """What is to be done in each clip of a batch, in words; empty: nothing is told."""
+
+    def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
+        """The same bundle, told each clip's task."""
+        return replace(self, tasks=tasks)
 
     @property
     def spec(self) -> PredictorSpec:
@@ -97,6 +103,7 @@ class BundlePredictor:
                     depth_m={} if prompt.depth_m is None else {CAMERA: prompt.depth_m[clip, -1]},
                     state=states[clip, -1],
                     state_before=states[clip, -2:][0],
+                    task=self.tasks[clip] if self.tasks else "",
                 )
                 for clip in range(len(prompt))
             ]

@@ -29,10 +29,12 @@ class MaskingConfig:
     """Share of steps whose previous frames are the model's own predictions (step forcing)."""
     self_predicted_after: int = 200
     """First step at which that may happen: predictions must be worth something."""
+    task_dropped: float = 0.1
+    """Share of clips without their task's text, where there are tasks: a model can do without."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for shares outside [0, 1]."""
-        shares = (self.fully_masked, self.corruption, self.self_predicted)
+        shares = (self.fully_masked, self.corruption, self.self_predicted, self.task_dropped)
         if not all(0 <= share <= 1 for share in shares):
             raise UserError(f"shares must lie in [0, 1], got {self}")
 
