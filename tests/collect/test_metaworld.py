@@ -10,11 +10,12 @@ from roboscape.collect.metaworld import (
     run,
     task_of,
 )
+from roboscape.dataset.cameras import project
 from roboscape.dataset.checks import check_episode
 from roboscape.sources.metaworld import make_environment, place_camera
 from roboscape.sources.metaworld_tasks import TASK_TEXTS, choose_tasks
 from roboscape.sources.proportions import Proportions
-from roboscape.sources.simulation import SceneRenderer, project
+from roboscape.sources.simulation import SceneRenderer
 
 
 @pytest.fixture(scope="module")

@@ -91,6 +91,8 @@ class ImaginedEpisode:
     """Frames a second."""
     after_truth: str
     """Which actions the frames after the recording's end follow."""
+    views: int = 1
+    """Cameras whose images lie below each other in a frame."""
 
 
 def imagine_episode(
@@ -147,6 +149,7 @@ def imagine_episode(
             if start.actions
             else "episode ended; arm commanded to hold still"
         ),
+        views=len(cameras),
     )
 
 
@@ -193,7 +196,7 @@ def write_side_by_side(path: Path, found: ImaginedEpisode, *, scale: int = 2) ->
     if path.suffix not in MOVIE_SUFFIXES:
         raise UserError(f"expected an output ending in .mp4 or .gif, got {path}")
     frames = draw_side_by_side(
-        make_columns(found.truth, found.imagined),
+        make_columns(found.truth, found.imagined, views=found.views),
         scale=scale,
         frame_hz=found.frame_hz,
         num_true=found.truth.rgb.shape[1],

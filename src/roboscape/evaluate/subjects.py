@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from roboscape.core.errors import UserError
 from roboscape.evaluate.protocol import Codec, PredictorSpec, TokenVideos
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.sampling import GREEDY, Sampling
@@ -48,6 +49,15 @@ class BundlePredictor:
         """The same bundle, told each clip's task."""
         return replace(self, tasks=tasks)
 
+    def __post_init__(self) -> None:
+        """Refuse to withhold a view that there is not, or all of them."""
+        views = view_names(self.bundle.world_model.config)
+        if not set(self.missing) < set(views):
+            raise UserError(
+                f"of the views {', '.join(views)} some can be missing, not all; got "
+                f"{', '.join(self.missing)}"
+            )
+
     @property
     def spec(self) -> PredictorSpec:
         """The sizes and conventions of its training."""
@@ -63,6 +73,7 @@ class BundlePredictor:
             action=bundle.controls.convention,
             state_names=arm.config.state_names if arm else None,
             image_size=bundle.tokenizer.config.image_size,
+            views=bundle.world_model.config.views,
             predicts_depth=bundle.world_model.config.branches != "rgb",
             parameters=sum(counts.values()),
             facts={
@@ -70,6 +81,7 @@ class BundlePredictor:
                 "Number format": str(bundle.world_model.hidden_dtype).removeprefix("torch."),
                 "Temperature": f"{self.sampling.temperature:g}",
                 "Passes a frame": f"{self.sampling.refinement_steps}",
+                **({"Views not given": ", ".join(self.missing)} if self.missing else {}),
             },
         )
 
@@ -110,8 +122,16 @@ class BundlePredictor:
                 for clip in range(len(prompt))
             ]
         )
-        last = prompt.map(lambda array: array[:, -1:])
+        # A decoder that is shown a given frame must not see what was withheld either.
+        last = prompt.map(lambda array: self.without_missing(array[:, -1:], cameras))
         return decoded(self.codec, imagine_clips(simulator, actions), given=last)
+
+    def without_missing(self, frames: np.ndarray, cameras: tuple[str, ...]) -> np.ndarray:
+        """Frames (b t h ...) in which the views that are not given are black."""
+        views = zip(cameras, np.split(frames, len(cameras), axis=2), strict=True)
+        return np.concatenate(
+            [np.zeros_like(view) if name in self.missing else view for name, view in views], axis=2
+        )
 
     def given(self, frame: np.ndarray, cameras: tuple[str, ...]) -> dict[str, np.ndarray]:
         """The views of a frame that are given, by camera."""

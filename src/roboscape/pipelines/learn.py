@@ -140,7 +140,7 @@ def run(config: Learn) -> Path:
         )
     )
     stages.begin("Measure the held-out episodes")
-    verdict, report = measure(bundle, dataset, clip=clip, output=config.output)
+    verdict, report = measure(bundle, plan=plan)
     log.info(
         "\n%s\n\nCheckpoint: %s\nEpisode %d, imagined: %s\nReport: %s",
         verdict.text(),
@@ -264,10 +264,9 @@ def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | Non
     return str(run.output / "proprioception")
 
 
-def measure(
-    bundle: Bundle, dataset: LeRobotDataset, *, clip: ClipRow, output: Path
-) -> tuple[Verdict, Path]:
+def measure(bundle: Bundle, *, plan: Plan) -> tuple[Verdict, Path]:
     """Measure the validation episodes, some clips of each; writes verdict, results and report."""
+    dataset, output = plan.dataset, plan.config.output
     held_out = len(episodes_of(dataset, "validation"))
     result = evaluate(
         BundlePredictor(bundle.for_imagining(PROBED), name=output.name),
@@ -276,8 +275,8 @@ def measure(
             split="validation",
             clips=VERDICT_EPISODES,
             per_episode=math.ceil(VERDICT_CLIPS / min(held_out, VERDICT_EPISODES)),
-            horizon=clip.length - 1,
-            camera=clip.camera,
+            horizon=plan.clip.length - 1,
+            cameras=plan.cameras,
             examples=1,
         ),
         checkpoint=str(output / "checkpoint"),

@@ -38,6 +38,12 @@ class Videos:
         depth_m = None if self.depth_m is None else change(self.depth_m)
         return Videos(rgb=change(self.rgb), depth_m=depth_m)
 
+    def views(self, count: int) -> list["Videos"]:
+        """Every camera's part of frames that show so many, from top to bottom."""
+        rgb = np.split(self.rgb, count, axis=2)
+        depth_m = [None] * count if self.depth_m is None else np.split(self.depth_m, count, axis=2)
+        return [Videos(rgb=one, depth_m=other) for one, other in zip(rgb, depth_m, strict=True)]
+
     def frozen(self) -> "Videos":
         """The static floor: every frame is a copy of frame 0."""
         num_frames = self.rgb.shape[1]
@@ -109,15 +115,22 @@ def cameras_of(
     Raises:
         ValueError: the dataset lacks one, or they are more or fewer than the bundle's views.
     """
-    views, known = bundle.world_model.config.views, [one.name for one in dataset.spec.cameras]
-    count = bundle.world_model.config.cameras
+    return chosen_views(bundle.world_model.config.views, dataset, asked=asked)
+
+
+def chosen_views(
+    views: tuple[str, ...], dataset: LeRobotDataset, *, asked: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """`cameras_of` by the names of a model's views, none of a model of one camera of any name."""
+    known, count = [one.name for one in dataset.spec.cameras], max(1, len(views))
     chosen = tuple(asked) or views
     if not asked and count == 1 and not set(views) & set(known):
         chosen = tuple(known[:1])
     if len(chosen) != count or not set(chosen) <= set(known):
+        plural = "s" if count > 1 else ""
         raise UserError(
-            f"this model sees {count} views ({', '.join(views) or 'one camera'}), and "
-            f"{dataset.root} has the cameras {', '.join(known)}"
+            f"this model sees {count} view{plural} ({', '.join(views) or 'a camera of any name'}), "
+            f"and {dataset.root} has the cameras {', '.join(known)}"
             f"{'; asked for ' + ', '.join(asked) if asked else ''}. Name {count} of them, in the "
             "model's order"
         )
