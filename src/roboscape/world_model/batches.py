@@ -185,9 +185,7 @@ class BatchMaker:
             kept=whole,
             place=whole,
         )
-        inputs = objective.training_inputs(
-            tokens, controls, masking=masking, generator=generator
-        )
+        inputs = objective.training_inputs(tokens, controls, masking=masking, generator=generator)
         if self.model.cameras > 1 and inputs.previous is not None:
             inputs = without_views(
                 inputs,
