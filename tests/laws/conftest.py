@@ -16,9 +16,15 @@ TINY = {
 
 
 PATCHED = {"grid": (2, 4), "patch": 2}
+TWO_VIEWS = {"views": ("front", "wrist"), "control_field": 8}
+SHAPES = {
+    "one token a position": {},
+    "2 x 2 tokens a position": PATCHED,
+    "two views": TWO_VIEWS,
+}
 
 
-@pytest.fixture(params=[{}, PATCHED], ids=["one token a position", "2 x 2 tokens a position"])
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
 def make_model(request, randomised):
     """A tiny model whose every weight matters: nothing is left at zero."""
 

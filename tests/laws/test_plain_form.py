@@ -12,6 +12,7 @@ from roboscape.bench.plain import PlainWorldModel
 from roboscape.bench.plain_rollout import PlainImagination
 from roboscape.rollout.imagine import Imagination
 from roboscape.rollout.sampling import Sampling
+from roboscape.tokenizer.codes import MISSING
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.objective import masked_inputs, next_frame_inputs, revealed_inputs
 
@@ -27,6 +28,7 @@ SHAPES = {
     "masked": replace(CONFIG, objective="masked"),
     "control field": replace(CONFIG, control_field=8, patch=2),
     "copying": replace(CONFIG, copy_previous=True, patch=2),
+    "two views": replace(CONFIG, views=("front", "wrist"), patch=2, control_field=8),
 }
 
 
@@ -34,6 +36,9 @@ def some_rows(config):
     generator = torch.Generator().manual_seed(2)
     shape = (config.modalities, 2, config.max_frames, config.tokens_per_frame)
     tokens = torch.randint(2**config.code_bits, shape, generator=generator).int()
+    if config.cameras > 1:
+        # One world lacks its second view at the start.
+        tokens[:, 0, :2, config.tokens_per_view :] = MISSING
     controls = torch.randn(2, config.max_frames, config.control_size, generator=generator)
     if config.objective == "masked":
         return masked_inputs(tokens, controls, generator=generator)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from roboscape.tokenizer.codes import MISSING
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.copying import with_previous
 from roboscape.world_model.model import ModelInputs, WorldModel, make_head
@@ -112,7 +113,7 @@ def in_patches(
     tokens: Int[Tensor, "b t n"] | Bool[Tensor, "b t n"], config: WorldModelConfig
 ) -> Int[Tensor, "b t p slots"] | Bool[Tensor, "b t p slots"]:
     """The tokens of every square that is one position."""
-    (height, width), side = config.grid, config.patch
+    (height, width), side = config.frame_grid, config.patch
     b, t, _ = tokens.shape
     squares = tokens.reshape(b, t, height // side, side, width // side, side)
     return squares.permute(0, 1, 2, 4, 3, 5).reshape(b, t, -1, side * side)
@@ -128,7 +129,10 @@ class PlainEmbedding(nn.Module):
         self.mask = nn.Parameter(torch.zeros(config.tokens_per_patch, config.width))
         self.config = config
         self.control = nn.Linear(config.control_size, config.width)
-        self.position = nn.Parameter(torch.zeros(config.patches_per_frame, config.width))
+        self.position = nn.Parameter(torch.zeros(config.patches_per_view, config.width))
+        several = config.cameras > 1
+        self.camera = nn.Parameter(torch.zeros(config.cameras, config.width)) if several else None
+        self.missing = nn.Parameter(torch.zeros(config.width)) if several else None
         learned = config.time_position == "learned"
         self.time = nn.Parameter(torch.zeros(config.window, config.width)) if learned else None
 
@@ -138,11 +142,24 @@ class PlainEmbedding(nn.Module):
         current = self.current(rows.current[modality])
         x = torch.where(hidden, self.mask, current).sum(dim=3)
         if self.previous is not None and rows.previous is not None:
-            x = x + self.previous(rows.previous[modality]).sum(dim=3)
-        x = x + self.control(rows.controls).unsqueeze(2) + self.position
+            x = x + self.read(rows.previous[modality])
+        position = [self.position]
+        if self.camera is not None:
+            position = [self.position + camera for camera in self.camera]
+        x = x + self.control(rows.controls).unsqueeze(2) + torch.cat(position)
         if self.time is not None:
             x = x + self.time[: x.shape[1]].unsqueeze(1)
         return x
+
+    def read(self, codes: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p d"]:
+        """The previous frame; a patch of missing tokens has a vector of its own."""
+        assert self.previous is not None
+        vectors = self.previous(codes.clamp(min=0)).sum(dim=3)
+        if self.missing is None:
+            return vectors
+        missing = (in_patches(codes, self.config) == MISSING).any(dim=3)
+        vectors[missing] = self.missing
+        return vectors
 
 
 class PlainControlField(nn.Module):
@@ -152,14 +169,19 @@ class PlainControlField(nn.Module):
         super().__init__()
         hidden = config.control_field
         self.enter = nn.Linear(config.control_size, hidden, bias=False)
-        self.place = nn.Parameter(torch.zeros(config.patches_per_frame, hidden))
+        self.place = nn.Parameter(torch.zeros(config.patches_per_view, hidden))
+        several = config.cameras > 1
+        self.camera = nn.Parameter(torch.zeros(config.cameras, hidden)) if several else None
         self.middle = nn.Linear(hidden, hidden, bias=False)
         self.out = nn.Linear(hidden, config.width, bias=False)
 
     def forward(self, controls: Float[Tensor, "b t c"]) -> Float[Tensor, "b t p d"]:
         """The field."""
         entered, gelu = self.enter(controls), nn.functional.gelu
-        at = [self.out(gelu(self.middle(gelu(entered + place)))) for place in self.place]
+        places = list(self.place)
+        if self.camera is not None:
+            places = [place + camera for camera in self.camera for place in self.place]
+        at = [self.out(gelu(self.middle(gelu(entered + place)))) for place in places]
         return torch.stack(at, dim=2)
 
 
@@ -220,7 +242,7 @@ class PlainWorldModel(nn.Module):
                 streams[RGB] = streams[RGB] + self.injections[layer](streams[DEPTH])
         features = [self.branch(m).norm(x) for m, x in enumerate(streams)]
         if config.copy_previous and rows.previous is not None:
-            features = [with_previous(x, rows.previous[m], config) for m, x in enumerate(features)]
+            features = [with_previous(x, rows.previous[m].clamp(min=0), config) for m, x in enumerate(features)]
         return tuple(self.as_frames(self.branch(m).head(x)) for m, x in enumerate(features))
 
     def branch(self, modality: int) -> PlainBranch:
@@ -239,7 +261,7 @@ class PlainWorldModel(nn.Module):
         """Logits of tokens, row by row of the image again."""
         config, side = self.config, self.config.patch
         b, t = flat.shape[:2]
-        height, width = config.grid[0] // side, config.grid[1] // side
+        height, width = config.frame_grid[0] // side, config.frame_grid[1] // side
         sizes = (b, t, height, width, side, side, config.factors, config.factor_size)
         squares = flat.reshape(sizes).permute(0, 1, 2, 4, 3, 5, 6, 7)
         return squares.reshape(b, t, -1, config.factors, config.factor_size)
