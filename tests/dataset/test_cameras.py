@@ -13,6 +13,7 @@ from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.dataset.writer import DatasetWriter
+from roboscape.sources.readers.prepare import Preparation, prepared_spec
 
 NAMES = tuple(f"eef_{axis}" for axis in "xyz") + tuple(f"eef_quaternion_{axis}" for axis in "xyzw")
 numbers = st.floats(-2, 2)
@@ -117,3 +118,12 @@ def test_datasets_that_were_written_before_there_was_geometry_are_read(dataset, 
         del camera["geometry"]
     path.write_text(json.dumps(content))
     assert LeRobotDataset(dataset).spec == spec
+
+
+def test_resized_recordings_keep_what_their_cameras_see():
+    pose = pose_at([0.1, 0.2, 0.3], Rotation.identity())
+    spec = spec_of(geometry_of(pose))
+    small = prepared_spec(spec, Preparation(camera=(), image_size=24))
+    # The middle 48 pixels in 24: half as many pixels a radian.
+    found = camera_pose(small, "wrist", np.zeros(len(NAMES)))
+    assert (found.focal_px, found.height, found.width) == (77.25 / 2, 24, 24)
