@@ -1,7 +1,7 @@
 """What several packages' tests share: a tiny Lift-like dataset, and a tiny untrained bundle."""
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roboscape.core.threads import wait_without_spinning
@@ -177,3 +177,11 @@ def tiny_bundle() -> Bundle:
         world_model=world_model.eval(),
         controls=ControlEncoder(controls),
     )
+
+
+@pytest.fixture
+def bundle_of_tasks(tiny_bundle, randomised) -> Bundle:
+    """The same, told the task in 8 numbers; every weight of the world model matters."""
+    controls = ControlEncoder(replace(tiny_bundle.controls.statistics, task_size=8))
+    config = replace(tiny_bundle.world_model.config, control_size=controls.size)
+    return replace(tiny_bundle, world_model=randomised(WorldModel(config)), controls=controls)

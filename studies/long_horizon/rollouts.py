@@ -97,4 +97,5 @@ def controls_from(batch: Batch, *, start: int, frames: int) -> Float[Tensor, "b 
         np.stack(actions),
         np.stack([state[row] for state in states]),
         state_before=np.stack([state[max(row - 1, 0)] for state in states]),
+        task=[clips.info(clip).task for clip in numbers],
     )

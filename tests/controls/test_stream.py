@@ -32,22 +32,31 @@ def arm_model(convention):
     return model.eval().requires_grad_(requires_grad=False)
 
 
-@pytest.fixture(params=["delta, commanded", "delta, imagined", "absolute", "absolute, imagined"])
+TASKS = ("push", "open the door", "", "close the door")
+"""One a world."""
+
+
+KINDS = ("delta", "delta, imagined", "delta, told", "absolute", "absolute, imagined, told")
+
+
+@pytest.fixture(params=KINDS)
 def encoder(request):
-    mode, _, imagined = request.param.partition(", ")
+    mode, *kind = request.param.split(", ")
     convention = replace(DELTA, mode=mode)
     raw = unscaled(
         convention,
         stride=STRIDE,
         state_size=2,
-        proprioception=arm_model(convention) if imagined == "imagined" else None,
+        proprioception=arm_model(convention) if "imagined" in kind else None,
     )
     size = raw.size
+    task_size = 5 if "told" in kind else 0
     random = np.random.default_rng(2)
     statistics = replace(
         raw.statistics,
         mean=tuple(random.normal(size=size).tolist()),
         std=tuple(random.uniform(0.5, 2, size=size).tolist()),
+        task_size=task_size,
     )
     return ControlEncoder(statistics, raw.proprioception)
 
@@ -66,9 +75,9 @@ def pieces(actions):
 
 def test_step_by_step_equals_the_whole_sequence(encoder, given):
     actions, first, before = given
-    whole = encoder.encode(actions, first, state_before=before)
+    whole = encoder.encode(actions, first, state_before=before, task=TASKS)
     stream = encoder.stream()
-    signals = [stream.reset(first, state_before=before)]
+    signals = [stream.reset(first, state_before=before, task=TASKS)]
     signals += [stream.step(piece) for piece in pieces(actions)]
     assert torch.equal(torch.stack(signals, dim=1), whole)
 
@@ -76,7 +85,7 @@ def test_step_by_step_equals_the_whole_sequence(encoder, given):
 def test_the_state_is_the_arm_models_or_none(encoder, given):
     actions, first, before = given
     stream = encoder.stream()
-    stream.reset(first, state_before=before)
+    stream.reset(first, state_before=before, task=TASKS)
     if encoder.proprioception is None:
         assert stream.state is None
         return
@@ -90,11 +99,13 @@ def test_the_state_is_the_arm_models_or_none(encoder, given):
 def test_worlds_of_different_ages_go_on_as_if_alone(encoder, given):
     actions, first, before = given
     stream = encoder.stream()
-    stream.reset(first, state_before=before)
+    stream.reset(first, state_before=before, task=TASKS)
     for piece in pieces(actions)[:3]:
         stream.step(piece)
-    row = stream.reset(first[[2, 0]], state_before=before[[2, 0]], worlds=[1, 3])
-    whole = encoder.encode(actions, first, state_before=before)
+    row = stream.reset(
+        first[[2, 0]], state_before=before[[2, 0]], task=[TASKS[2], TASKS[0]], worlds=[1, 3]
+    )
+    whole = encoder.encode(actions, first, state_before=before, task=TASKS)
     torch.testing.assert_close(row, whole[[2, 0], 0])
     ages = np.array([3, 0, 3, 0])
     clips = np.array([0, 2, 2, 0])
@@ -110,7 +121,7 @@ def test_a_snapshot_goes_on_as_if_never_left(encoder, given):
     actions, first, before = given
     parts = pieces(actions)
     stream = encoder.stream()
-    stream.reset(first, state_before=before)
+    stream.reset(first, state_before=before, task=TASKS)
     stream.step(parts[0])
     snapshot = stream.snapshot()
     expected = [stream.step(part) for part in parts[1:4]]

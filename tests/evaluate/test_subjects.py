@@ -25,6 +25,7 @@ from roboscape.evaluate.clips import choose_clips
 from roboscape.evaluate.control import partners, random_actions
 from roboscape.evaluate.evaluate import EvaluationResult, EvaluationSettings, evaluate, headline
 from roboscape.evaluate.headline import HEADLINES, headline_rows, text_table
+from roboscape.evaluate.measure import Measurement, Plan
 from roboscape.evaluate.protocol import Predictor, PredictorSpec, TokenPredictor, TokenVideos
 from roboscape.evaluate.report import write_report
 from roboscape.evaluate.results import ClipOutcome, Results
@@ -329,9 +330,9 @@ def test_a_bundle_uses_the_state_before_where_it_is_given(tiny_bundle, lift_data
     heard = []
 
     class Stream(ControlStream):
-        def reset(self, first_state, *, state_before=None, worlds=None):
+        def reset(self, first_state, *, state_before=None, **settings):
             heard.append((first_state, state_before))
-            return super().reset(first_state, state_before=state_before, worlds=worlds)
+            return super().reset(first_state, state_before=state_before, **settings)
 
     class Controls(ControlEncoder):
         def stream(self):
@@ -345,6 +346,27 @@ def test_a_bundle_uses_the_state_before_where_it_is_given(tiny_bundle, lift_data
     _, moving, _, resting = heard  # before each of them, a new simulator's worlds begin at zero
     assert np.array_equal(moving[0], states[:, 1]) and np.array_equal(moving[1], states[:, 0])
     assert np.array_equal(resting[0], states[:, 1]) and np.array_equal(resting[1], states[:, 1])
+
+
+def test_a_bundle_of_many_tasks_is_told_the_task_of_every_clip(bundle_of_tasks, lift_dataset):
+    truth = BundleTruth(bundle_of_tasks, lift_dataset).raw.map(lambda array: array[:, :1])
+    given = truth, hand_states(lift_dataset), hand_actions(lift_dataset)
+    subject = BundlePredictor(bundle_of_tasks, Sampling(temperature=1.0))
+    told = subject.told(("open the door", "open the door", "")).predict(*given).codes.rgb
+    untold = subject.predict(*given).codes.rgb
+    assert torch.equal(told[2], untold[2])
+    assert not torch.equal(told[0], untold[0]) and not torch.equal(told[1], untold[1])
+
+    class Deaf:
+        spec, codec = subject.spec, subject.codec
+        predict = subject.predict
+
+    clips = choose_clips(subject.spec, lift_dataset, horizon=3, split="test")
+    plan = Plan(metrics=(), tasks=(), seeds=(0,), batch_size=2)
+    hears, deaf = (Measurement(subject=one, clips=clips, plan=plan) for one in (subject, Deaf()))
+    for one in (hears, deaf):
+        one.run()
+    assert not np.array_equal(hears.kept.clip(2).rgb, deaf.kept.clip(2).rgb)
 
 
 def test_both_floors_repeat_the_last_given_frame(tiny_bundle, lift_dataset):

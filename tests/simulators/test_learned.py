@@ -30,16 +30,18 @@ def arm_model(convention):
     return model.eval().requires_grad_(requires_grad=False)
 
 
-@pytest.fixture(params=["depth, arm", "depth", "rgb, arm"])
+@pytest.fixture(params=["depth, arm", "depth", "rgb, arm", "depth, arm, task"])
 def bundle(request, tiny_bundle, randomised):
-    branches, _, arm = request.param.partition(", ")
+    branches, *parts = request.param.split(", ")
     convention = tiny_bundle.controls.convention
     controls = unscaled(
         convention,
         stride=STRIDE,
         state_size=2,
-        proprioception=arm_model(convention) if arm else None,
+        proprioception=arm_model(convention) if "arm" in parts else None,
     )
+    statistics = replace(controls.statistics, task_size=8 if "task" in parts else 0)
+    controls = ControlEncoder(statistics, controls.proprioception)
     config = replace(
         tiny_bundle.world_model.config,
         control_size=controls.size,
@@ -48,7 +50,7 @@ def bundle(request, tiny_bundle, randomised):
     return Bundle(
         tokenizer=tiny_bundle.tokenizer,
         world_model=randomised(WorldModel(config)),
-        controls=ControlEncoder(controls.statistics, controls.proprioception),
+        controls=controls,
     )
 
 
@@ -101,7 +103,8 @@ def test_it_shows_what_imagining_the_whole_episode_shows(bundle, make, lift_data
         depth_m=lift_dataset.depth_m(1, CAMERA, rows)[None],
     )
     prompt = encode_videos(bundle.tokenizer, given)
-    signals = bundle.controls.encode(recorded[None], lift_dataset.state(1)[:1])
+    task = [lift_dataset.episode_info(1).task]
+    signals = bundle.controls.encode(recorded[None], lift_dataset.state(1)[:1], task=task)
     codes = whole_rollout(bundle, prompt, signals)
     expected = decode_videos(bundle.tokenizer, codes)
     for at, observation in enumerate(found, start=prompt_frames):
@@ -152,6 +155,7 @@ def test_a_frame_of_ones_own_is_as_good_as_an_episodes(bundle, make, lift_datase
         depth_m={CAMERA: lift_dataset.depth_m(1, CAMERA, slice(row, row + 1))[0]},
         state=state[row],
         state_before=state[row - 1],
+        task=lift_dataset.episode_info(1).task,
     )
     simulator = make()
     seen = simulator.reset([own, *starts(lift_dataset, 1, row=row)])
@@ -162,6 +166,26 @@ def test_a_frame_of_ones_own_is_as_good_as_an_episodes(bundle, make, lift_datase
     # Without the row before the arm is at rest, which an arm model takes notice of.
     resting = make().reset([replace(own, state_before=None), own])
     assert same(resting, resting, worlds=[0], others=[1])
+
+
+def test_a_start_tells_its_task_or_the_simulator_does(bundle_of_tasks, lift_dataset, actions):
+    own = FrameStart(
+        rgb={CAMERA: lift_dataset.frames(1, CAMERA, slice(0, 1))[0]},
+        depth_m={CAMERA: lift_dataset.depth_m(1, CAMERA, slice(0, 1))[0]},
+        state=lift_dataset.state(1)[0],
+    )
+
+    def imagined(*starts, **settings):
+        simulator = LearnedSimulator(bundle_of_tasks, batch=3, camera=CAMERA, **settings)
+        simulator.reset(starts)
+        return simulator.step(actions[0, [0, 0, 0]])
+
+    told = replace(own, task="open the door")
+    seen = imagined(own, told, replace(own, task="close the door"))
+    assert not same(seen, seen, worlds=[0], others=[1])
+    assert not same(seen, seen, worlds=[1], others=[2])
+    default = imagined(own, told, replace(own, task="close the door"), task="open the door")
+    assert same(default, seen, worlds=[0, 1, 2], others=[1, 1, 2])
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), WARM], ids=["greedy", "drawn"])

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
+from roboscape.controls.task_text import task_vectors
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokens import build
-from roboscape.tokens.store import TokenStore
+from roboscape.tokens.store import EPISODES, TokenStore
 
 SHAPE = {"length": 4, "stride": 2}
 
@@ -72,6 +75,32 @@ def test_a_checkpoint_keeps_its_signals(imagining, config, tmp_path):
     torch.testing.assert_close(some_clips(build.run(tuned)).controls, some_clips(first).controls)
 
 
+@pytest.mark.parametrize("arm_is_imagined", [False, True])
+def test_clips_end_with_their_episodes_task(imagining, config, store, tmp_path, arm_is_imagined):
+    asked = replace(imagining if arm_is_imagined else config, output=tmp_path / "told")
+    told = build.run(replace(asked, task_size=8))
+    plain = build.run(replace(asked, output=tmp_path / "plain"))
+    clips = some_clips(told)
+    assert told.control_size == plain.control_size + 8
+    assert torch.equal(clips.controls[..., :-8], some_clips(plain).controls)
+    expected = task_vectors(["push"], size=8).expand(3, SHAPE["length"], -1)
+    assert torch.equal(clips.controls[..., -8:], expected)
+
+
+def test_an_episode_keeps_its_own_task(config, store, tmp_path):
+    told = build.run(replace(config, output=tmp_path / "told", task_size=8))
+    table = pq.read_table(told.root / EPISODES)
+    tasks = pa.array(["push", "pull", *["push"] * (table.num_rows - 2)])
+    place = table.schema.get_field_index("task")
+    pq.write_table(table.set_column(place, "task", tasks), told.root / EPISODES)
+    episodes, _ = (
+        (changed := TokenStore(told.root)).clips("train", **SHAPE).locate(np.array([0, 8, 16]))
+    )
+    assert episodes.tolist() == [0, 1, 2]
+    found = changed.batch(np.array([0, 8, 16]), split="train", **SHAPE).controls[:, 0, -8:]
+    assert torch.equal(found, task_vectors(["push", "pull", "push"], size=8))
+
+
 def test_a_checkpoint_of_another_stride_is_refused(store, config, tmp_path):
     statistics = replace(store.config.controls, stride=1, mean=(0.0,) * 6, std=(1.0,) * 6)
     ControlEncoder(statistics).save(tmp_path / "checkpoint")
@@ -81,8 +110,9 @@ def test_a_checkpoint_of_another_stride_is_refused(store, config, tmp_path):
 
 
 def test_both_at_once_are_refused(config):
-    with pytest.raises(ValueError, match="a checkpoint brings its own"):
-        replace(config, proprioception="arm", controls="checkpoint")
+    for changes in ({"proprioception": "arm"}, {"task_size": 8}):
+        with pytest.raises(ValueError, match="a checkpoint brings its own"):
+            replace(config, **changes, controls="checkpoint")
 
 
 def test_no_checkpoint_is_no_checkpoint(config, tmp_path):

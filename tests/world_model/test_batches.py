@@ -45,6 +45,10 @@ def microbatches(config, store, model, *, step, accumulate=1):
     return train.make_batches(model, store, config=config, ranks=ONE_RANK)(step)
 
 
+def batch_maker(config, store, model):
+    return train.make_batches(model, store, config=config, ranks=ONE_RANK).__self__
+
+
 def disagreeing_step(config, store, model):
     """A step of which some draws predict their own pasts and others do not."""
     steps = ((n, microbatches(config, store, model, step=n)[0].content) for n in range(20))
@@ -99,3 +103,29 @@ def test_a_model_of_rgb_alone_reads_clips_without_depth_and_no_other_does(token_
     with pytest.raises(ValueError, match="clips with depth, and these have none"):
         tokens_of(clip, modalities=2)
     assert moved(clip, "cpu").depth is None
+
+
+def test_some_clips_are_not_told_their_task_and_nothing_else_changes(config, token_store):
+    """The last 3 control numbers are taken for the task's."""
+    config = replace(config, batch_size=200, draw_size=50)
+    model = random_model(config, token_store)
+    maker = replace(batch_maker(config, token_store, model), task_size=0)
+    (plain,) = maker.microbatches(2)
+    (told,) = replace(maker, task_size=3).microbatches(2)
+    one, other = plain.content.targets.inputs, told.content.targets.inputs
+    for name in ("previous", "current", "masked"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
+    assert torch.equal(one.controls[..., :-3], other.controls[..., :-3])
+    dropped = (other.controls[..., -3:] == 0).all(dim=(1, 2))
+    assert 8 <= dropped.sum() <= 36 and len(set(dropped.reshape(4, 50).sum(1).tolist())) > 1
+    assert torch.equal(one.controls[~dropped], other.controls[~dropped])
+    (again,) = replace(maker, task_size=3).microbatches(2)
+    (later,) = replace(maker, task_size=3).microbatches(3)
+    assert torch.equal(again.content.targets.inputs.controls, other.controls)
+    zeros = (later.content.targets.inputs.controls[..., -3:] == 0).all(dim=(1, 2))
+    assert not torch.equal(zeros, dropped)
+    for part in (plain, told):
+        for prediction in part.content.self_predicted:
+            expected = part.content.targets.inputs.controls
+            draw = prediction.inputs.controls
+            assert torch.equal(expected[prediction.place], draw)

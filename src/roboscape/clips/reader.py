@@ -44,6 +44,8 @@ class Clip:
     frame_hz: float
     """Frames a second."""
     split: Split
+    task: str
+    """What is to be done, in words."""
     frames: dict[str, UInt8[np.ndarray, "t h w 3"]]
     """By camera name."""
     depth_m: dict[str, Float32[np.ndarray, "t h w"] | None]
@@ -133,6 +135,7 @@ class ClipReader:
             stride=self.stride,
             frame_hz=self.dataset.spec.fps / self.stride,
             split=info.split,
+            task=info.task,
             frames={name: self.dataset.frames(episode, name, rows) for name in self.chosen_cameras},
             depth_m={
                 name: depth_from(self.dataset, episode, camera=name, depth=self.depth, rows=rows)

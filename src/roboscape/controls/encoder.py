@@ -16,6 +16,7 @@ from roboscape.controls.signals import (
     control_size,
     imagined_signals,
 )
+from roboscape.controls.task_text import task_vectors
 from roboscape.core.config import load_config, save_config
 from roboscape.core.errors import UserError
 from roboscape.core.pretrained import resolve
@@ -40,9 +41,13 @@ class ControlStatistics:
     """Of every dimension of a control signal."""
     std: tuple[float, ...]
     """Of every dimension; 1 where a dimension never changes."""
+    task_size: int = 0
+    """Length of the task's vector (`task_text`), which follows a signal as it is; 0: none."""
 
     def __post_init__(self) -> None:
         """Refuse statistics of other signals than the convention's."""
+        if self.task_size < 0:
+            raise UserError(f"task_size must be 0 or more, got {self.task_size}")
         size = control_size(
             self.convention,
             stride=self.stride,
@@ -55,8 +60,20 @@ class ControlStatistics:
                 f"dimensions; got {len(self.mean)} means and {len(self.std)} deviations"
             )
 
+    def inputs(
+        self, signals: Float[Tensor, "b t c"], task: Float[Tensor, "b k"]
+    ) -> Float[Tensor, "b t i"]:
+        """Signals as a model takes them: normalised, then the task's vector in every frame."""
+        told = task.unsqueeze(1).expand(-1, signals.shape[1], -1)
+        return torch.cat([self.normalize(signals), told], dim=-1)
+
+    def task_vectors(self, task: Sequence[str] | None, *, worlds: int) -> Float[Tensor, "b k"]:
+        """What is to be done in each world; not read where models have no task."""
+        told = task if task and self.task_size else [""] * worlds
+        return task_vectors(told, size=self.task_size)
+
     def normalize(self, signals: Float[Tensor, "*b t c"]) -> Float[Tensor, "*b t c"]:
-        """Signals as a model takes them: zero mean, unit deviation.
+        """Zero mean, unit deviation.
 
         Without an imagined state the signal of frame 0 stays zeros: no action led into it.
         """
@@ -97,7 +114,7 @@ class ControlEncoder:
     @property
     def size(self) -> int:
         """Length of one control signal."""
-        return len(self.statistics.mean)
+        return len(self.statistics.mean) + self.statistics.task_size
 
     def encode(
         self,
@@ -105,6 +122,7 @@ class ControlEncoder:
         first_state: Float[np.ndarray, "b s"],
         *,
         state_before: Float[np.ndarray, "b s"] | None = None,
+        task: Sequence[str] | None = None,
     ) -> Float32[Tensor, "b t c"]:
         """Control signals of frames 0 to n // stride.
 
@@ -113,9 +131,11 @@ class ControlEncoder:
             first_state: Proprioception at frame 0; empty (b, 0) where there is none.
             state_before: One native row earlier, for the speed of the arm at frame 0; without
                 it the arm is taken to be at rest.
+            task: What is to be done, one text a world; empty where nothing is told. Not read where
+                the statistics have no task.
         """
         stream = self.stream()
-        first = stream.reset(first_state, state_before=state_before)
+        first = stream.reset(first_state, state_before=state_before, task=task)
         return torch.cat([first.unsqueeze(1), stream.advance(actions)], dim=1)
 
     def stream(self) -> "ControlStream":
@@ -156,6 +176,8 @@ class ControlState:
     """The arm model's recurrent state; of width 0 without one."""
     normalized: Float32[Tensor, "b n"]
     """The arm model's own copy of the state, in deviations; of width 0 without one."""
+    task: Float32[Tensor, "b k"]
+    """What is to be done; zeros where nothing was told, of width 0 where signals hold no task."""
 
     def take(self, index: Sequence[int]) -> "ControlState":
         """Some worlds, repeats allowed."""
@@ -193,22 +215,27 @@ class ControlStream:
         first_state: Float[np.ndarray, "b s"],
         *,
         state_before: Float[np.ndarray, "b s"] | None = None,
+        task: Sequence[str] | None = None,
         worlds: Sequence[int] | None = None,
     ) -> Float32[Tensor, "b c"]:
-        """Begin anew: all worlds, or some while the others stay.
+        """Begin anew: all worlds, or some while the others stay; arguments as in `encode`.
 
         Returns:
             The signals of the worlds' first frames, which no action led into.
 
         Raises:
-            ValueError: states of another size than the statistics'.
+            ValueError: states of another size than the statistics', or not one text a world.
         """
         size = self.encoder.statistics.state_size
         if first_state.shape[1] != size:
             raise UserError(
                 f"expected a state of {size} numbers, as in training, got {first_state.shape[1]}"
             )
-        begun = self._begin(first_state, first_state if state_before is None else state_before)
+        if task is not None and len(task) != len(first_state):
+            raise UserError(f"expected a task for each of {len(first_state)} worlds, got {task}")
+        begun = self._begin(
+            first_state, first_state if state_before is None else state_before, task
+        )
         self._memory = begun if worlds is None else self.snapshot().replaced(worlds, begun)
         nothing = np.zeros((len(first_state), 0, len(self.encoder.convention.names)))
         return self._signals(begun, nothing, states=[])[:, 0]
@@ -253,7 +280,9 @@ class ControlStream:
         """Go on from a snapshot (`ControlState.take` chooses worlds of it); some worlds, or all."""
         self._memory = state if worlds is None else self.snapshot().replaced(worlds, state)
 
-    def _begin(self, state: Float[np.ndarray, "b s"], before: np.ndarray) -> ControlState:
+    def _begin(
+        self, state: Float[np.ndarray, "b s"], before: np.ndarray, task: Sequence[str] | None
+    ) -> ControlState:
         model, batch = self.encoder.proprioception, len(state)
         given, earlier = (torch.from_numpy(np.array(x, np.float32)) for x in (state, before))
         empty = torch.zeros(batch, 0)
@@ -263,6 +292,7 @@ class ControlStream:
             moved=torch.zeros(batch, len(self.encoder.convention.names), dtype=torch.float64),
             hidden=arm.hidden,
             normalized=arm.state,
+            task=self.encoder.statistics.task_vectors(task, worlds=batch),
         )
 
     def _motion(self, memory: ControlState, actions: np.ndarray) -> Float64[Tensor, "b a"]:
@@ -284,7 +314,7 @@ class ControlStream:
         else:
             later = [state.numpy() for state in states]
             raw = imagined_signals(actions, np.concatenate([first[:, None], *later], 1), **known)
-        return encoder.statistics.normalize(torch.from_numpy(raw))
+        return encoder.statistics.inputs(torch.from_numpy(raw), memory.task)
 
 
 def unscaled(

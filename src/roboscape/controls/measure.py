@@ -32,6 +32,7 @@ def measure_controls(
     *,
     stride: int,
     proprioception: Proprioception | None = None,
+    task_size: int = 0,
     length: int = 16,
     clips: int = 2000,
 ) -> ControlStatistics:
@@ -65,6 +66,7 @@ def measure_controls(
         imagined_state=proprioception is not None,
         mean=tuple(measured.mean(axis=0).tolist()),
         std=tuple(one_where_still(measured.std(axis=0)).tolist()),
+        task_size=task_size,
     )
 
 

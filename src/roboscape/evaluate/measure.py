@@ -29,6 +29,7 @@ from roboscape.evaluate.protocol import (
     Predictor,
     TokenPredictor,
     TokenVideos,
+    ToldPredictor,
     check_prediction,
     some_clips,
 )
@@ -241,7 +242,10 @@ class Measurement:
             *(self._other_actions(name, batch, seed) for name in protocols),
         ]
         prompts = prompt.map(lambda array: np.concatenate([array] * len(actions)))
-        found = self.subject.predict(
+        subject = self.subject
+        if isinstance(subject, ToldPredictor):
+            subject = subject.told(tuple(self.clips.info(c).task for c in batch) * len(actions))
+        found = subject.predict(
             prompts,
             np.concatenate([self.clips.states(batch)] * len(actions)),
             np.concatenate(actions),

@@ -106,6 +106,15 @@ class TokenPredictor(Predictor, Protocol):
         ...
 
 
+@runtime_checkable
+class ToldPredictor(Predictor, Protocol):
+    """A predictor that can be told what is to be done."""
+
+    def told(self, tasks: tuple[str, ...]) -> Predictor:
+        """The same predictor for a batch of clips whose tasks are these, in words."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenVideos(Videos):
     """Videos that were decoded from tokens, and those tokens."""

@@ -1,6 +1,6 @@
 """What comes with the code to be measured: a bundle, the floors, the ceiling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,12 @@ class BundlePredictor:
     name: str = "RoboScape"
     missing: tuple[str, ...] = ()
     """Views that are not given at the start."""
+    tasks: tuple[str, ...] = ()
+    """What is to be done in each clip of a batch, in words; empty: nothing is told."""
+
+    def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
+        """The same bundle, told each clip's task."""
+        return replace(self, tasks=tasks)
 
     def __post_init__(self) -> None:
         """Refuse to withhold a view that there is not, or all of them."""
@@ -111,6 +117,7 @@ class BundlePredictor:
                     else self.given(prompt.depth_m[clip, -1], cameras),
                     state=states[clip, -1],
                     state_before=states[clip, -2:][0],
+                    task=self.tasks[clip] if self.tasks else "",
                 )
                 for clip in range(len(prompt))
             ]

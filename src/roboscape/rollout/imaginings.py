@@ -112,6 +112,7 @@ class Imaginings:
             np.stack([clip.actions for clip in clips]),
             np.stack([clip.states[0] for clip in clips]),
             state_before=np.stack([clip.state_before for clip in clips]),
+            task=[clip.task for clip in clips],
         )
         frames = list(
             imagine(

@@ -58,6 +58,8 @@ class Beginning:
     """One native row earlier."""
     actions: Float[np.ndarray, "n a"]
     """Native actions between the given frames."""
+    task: str
+    """What is to be done, in words."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class LearnedSimulator:
             sampling: How tokens are chosen.
             seed: Of the tokens that are drawn, at a temperature above 0.
             decode: What is decoded; kinds that are not are missing in observations.
-            task: What is to be done, in words.
+            task: What is to be done, in words; where a start tells no task of its own, the model
+                is told this one, if it is a model of many tasks.
         """
         self.bundle, self.decode = bundle, decode
         model, controls = bundle.world_model.config, bundle.controls
@@ -332,6 +335,7 @@ class LearnedSimulator:
         first = stream.reset(
             np.stack([one.state for one in beginnings]),
             state_before=np.stack([one.state_before for one in beginnings]),
+            task=[one.task or self.spec.task for one in beginnings],
         )
         later = stream.advance(np.stack([one.actions for one in beginnings]))
         device = self.engine.device
@@ -411,6 +415,7 @@ class LearnedSimulator:
             state=state,
             state_before=np.asarray(before, np.float32),
             actions=np.zeros((0, len(self.spec.action.names)), np.float32),
+            task=start.task,
         )
 
     def _read_episode(self, start: EpisodeStart) -> Beginning:
@@ -437,6 +442,7 @@ class LearnedSimulator:
             state=clip.states[0],
             state_before=clip.state_before,
             actions=clip.actions,
+            task=clip.task,
         )
 
     @torch.no_grad()

@@ -79,6 +79,8 @@ class FrameStart:
     state: Float[np.ndarray, " s"]
     state_before: Float[np.ndarray, " s"] | None = None
     """One native row earlier, which says how fast the arm is; without it the arm rests."""
+    task: str = ""
+    """What is to be done, in words; empty: what the simulator was made for."""
 
 
 @dataclass(frozen=True, kw_only=True)

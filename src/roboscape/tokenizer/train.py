@@ -247,6 +247,13 @@ def make_tokenizer(config: TokenizerRun) -> Tokenizer:
             given_frame=found.given_frame or config.model.given_frame,
             soft_codes=config.model.soft_codes,
         )
+        if config.learns == "all":
+            # Its codes change anyway, so depth may be drawn over another range.
+            limits = {
+                "depth_min_m": config.model.depth_min_m,
+                "depth_max_m": config.model.depth_max_m,
+            }
+            found = replace(found, **limits)
         if found != config.model:
             raise UserError(
                 f"{folder} does not fit as a start ({differences(found, config.model)}); give "

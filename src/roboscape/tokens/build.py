@@ -71,6 +71,9 @@ class Tokenize:
     proprioception: str | None = None
     """Folder or hub name of a trained `Proprioception`: control signals then hold the state that it
     imagines; without it, the sum of the commands and the first state."""
+    task_size: int = 0
+    """Length of a vector of the episode's task text that control signals end with, e.g. 64, for a
+    model of many tasks; 0: none."""
     controls: str | None = None
     """Folder or hub name of a checkpoint to fine-tune: keeps its control signals."""
     device: str = AUTO
@@ -86,10 +89,10 @@ class Tokenize:
                 "expected at least one dataset, and points, stride, length and episodes_per_shard "
                 f">= 1; got {self}"
             )
-        if self.proprioception and self.controls:
+        if (self.proprioception or self.task_size) and self.controls:
             raise UserError(
-                "give --proprioception for a new world model or --controls for one to fine-tune, "
-                "not both: a checkpoint brings its own"
+                "give --proprioception and --task-size for a new world model or --controls for one "
+                "to fine-tune, not both: a checkpoint brings its own"
             )
 
 
@@ -338,6 +341,7 @@ def control_encoder(config: Tokenize, *, datasets: list[LeRobotDataset]) -> Cont
     if config.proprioception is not None:
         model = Proprioception.from_pretrained(config.proprioception)
         model.check(datasets[0])
-    return ControlEncoder(
-        measure_controls(datasets, stride=config.stride, proprioception=model), model
+    statistics = measure_controls(
+        datasets, stride=config.stride, proprioception=model, task_size=config.task_size
     )
+    return ControlEncoder(statistics, model)

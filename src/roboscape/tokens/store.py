@@ -62,7 +62,8 @@ class TokenClip:
     depth: Int32[Tensor, "b t n"] | None
     """None for a store without depth; -1 in clips without depth in a store with it."""
     controls: Float32[Tensor, "b t c"]
-    """Normalised; row t led into frame t, before row 0 there were no actions."""
+    """Normalised; row t led into frame t, before row 0 there were no actions. Where the store has
+    tasks, each row ends with the task's vector."""
     tracks: Float32[Tensor, "b t k 2"]
     """Points (x, y) in cells of the frame's token grid, its views below each other: the cell is
     the floor. As many of one view after those of another."""
@@ -163,6 +164,8 @@ class TokenStore:
         )
         self.controls = ControlEncoder.of(self.config.controls, root)
         """Makes the control signals of the clips."""
+        self.tasks: list[str] = table["task"].to_pylist() if self.config.controls.task_size else []
+        """What is to be done, one text an episode; none where signals hold no task."""
         self._shard = cache(self._open_shard)
         self.clips = cache(self._clips)
 
@@ -233,21 +236,24 @@ class TokenStore:
                 f"{self.root} was made for stride {self.controls.stride}, got {stride}; tokenize "
                 "again with --stride, or train at the store's"
             )
-        table = self.clips(split, length=length, stride=stride)
+        episodes, starts = self.clips(split, length=length, stride=stride).locate(clips)
         pieces = [
             self._piece(int(episode), int(start), length=length)
-            for episode, start in zip(*table.locate(clips), strict=True)
+            for episode, start in zip(episodes, starts, strict=True)
         ]
+        task = [self.tasks[episode] for episode in episodes] if self.tasks else None
         arrays = {name: np.stack([piece[name] for piece in pieces]) for name in pieces[0]}
         known = {name: arrays.pop(name) for name in CONTROL_ARRAYS if name in arrays}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return TokenClip(controls=self._controls(known), **{"depth": None, **tensors})
+        return TokenClip(controls=self._controls(known, task=task), **{"depth": None, **tensors})
 
-    def _controls(self, known: dict[str, np.ndarray]) -> Float32[Tensor, "b t c"]:
+    def _controls(
+        self, known: dict[str, np.ndarray], *, task: list[str] | None
+    ) -> Float32[Tensor, "b t c"]:
         """Normalised control signals, from the imagined states where those reach far enough."""
         controls = self.controls
         if "imagined" not in known:
-            return controls.encode(**known)
+            return controls.encode(**known, task=task)
         rows = known["actions"].shape[1]
         signals = imagined_signals(
             known["actions"],
@@ -256,7 +262,8 @@ class TokenStore:
             convention=controls.convention,
             stride=controls.stride,
         )
-        return controls.statistics.normalize(torch.from_numpy(signals))
+        told = controls.statistics.task_vectors(task, worlds=len(signals))
+        return controls.statistics.inputs(torch.from_numpy(signals), told)
 
     def _piece(self, episode: int, start: int, *, length: int) -> dict[str, np.ndarray]:
         """One clip's arrays: what `TokenClip` and `_controls` take."""

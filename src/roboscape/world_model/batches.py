@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from roboscape.clips.curriculum import Curriculum
@@ -34,6 +34,9 @@ from roboscape.world_model.objective import (
 )
 
 Value = TypeVar("Value")
+
+UNTOLD = 0x7A5C
+"""Last coordinate of the draw of the clips that are not told their task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,8 @@ class BatchMaker:
     """Microbatches that each rank's share of a step is cut into."""
     curriculum: Curriculum | None = None
     """Chooses the clips of a step; without one, all are drawn alike."""
+    task_size: int = 0
+    """Numbers at the end of a control signal that are the task's vector."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for microbatches without a clip."""
@@ -171,17 +176,16 @@ class BatchMaker:
         generator = generator_for(*coordinates)
         objective = objective_of(self.model)
         tokens = tokens_of(clip, modalities=self.model.modalities)
+        controls = self.some_untold(clip.controls, coordinates)
         predicts = objective.self_predicts(step, masking=masking, generator=generator)
         whole = slice(0, len(indices))
         prediction = SelfPrediction(
-            inputs=next_frame_inputs(tokens, clip.controls),
+            inputs=next_frame_inputs(tokens, controls),
             coordinates=coordinates,
             kept=whole,
             place=whole,
         )
-        inputs = objective.training_inputs(
-            tokens, clip.controls, masking=masking, generator=generator
-        )
+        inputs = objective.training_inputs(tokens, controls, masking=masking, generator=generator)
         if self.model.cameras > 1 and inputs.previous is not None:
             inputs = without_views(
                 inputs,
@@ -201,6 +205,19 @@ class BatchMaker:
             ),
         )
         return Batch(step=step, targets=targets, self_predicted=(prediction,) if predicts else ())
+
+    def some_untold(
+        self, controls: Float[Tensor, "b t c"], coordinates: tuple[int, ...]
+    ) -> Float[Tensor, "b t c"]:
+        """Control signals, in some clips without the task (zeros: nothing was told)."""
+        if not self.task_size:
+            return controls
+        # Numbers of its own: what is masked does not depend on whether there are tasks.
+        generator = generator_for(*coordinates, UNTOLD)
+        untold = torch.rand(len(controls), generator=generator) < self.config.masking.task_dropped
+        changed = controls.clone()
+        changed[untold, :, -self.task_size :] = 0
+        return changed
 
 
 def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Targets:

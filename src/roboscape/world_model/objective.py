@@ -31,10 +31,18 @@ class MaskingConfig:
     """First step at which that may happen: predictions must be worth something."""
     missing_view: float = 0.1
     """Share of clips that lack one of several views from their first frame up to a random one."""
+    task_dropped: float = 0.1
+    """Share of clips without their task's text, where there are tasks: a model can do without."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for shares outside [0, 1]."""
-        shares = (self.fully_masked, self.corruption, self.self_predicted, self.missing_view)
+        shares = (
+            self.fully_masked,
+            self.corruption,
+            self.self_predicted,
+            self.missing_view,
+            self.task_dropped,
+        )
         if not all(0 <= share <= 1 for share in shares):
             raise UserError(f"shares must lie in [0, 1], got {self}")
 

@@ -207,6 +207,7 @@ def make_batches(
         size=ranks.size,
         accumulate=config.accumulate,
         curriculum=make_curriculum(table, config=config) if config.curriculum.on else None,
+        task_size=store.config.controls.task_size,
     )
     return maker.microbatches
 
