@@ -84,7 +84,7 @@ def test_noise_of_single_precision_does_not_change_what_is_kept(noise):
     # Half a turn: its real part is zero, and noise decides between a quaternion and its opposite.
     half_turn = Rotation.from_rotvec(np.pi * np.array([1, 1, 0]) / np.sqrt(2))
     clean = geometry_of(pose_at([0.05, 0.0, -0.097], half_turn))
-    tilted = half_turn * Rotation.from_rotvec([0, 0, noise])
+    tilted = half_turn * Rotation.from_rotvec([noise, noise, 0])
     assert geometry_of(pose_at([0.05 + noise, noise, -0.097], tilted)) == clean
     assert clean.quaternion_xyzw == (0.707107, 0.707107, 0.0, 0.0)
 
