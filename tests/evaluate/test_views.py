@@ -22,6 +22,7 @@ from roboscape.evaluate.results import Results
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.evaluate.views import DepthView, agreement
 from roboscape.rollout.videos import Videos
+from roboscape.tokenizer.model import Tokenizer
 from roboscape.world_model.model import WorldModel
 from tests.conftest import SIDE, SPEC, STRIDE, make_episode
 
@@ -253,19 +254,25 @@ def test_a_bundle_of_two_views_is_measured_end_to_end(two_view_bundle, two_camer
     assert next(iterate_video(film)).shape[0] == 2 * 2 * SIDE
 
 
-def test_a_withheld_view_does_not_come_back_through_the_decoder(two_view_bundle, two_cameras):
-    clips = choose_clips(BundlePredictor(two_view_bundle).spec, two_cameras, horizon=2)
+@pytest.mark.parametrize("beliefs", [False, True])
+def test_a_withheld_view_does_not_come_back_through_the_decoder(
+    two_view_bundle, two_cameras, beliefs
+):
+    config = replace(two_view_bundle.tokenizer.config, given_frame=True, soft_codes=beliefs)
+    torch.manual_seed(0)
+    bundle = replace(two_view_bundle, tokenizer=Tokenizer(config).eval())
+    clips = choose_clips(BundlePredictor(bundle).spec, two_cameras, horizon=2)
     truth = clips.videos([0])
     prompt = truth.map(lambda array: array[:, :1])
     other = prompt.map(lambda array: np.concatenate(np.split(array, 2, axis=2)[:1] * 2, axis=2))
-    subject = BundlePredictor(two_view_bundle, missing=("side",))
+    subject = BundlePredictor(bundle, missing=("side",))
     actions = clips.actions[0][None]
     one, same = (subject.predict(p, clips.states([0]), actions) for p in (prompt, other))
     assert not np.array_equal(prompt.rgb, other.rgb)
     np.testing.assert_array_equal(one.rgb, same.rgb)
     np.testing.assert_array_equal(one.depth_m, same.depth_m)
     with pytest.raises(ValueError, match="some can be missing, not all; got front, side"):
-        BundlePredictor(two_view_bundle, missing=CAMERAS)
+        BundlePredictor(bundle, missing=CAMERAS)
 
 
 def test_depth_is_coloured_over_each_views_own_range(two_cameras):
