@@ -13,6 +13,7 @@ from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
 from roboscape.dataset.writer import DatasetWriter
+from roboscape.sources.readers.prepare import Preparation, prepared_spec
 
 NAMES = tuple(f"eef_{axis}" for axis in "xyz") + tuple(f"eef_quaternion_{axis}" for axis in "xyzw")
 numbers = st.floats(-2, 2)
@@ -83,7 +84,7 @@ def test_noise_of_single_precision_does_not_change_what_is_kept(noise):
     # Half a turn: its real part is zero, and noise decides between a quaternion and its opposite.
     half_turn = Rotation.from_rotvec(np.pi * np.array([1, 1, 0]) / np.sqrt(2))
     clean = geometry_of(pose_at([0.05, 0.0, -0.097], half_turn))
-    tilted = half_turn * Rotation.from_rotvec([0, 0, noise])
+    tilted = half_turn * Rotation.from_rotvec([noise, noise, 0])
     assert geometry_of(pose_at([0.05 + noise, noise, -0.097], tilted)) == clean
     assert clean.quaternion_xyzw == (0.707107, 0.707107, 0.0, 0.0)
 
@@ -117,3 +118,12 @@ def test_datasets_that_were_written_before_there_was_geometry_are_read(dataset, 
         del camera["geometry"]
     path.write_text(json.dumps(content))
     assert LeRobotDataset(dataset).spec == spec
+
+
+def test_resized_recordings_keep_what_their_cameras_see():
+    pose = pose_at([0.1, 0.2, 0.3], Rotation.identity())
+    spec = spec_of(geometry_of(pose))
+    small = prepared_spec(spec, Preparation(camera=(), image_size=24))
+    # The middle 48 pixels in 24: half as many pixels a radian.
+    found = camera_pose(small, "wrist", np.zeros(len(NAMES)))
+    assert (found.focal_px, found.height, found.width) == (77.25 / 2, 24, 24)

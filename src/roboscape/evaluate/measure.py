@@ -118,7 +118,11 @@ class Measurement:
             for camera in self._row_cameras()
         ]
         has_tokens = isinstance(self.subject, TokenPredictor)
-        shown = [row for row in rows if has_tokens or row.reference != "decoded"]
+        shown = [
+            row
+            for row in rows
+            if (has_tokens or row.reference != "decoded") and (not row.camera or row.is_measured)
+        ]
         return tuple(row if row.model else explain(row, has_tokens=has_tokens) for row in shown)
 
     def _row_cameras(self) -> tuple[str, ...]:

@@ -49,6 +49,11 @@ class Row:
     """The true video through the tokenizer: what a model scores that predicts every token right. It
     is no bound: a blurred guess may be nearer to the truth than its decoded tokens."""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is anything in it."""
+        return any(self.of(subject) for subject in SUBJECTS)
+
     def of(self, subject: Subject) -> Measured | None:
         """The score of one subject."""
         found: Measured | None = getattr(self, subject)
