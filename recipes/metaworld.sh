@@ -66,4 +66,4 @@ $python benchmarks/generalisation.py --checkpoint src/roboscape/bundles/metaworl
     --datasets data/metaworld_test data/metaworld_tasks_test data/metaworld_colours_test \
     --output runs/generalisation
 $python benchmarks/generalisation.py --checkpoint src/roboscape/bundles/metaworld \
-    --fine-tune drawer-close --output runs/generalisation_drawer_close
+    --fine-tune drawer-close --held-out-seed 980000 --output runs/generalisation_drawer_close
