@@ -23,6 +23,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.pipelines.learn import SCRATCH, Learn, Plan
 from roboscape.pipelines.learn import run as learn
 from roboscape.rollout.bundle import Bundle
+from roboscape.sources.metaworld import METAWORLD
 from roboscape.tokenizer.train import TokenizerRun
 from roboscape.tokenizer.train import run as train_tokenizer
 from roboscape.tokens.build import Tokenize
@@ -123,6 +124,7 @@ def collect(root: Path, task: str, *, seeds: dict[int, int], like: Bundle, rows:
                 tasks=(task,),
                 seed=seed,
                 horizon=rows,
+                cameras=like.world_model.config.views or (METAWORLD.camera,),
                 image_size=like.tokenizer.config.image_size,
             )
         )
@@ -136,6 +138,7 @@ def learn_one(config: FewEpisodes, root: Path, *, start: str, name: str, folder:
         dataset=root,
         output=folder,
         start_from=name,
+        cameras=tuple(camera.name for camera in LeRobotDataset(root).spec.cameras),
         tokenizer=config.preset,
         proprioception=config.preset,
         world_model=config.preset,
@@ -174,7 +177,7 @@ def step_seconds(asked: Learn, *, steps: int) -> tuple[float, float]:
                 datasets=(asked.dataset,),
                 tokenizer=str(folder / f"tokenizer/{2 + steps}/tokenizer"),
                 output=folder / "tokens",
-                camera=plan.clip.camera,
+                cameras=plan.cameras,
                 depth=plan.depth,
                 stride=plan.clip.stride,
                 length=plan.clip.length,

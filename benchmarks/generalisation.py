@@ -29,7 +29,6 @@ from jaxtyping import Float
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.runs import describe_machine, git
-from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import Lpips
 from roboscape.evaluate.clips import SplitChoice, choose_clips
@@ -217,7 +216,7 @@ def measured(subject: Predictor, dataset: LeRobotDataset, *, config: Generalisat
         lpips=Lpips(measure=None),
         nearest_m=dataset.spec.depth_min_m,
         farthest_m=dataset.spec.depth_max_m,
-        depth_source=depth_source(dataset, clips.camera),
+        depth_source=clips.depth,
     )
     keys = {shown.key for shown in SHOWN}
     plan = Plan(
@@ -240,7 +239,7 @@ def line_of(
 ) -> Line:
     """The table's line of a measurement."""
     clips = measurement.clips
-    rows = {(row.name.key, row.reference): row for row in measurement.rows()}
+    rows = {(row.name.key, row.reference): row for row in measurement.rows() if not row.camera}
     return Line(
         dataset=clips.dataset.root.name,
         model=measurement.subject.spec.name,

@@ -46,7 +46,7 @@ def grey_frame(bundle: Bundle) -> FrameStart:
 
 def begun(bundle: Bundle, *, batch: int) -> LearnedSimulator:
     """A simulator of grey scenes."""
-    simulator = LearnedSimulator(bundle, batch=batch, camera="camera")
+    simulator = LearnedSimulator(bundle, batch=batch, cameras=("camera",))
     simulator.reset([grey_frame(bundle)] * batch)
     return simulator
 

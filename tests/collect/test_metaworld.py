@@ -12,12 +12,13 @@ from roboscape.collect.metaworld import (
     task_of,
 )
 from roboscape.core.config import config_from_dict
+from roboscape.dataset.cameras import project
 from roboscape.dataset.checks import check_episode
 from roboscape.dataset.records import DatasetSpec
 from roboscape.sources.metaworld import make_environment, place_camera
 from roboscape.sources.metaworld_tasks import TASK_TEXTS, choose_tasks
 from roboscape.sources.proportions import Proportions
-from roboscape.sources.simulation import SceneRenderer, project
+from roboscape.sources.simulation import SceneRenderer
 
 
 @pytest.fixture(scope="module")

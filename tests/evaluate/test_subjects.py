@@ -265,8 +265,8 @@ def test_recordings_that_a_model_was_not_made_for_are_refused(painted):
         choose_clips(replace(spec, state_names=("joint",)), painted, horizon=2)
     with pytest.raises(ValueError, match=r"(?s)height and width.*\(64, 64\).*\(32, 32\)"):
         choose_clips(replace(spec, image_size=64), painted, horizon=2)
-    with pytest.raises(ValueError, match="no camera `side`; there are: front"):
-        choose_clips(spec, painted, horizon=2, camera="side")
+    with pytest.raises(ValueError, match="has the cameras front; asked for side"):
+        choose_clips(spec, painted, horizon=2, cameras=("side",))
 
 
 def test_a_bundle_is_scored_by_its_own_rollout_against_recorded_and_against_decoded_frames(

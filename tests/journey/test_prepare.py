@@ -116,7 +116,7 @@ def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tm
     assert verdict.clips > 1 and verdict.text() in caplog.text
     assert (tmp_path / "run/report.html").is_file()
     store = TokenStore(tmp_path / "run/tokens")
-    assert (store.config.camera, store.config.controls.stride) == ("wrist", 2)
+    assert (store.config.cameras, store.config.controls.stride) == (("wrist",), 2)
     assert store.config.annotator == "lucas_kanade"
     world_model = Bundle.from_pretrained(tmp_path / "run/checkpoint").world_model
     assert world_model.config.max_frames == 5

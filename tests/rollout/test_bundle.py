@@ -75,7 +75,7 @@ def test_the_card_says_what_is_inside_and_is_not_overwritten(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"grid": (3, 3)}, "9 tokens a frame"),
+        ({"grid": (3, 3)}, "9 tokens a view"),
         ({"code_bits": 16}, "16 code bits"),
         ({"control_size": 3}, "3 control numbers"),
     ],

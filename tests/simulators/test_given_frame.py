@@ -26,7 +26,7 @@ def test_steps_show_what_decoding_the_whole_clip_with_its_given_frame_shows(bund
     starts = [EpisodeStart(dataset=lift_dataset, episode=i, row=3) for i in range(2)]
     stride = bundle.controls.stride
     actions = np.stack([lift_dataset.actions(i)[3 : 3 + 3 * stride] for i in range(2)])
-    simulator = LearnedSimulator(bundle, batch=2, camera=CAMERA)
+    simulator = LearnedSimulator(bundle, batch=2, cameras=(CAMERA,))
     first = simulator.reset(starts)
     given = Videos(rgb=first.rgb[CAMERA][:, None], depth_m=first.depth_m[CAMERA][:, None])
     snapshot = simulator.snapshot()

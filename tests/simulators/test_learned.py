@@ -57,7 +57,7 @@ def bundle(request, tiny_bundle, randomised):
 @pytest.fixture
 def make(bundle):
     def simulator(batch=2, **settings):
-        return LearnedSimulator(bundle, batch=batch, camera=CAMERA, **settings)
+        return LearnedSimulator(bundle, batch=batch, cameras=(CAMERA,), **settings)
 
     return simulator
 
@@ -176,7 +176,7 @@ def test_a_start_tells_its_task_or_the_simulator_does(bundle_of_tasks, lift_data
     )
 
     def imagined(*starts, **settings):
-        simulator = LearnedSimulator(bundle_of_tasks, batch=3, camera=CAMERA, **settings)
+        simulator = LearnedSimulator(bundle_of_tasks, batch=3, cameras=(CAMERA,), **settings)
         simulator.reset(starts)
         return simulator.step(actions[0, [0, 0, 0]])
 
@@ -304,7 +304,7 @@ def frame_start(**changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rgb": {}}, "camera `front`"),
+        ({"rgb": {}}, "cameras front"),
         ({"rgb": {CAMERA: np.zeros((32, 32, 3), np.uint8)}}, "64 x 64 pixels"),
         ({"rgb": {CAMERA: np.zeros((SIDE, SIDE, 3))}}, "uint8"),
         ({"state": np.zeros(3)}, "2 finite numbers"),
@@ -381,5 +381,5 @@ def test_a_snapshot_holds_all_that_the_simulator_has(make, lift_dataset):
     simulator = make()
     simulator.reset(starts(lift_dataset, 0, 1))
     held = {field.name for field in fields(simulator.snapshot().content)}
-    state = {name.lstrip("_") for name in vars(simulator)} - {"bundle", "camera", "decode"}
+    state = {name.lstrip("_") for name in vars(simulator)} - {"bundle", "cameras", "decode"}
     assert state == held

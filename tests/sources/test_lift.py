@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from roboscape.dataset.cameras import project
 from roboscape.simulators.protocol import SeedStart
 from roboscape.sources.lift import ACTION_CONVENTION, LiftScene, make_environment
 from roboscape.sources.lift_behaviours import BEHAVIOURS, LiftScript
-from roboscape.sources.simulation import project
 
 
 def environment_of(lift):

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from roboscape.dataset.cameras import project
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.random_scenes import Workspace, randomise_look
-from roboscape.sources.simulation import SceneRenderer, project
+from roboscape.sources.simulation import SceneRenderer
 
 ROOM = """
 <mujoco>

@@ -3,15 +3,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from roboscape.dataset.cameras import CameraPose, project, unproject
 from roboscape.simulators.protocol import SeedStart
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.simulation import (
-    CameraPose,
     SceneRenderer,
     depth_to_metres,
     may_be_seen,
-    project,
-    unproject,
 )
 
 ROOM = """

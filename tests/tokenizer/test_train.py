@@ -55,6 +55,21 @@ def test_training_reconstructs_better_than_the_start(run_config, tokenizer, fram
     assert (run_config.output / "samples" / "reconstructions.png").is_file()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_trains_it_too(run_config, frames, precision):
+    short = replace(run_config.fit, steps=4, evaluate_every=4)
+    config = replace(run_config, device="cuda", precision=precision, fit=short)
+    trained = train(config, frames=frames, held_out=frames)
+    assert read_metrics(config.output / "metrics.jsonl")[-1]["validation_psnr"] > 0
+    rgb = frames.rgb_at(np.arange(4))
+    on_cpu = trained.encode_rgb(rgb)
+    on_gpu = trained.to("cuda").encode_rgb(rgb.to("cuda")).cpu()
+    # A number near zero may have another sign there.
+    assert (on_cpu == on_gpu).float().mean() > 0.98
+
+
 def test_a_decoder_that_learns_alone_changes_no_code(run_config, tokenizer, frames):
     start = run_config.output / "start"
     tokenizer.save_pretrained(start)
@@ -214,6 +229,7 @@ def test_a_start_of_another_shape_is_refused(run_config, tokenizer, frames, tmp_
     config = replace(
         run_config,
         start_from=str(tmp_path / "start"),
+        learns="decoder",
         model=replace(run_config.model, depth_max_m=4.0),
     )
     with pytest.raises(ValueError, match=r"does not fit as a start \(depth_max_m was 3.0, now 4.0"):

@@ -120,7 +120,7 @@ def test_without_depth_or_tracks(config):
 
 def test_what_does_not_fit_is_refused_before_any_work(config):
     with pytest.raises(ValueError, match="no camera `wrist`"):
-        run(replace(config, camera="wrist"))
+        run(replace(config, cameras=("wrist",)))
     with pytest.raises(ValueError, match="depth"):
         run(replace(config, depth="imaginary"))
     with pytest.raises(ValueError, match="at least one dataset"):

@@ -65,7 +65,7 @@ def token_store(tmp_path_factory):
     config = StoreConfig(
         tokenizer=TokenizerConfig(image_size=16 * SIDE),
         tokenizer_sha256="0" * 64,
-        camera="front",
+        cameras=("front",),
         annotator="simulator",
         datasets=("toy",),
         controls=ControlStatistics(

@@ -85,7 +85,7 @@ def store_config(tokenizer: TokenizerConfig) -> StoreConfig:
     return StoreConfig(
         tokenizer=tokenizer,
         tokenizer_sha256="synthetic",
-        camera="agentview",
+        cameras=("agentview",),
         annotator="simulator",
         datasets=("synthetic",),
         controls=ControlStatistics(

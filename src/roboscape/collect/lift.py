@@ -8,7 +8,7 @@ from roboscape.collect.collect import collect
 from roboscape.collect.recording import record_episode
 from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
 from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
-from roboscape.sources.lift import CONTROL_HZ, LIFT
+from roboscape.sources.lift import CONTROL_HZ
 from roboscape.sources.proportions import Proportions
 
 
@@ -42,7 +42,7 @@ class CollectLift:
 def lift_spec(config: CollectLift) -> DatasetSpec:
     """What all episodes of a Lift dataset have in common."""
     return dataset_spec(
-        LIFT,
+        "Lift",
         cameras=config.cameras,
         image_size=config.image_size,
         supersampling=config.supersampling,

@@ -9,7 +9,7 @@ from roboscape.collect.recording import record_episode
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
 from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
-from roboscape.sources.metaworld import CONTROL_HZ, LONGEST_HORIZON, METAWORLD
+from roboscape.sources.metaworld import CONTROL_HZ, LONGEST_HORIZON
 from roboscape.sources.metaworld_tasks import choose_tasks
 from roboscape.sources.proportions import Proportions
 
@@ -51,7 +51,8 @@ def task_of(seed: int, tasks: tuple[str, ...]) -> str:
 def metaworld_spec(config: CollectMetaworld) -> DatasetSpec:
     """What all episodes of a Meta-World dataset have in common."""
     return dataset_spec(
-        METAWORLD,
+        # All tasks have the same cameras.
+        f"metaworld/{choose_tasks(config.tasks)[0]}",
         cameras=config.cameras,
         image_size=config.image_size,
         supersampling=config.supersampling,

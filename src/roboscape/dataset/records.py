@@ -74,6 +74,20 @@ class ActionConvention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraGeometry:
+    """Where a pinhole camera is in every episode; axes x right, y up, z backward (OpenGL's)."""
+
+    mount: Literal["world", "hand"]
+    """What it is fixed to, and so the frame that its pose is given in: the world, or the hand's
+    recorded pose. A hand whose rotation is not recorded has the world's axes."""
+    position_m: tuple[float, float, float]
+    quaternion_xyzw: tuple[float, float, float, float]
+    """Turns the camera's axes to the frame's."""
+    focal_px: float
+    """Of the stored image, turned upright; its principal point is its middle."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraSpec:
     """A camera: feature `observation.images.<name>`, depth `observation.images.<name>_depth`."""
 
@@ -86,6 +100,8 @@ class CameraSpec:
     supersampling: int = 1
     """Side of the square of rendered pixels whose mean is one stored pixel; 1 where no renderer
     says so. A real camera integrates light over its pixels; a single sample would alias."""
+    geometry: CameraGeometry | None = None
+    """None where it is unknown or not the same in every episode (`dataset/cameras.py` reads it)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from roboscape.clips.reader import ClipReader
 from roboscape.clips.split import SPLITS, Split
 from roboscape.core.errors import UserError
-from roboscape.dataset.depth_choice import depth_source
+from roboscape.dataset.depth_choice import NONE, depth_source
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.evaluate.protocol import PredictorSpec, check_recordings
-from roboscape.rollout.videos import Videos, stack_clips
+from roboscape.rollout.videos import Videos, chosen_views, stack_clips
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ class ClipSet:
     """The clips of an evaluation; pixels are read batch by batch, numbers are kept."""
 
     dataset: LeRobotDataset
-    camera: str
+    cameras: tuple[str, ...]
+    """Whose images lie below each other in a frame, from top to bottom."""
     split: Split
     episodes: tuple[int, ...]
     """The episode of every clip."""
@@ -62,12 +63,28 @@ class ClipSet:
         """The true frames of some clips."""
         reader = ClipReader(
             dataset=self.dataset,
-            cameras=(self.camera,),
+            cameras=self.cameras,
             length=self.num_frames,
             stride=self.stride,
-            depth=depth_source(self.dataset, self.camera),
+            depth=self.depth,
         )
-        return stack_clips([reader.read(*self.place(clip)) for clip in clips], self.camera)
+        return stack_clips([reader.read(*self.place(clip)) for clip in clips], self.cameras)
+
+    @cached_property
+    def depth(self) -> str:
+        """Where all cameras' depth comes from; `none` where they have none in common."""
+        sources = {depth_source(self.dataset, camera) for camera in self.cameras}
+        return sources.pop() if len(sources) == 1 else NONE
+
+    @property
+    def still_view(self) -> int | None:
+        """The first camera that is not on the hand, as its place in `cameras`; None: all are."""
+        specs = {one.name: one.geometry for one in self.dataset.spec.cameras}
+        for place, camera in enumerate(self.cameras):
+            geometry = specs[camera]
+            if geometry is None or geometry.mount != "hand":
+                return place
+        return None
 
     @cached_property
     def actions(self) -> list[Float[np.ndarray, "rows a"]]:
@@ -92,6 +109,12 @@ class ClipSet:
             rows.append(state[[max(start - 1, 0)] * before + [start]])
         return np.stack(rows)
 
+    def recorded_states(self, clips: range | list[int]) -> Float[np.ndarray, "b t s"]:
+        """Proprioception at every frame of some clips."""
+        rows = self.stride * np.arange(self.num_frames)
+        places = [self.place(clip) for clip in clips]
+        return np.stack([self.dataset.state(episode)[start + rows] for episode, start in places])
+
     def rewarded(self) -> Bool[np.ndarray, " b"] | None:
         """Whether any shown row has a reward; None where the dataset has no rewards at all."""
         found = [self.dataset.reward(episode) for episode in self.episodes]
@@ -114,7 +137,7 @@ def choose_clips(
     split: SplitChoice = "auto",
     num_clips: int | None = None,
     per_episode: int = 1,
-    camera: str | None = None,
+    cameras: tuple[str, ...] = (),
 ) -> ClipSet:
     """The first episodes of a split that are long enough for the horizon.
 
@@ -125,14 +148,15 @@ def choose_clips(
         split: which episodes.
         num_clips: how many of them at most.
         per_episode: clips of each at most, spread evenly from its first row to the last possible.
-        camera: the dataset's first one where there is none.
+        cameras: those that are the subject's views, in its order; those of its training where none
+            is named.
 
     Raises:
         ValueError: the recordings do not fit the subject, the split has no episode, or none that is
             long enough.
     """
-    camera = camera or dataset.spec.cameras[0].name
-    check_recordings(subject, dataset, camera=camera)
+    cameras = chosen_views(subject.views, dataset, asked=cameras)
+    check_recordings(subject, dataset, cameras=cameras)
     infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
     chosen = choose_split([info.split for info in infos], wanted=split)
     num_frames = horizon + 1
@@ -156,7 +180,7 @@ def choose_clips(
     ]
     return ClipSet(
         dataset=dataset,
-        camera=camera,
+        cameras=cameras,
         split=chosen,
         episodes=tuple(episode for episode, _ in places),
         starts=tuple(start for _, start in places),

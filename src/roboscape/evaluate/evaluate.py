@@ -16,7 +16,7 @@ import tyro
 
 from roboscape.core.errors import UserError
 from roboscape.core.runs import describe_machine, git
-from roboscape.dataset.depth_choice import NONE, depth_source
+from roboscape.dataset.depth_choice import NONE
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import load_lpips
 from roboscape.evaluate.clips import ClipSet, SplitChoice, choose_clips
@@ -59,8 +59,9 @@ class EvaluationSettings:
     """Repetitions with other random numbers: other drawn tokens, other wrong actions."""
     batch_size: int = 8
     """Clips predicted together; memory grows with it, not with the number of clips."""
-    camera: str | None = None
-    """The dataset's first camera where there is none."""
+    cameras: tuple[str, ...] = ()
+    """Names of the cameras that are the model's views, in its order; those of its training where
+    none is named. Each is measured by itself, and the figures are means over them."""
     tasks: Literal["auto", "off"] = "auto"
     """Task metrics, for example the Lift cube test; `auto` runs those that are made for the
     dataset."""
@@ -89,6 +90,8 @@ class Evaluate:
     """Folder for results.json, report.html and videos/."""
     settings: Annotated[EvaluationSettings, tyro.conf.arg(name="")] = EvaluationSettings()
     """What is imagined and how it is scored."""
+    missing: tuple[str, ...] = ()
+    """Views of the model, by the names of its training, that are withheld from its given frame."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = GREEDY
     """How tokens are chosen."""
     compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
@@ -130,7 +133,7 @@ def evaluate(
         split=settings.split,
         num_clips=settings.clips,
         per_episode=settings.per_episode,
-        camera=settings.camera,
+        cameras=settings.cameras,
     )
     missing = missing_tasks(clips, subject, settings)
     spec = dataset.spec
@@ -139,7 +142,7 @@ def evaluate(
             lpips=load_lpips(),
             nearest_m=spec.depth_min_m,
             farthest_m=spec.depth_max_m,
-            depth_source=depth_source(dataset, clips.camera),
+            depth_source=clips.depth,
         ),
         tasks=tuple(task for task in TASKS if task.name.title not in missing),
         seeds=tuple(range(settings.seeds)),
@@ -236,8 +239,8 @@ def describe(measurement: Measurement, checkpoint: str, *, duration_s: float) ->
         horizon=clips.num_frames - 1,
         stride=clips.stride,
         frame_hz=clips.dataset.spec.fps / clips.stride,
-        camera=clips.camera,
-        given_depth=depth_source(clips.dataset, clips.camera) != NONE,
+        camera=", ".join(clips.cameras),
+        given_depth=clips.depth != NONE,
         state_size=len(clips.dataset.spec.state_names),
         commands=commands_note(clips.dataset.spec),
         seeds=measurement.plan.seeds,
@@ -257,7 +260,9 @@ def run(config: Evaluate) -> EvaluationResult:
     """Measure, write results.json and report.html, say where they are."""
     bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(config.compute)
     result = evaluate(
-        BundlePredictor(bundle, config.sampling, name=Path(config.checkpoint).name),
+        BundlePredictor(
+            bundle, config.sampling, name=Path(config.checkpoint).name, missing=config.missing
+        ),
         LeRobotDataset(config.dataset),
         settings=config.settings,
         checkpoint=config.checkpoint,

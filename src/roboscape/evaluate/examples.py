@@ -23,6 +23,8 @@ class Example:
     """A batch of one."""
     imagined: Videos
     """A batch of one."""
+    views: int = 1
+    """Cameras whose images lie below each other in a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def make_examples(
             record=records[choice.clip],
             truth=measurement.clips.videos([choice.clip]),
             imagined=measurement.kept.clip(choice.clip),
+            views=len(measurement.clips.cameras),
         )
         for choice in choices
     )

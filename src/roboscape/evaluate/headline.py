@@ -51,6 +51,16 @@ HEADLINES = (
         unit="dB",
     ),
 )
+SEVERAL_CAMERAS = (
+    Headline(
+        key="view_agreement",
+        title="views agree (within 2 cm)",
+        digits=3,
+        better="↑",
+        tile="Agreement of the views",
+    ),
+)
+"""Shown where a frame has several views."""
 NOTHING = "–"
 ENDS: tuple[Subject, ...] = ("static", "model", "ceiling")
 """Floor, model, ceiling: the columns of every short table."""
@@ -67,10 +77,16 @@ class HeadlineRow:
     aim: str
 
 
+def measured(results: Results) -> tuple[Headline, ...]:
+    """The metrics that are shown of an evaluation."""
+    has_views = any(row.name.key == SEVERAL_CAMERAS[0].key for row in results.rows)
+    return (*HEADLINES, *(SEVERAL_CAMERAS if has_views else ()))
+
+
 def headline_rows(results: Results) -> list[HeadlineRow]:
-    """The metrics of `HEADLINES`, then the task metrics."""
+    """The metrics that are shown, then the task metrics."""
     rows = []
-    for headline in HEADLINES:
+    for headline in measured(results):
         row = results.row(headline.key)
         unit = f", {headline.unit}" if headline.unit else ""
         rows.append(

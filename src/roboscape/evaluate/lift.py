@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from roboscape.dataset.depth_choice import RECORDED, depth_source
+from roboscape.dataset.depth_choice import RECORDED
 from roboscape.evaluate.clips import ClipSet
 from roboscape.evaluate.protocol import PredictorSpec
 from roboscape.evaluate.tasks import Outcome, TaskName
@@ -41,8 +41,10 @@ class LiftCube:
         """Why it cannot be measured here; empty where it can."""
         if "Lift" not in clips.dataset.spec.source:
             return f"made for robosuite's Lift; this dataset is `{clips.dataset.spec.source}`"
-        if depth_source(clips.dataset, clips.camera) != RECORDED or not subject.predicts_depth:
+        if clips.depth != RECORDED or not subject.predicts_depth:
             return "needs recorded depth and a model that predicts depth"
+        if clips.still_view is None:
+            return "needs a camera that stands still, and this one is on the hand"
         return ""
 
     def read(self, truth: Videos, shown: Videos) -> list[Outcome]:

@@ -1,6 +1,7 @@
 """The measuring itself: clips in, scores out, one batch of videos in memory at a time."""
 
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from roboscape.core.progress import progress
 from roboscape.core.seeding import seed_for
+from roboscape.dataset.cameras import camera_pose
 from roboscape.evaluate.clips import ClipSet
 from roboscape.evaluate.control import GENIE_FRAME, delta_psnr_db, partner_clips, random_actions
 from roboscape.evaluate.metrics import (
@@ -18,7 +20,9 @@ from roboscape.evaluate.metrics import (
     MOVING_PSNR,
     STILL_PSNR,
     Metric,
+    consistency_names,
     delta_psnr_name,
+    imagined_depth,
     token_accuracy_name,
 )
 from roboscape.evaluate.protocol import (
@@ -39,6 +43,7 @@ from roboscape.evaluate.tasks import (
     count_outcomes,
     decided_clips,
 )
+from roboscape.evaluate.views import consistency
 from roboscape.rollout.videos import Videos
 
 TRUTH = "truth"
@@ -92,21 +97,46 @@ class Measurement:
     def rows(self) -> tuple[Row, ...]:
         """The table so far."""
         rows = [
-            self.book.row(name, reference=reference)
+            self.book.row(name, reference=reference, camera=camera)
             for metric in self.plan.metrics
             for name in metric.names
             for reference in metric.references
+            for camera in self._row_cameras()
         ]
+        rows += self._consistency_rows()
         for protocol in IMAGINED_ACTIONS:
             at_frame = GENIE_FRAME if protocol == "genie_random" else None
             name = delta_psnr_name(protocol, missing=self._why_no_delta(protocol))
-            for reference in ("raw", "decoded"):
-                rows.append(self.book.row(name, reference=reference, at_frame=at_frame))
-        for modality in ("rgb", "depth"):
-            rows.append(self.book.row(token_accuracy_name(modality), reference="codes"))
+            rows += [
+                self.book.row(name, reference=reference, at_frame=at_frame, camera=camera)
+                for reference in ("raw", "decoded")
+                for camera in self._row_cameras()
+            ]
+        rows += [
+            self.book.row(token_accuracy_name(modality), reference="codes", camera=camera)
+            for modality in ("rgb", "depth")
+            for camera in self._row_cameras()
+        ]
         has_tokens = isinstance(self.subject, TokenPredictor)
         shown = [row for row in rows if has_tokens or row.reference != "decoded"]
         return tuple(row if row.model else explain(row, has_tokens=has_tokens) for row in shown)
+
+    def _row_cameras(self) -> tuple[str, ...]:
+        """The mean over all cameras, then each of several."""
+        return ("", *(self.clips.cameras if len(self.clips.cameras) > 1 else ()))
+
+    def _consistency_rows(self) -> list[Row]:
+        """Rows that compare one view with another, where there are several."""
+        cameras = self.clips.cameras
+        if len(cameras) < 2:
+            return []
+        directions = [f"{one} → {other}" for one, other in permutations(cameras, 2)]
+        return [
+            self.book.row(name, reference=reference, camera=direction)
+            for name in consistency_names(missing=self._why_no_consistency())
+            for reference in ("raw", "decoded")
+            for direction in ("", *directions)
+        ]
 
     def task_results(self) -> tuple[TaskResult, ...]:
         """The task metrics so far."""
@@ -147,6 +177,8 @@ class Measurement:
             given, self.clips.states(batch), self._true_actions(batch)
         )
         self._score("raw", "static", truth, still)
+        self._score_consistency(batch, "static", ("raw",), still)
+        self._score_consistency(batch, "ceiling", ("raw",), truth)
         self._watch(TRUTH, truth, truth)
         self._watch("static", truth, still)
         if ceiling is not None:
@@ -157,11 +189,14 @@ class Measurement:
             self._score("raw", "ceiling", truth, ceiling)
             self._score("decoded", "static_decoded", ceiling, still_decoded)
             self._score_tokens("static_decoded", ceiling, still_decoded)
+            self._score_consistency(batch, "static_decoded", ("raw", "decoded"), still_decoded)
+            self._score_consistency(batch, "ceiling", ("decoded",), ceiling)
             self._watch("ceiling", truth, ceiling)
         for metric in self.plan.metrics:
             if metric.weigh is not None and truth.depth_m is not None:
+                weights = {name: metric.weigh(view) for name, view in self._views(truth).items()}
                 for name in metric.names:
-                    self.book.add_weights(name.key, metric.weigh(truth))
+                    self.book.add_weights(name.key, weights)
 
     def _score_model(
         self, batch: range, seed: int, *, truth: Videos, ceiling: TokenVideos | None
@@ -174,15 +209,20 @@ class Measurement:
         for reference, video in references.items():
             self._score(reference, "model", video, predicted, seed=seed)
             for protocol, other in others.items():
-                delta = delta_psnr_db(
-                    video.rgb[:, 1:],
-                    with_true_actions=predicted.rgb[:, 1:],
-                    with_other_actions=other.rgb[:, 1:],
-                )
+                shown, changed = self._views(predicted), self._views(other)
+                deltas = {
+                    name: delta_psnr_db(
+                        view.rgb[:, 1:],
+                        with_true_actions=shown[name].rgb[:, 1:],
+                        with_other_actions=changed[name].rgb[:, 1:],
+                    )
+                    for name, view in self._views(video).items()
+                }
                 key = ScoreKey(f"delta_psnr@{protocol}", reference, "model")
-                self.book.add(key, delta, seed=seed)
+                self.book.add_views(key, deltas, seed=seed)
         if ceiling is not None:
             self._score_tokens("model", ceiling, predicted, seed=seed)
+        self._score_consistency(batch, "model", tuple(references), predicted, seed=seed)
         self._watch("model", truth, predicted, seed=seed)
 
     def _predict(
@@ -245,7 +285,7 @@ class Measurement:
     def _score(
         self, reference: str, subject: Subject, truth: Videos, predicted: Videos, *, seed: int = 0
     ) -> None:
-        """Every metric that compares with this reference."""
+        """Every metric that compares with this reference, camera by camera."""
         copied = np.array_equal(predicted.rgb[:, 0], truth.rgb[:, 0])
         for metric in self.plan.metrics:
             no_depth = truth.depth_m is None or predicted.depth_m is None
@@ -253,8 +293,51 @@ class Measurement:
                 continue
             if metric.counts_given_frame and copied:
                 continue
-            for name, scores in zip(metric.names, metric.measure(truth, predicted), strict=True):
-                self.book.add(ScoreKey(name.key, reference, subject), scores, seed=seed)
+            shown = self._views(predicted)
+            found = {
+                camera: metric.measure(view, shown[camera])
+                for camera, view in self._views(truth).items()
+            }
+            for number, name in enumerate(metric.names):
+                scores = {camera: parts[number] for camera, parts in found.items()}
+                self.book.add_views(ScoreKey(name.key, reference, subject), scores, seed=seed)
+
+    def _views(self, videos: Videos) -> dict[str, Videos]:
+        """What each camera shows: no metric looks across the seam between two."""
+        cameras = self.clips.cameras
+        return dict(zip(cameras, videos.views(len(cameras)), strict=True))
+
+    def _score_consistency(
+        self,
+        batch: range,
+        subject: Subject,
+        references: tuple[str, ...],
+        videos: Videos,
+        *,
+        seed: int = 0,
+    ) -> None:
+        """Whether the views of every predicted frame show one scene; no reference changes that."""
+        spec, cameras = self.clips.dataset.spec, self.clips.cameras
+        if len(cameras) < 2 or videos.depth_m is None or self._why_no_consistency():
+            return
+        states = self.clips.recorded_states(batch)[:, 1:]
+        found = consistency(
+            {name: imagined_depth(view) for name, view in self._views(videos).items()},
+            {name: [[camera_pose(spec, name, s) for s in c] for c in states] for name in cameras},
+            nearest_m=spec.depth_min_m,
+            farthest_m=spec.depth_max_m,
+        )
+        for number, name in enumerate(consistency_names()):
+            scores = {direction: parts[number] for direction, parts in found.items()}
+            for reference in references:
+                self.book.add_views(ScoreKey(name.key, reference, subject), scores, seed=seed)
+
+    def _why_no_consistency(self) -> str:
+        """Why views can't be compared here; empty where they can."""
+        known = {one.name: one.geometry for one in self.clips.dataset.spec.cameras}
+        if unknown := [camera for camera in self.clips.cameras if known[camera] is None]:
+            return f"not computed: the dataset does not say where {' and '.join(unknown)} is"
+        return ""
 
     def _score_tokens(
         self, subject: Subject, truth: TokenVideos, predicted: Videos, *, seed: int = 0
@@ -266,10 +349,18 @@ class Measurement:
         for modality, (true_codes, codes) in pairs.items():
             if true_codes is not None and codes is not None:
                 key = ScoreKey(token_accuracy_name(modality).key, "codes", subject)
-                self.book.add(key, token_accuracy(true_codes, codes), seed=seed)
+                cameras = self.clips.cameras
+                pieces = (one.chunk(len(cameras), dim=-1) for one in (true_codes, codes))
+                scores = {
+                    camera: token_accuracy(*pair)
+                    for camera, *pair in zip(cameras, *pieces, strict=True)
+                }
+                self.book.add_views(key, scores, seed=seed)
 
     def _watch(self, subject: str, truth: Videos, shown: Videos, *, seed: int = 0) -> None:
-        """Read every task metric's outcomes off some videos."""
+        """Read every task metric's outcomes off what the camera that stands still shows."""
+        cameras, place = len(self.clips.cameras), self.clips.still_view or 0
+        truth, shown = truth.views(cameras)[place], shown.views(cameras)[place]
         for task in self.plan.tasks:
             found = self.outcomes.setdefault((task.name.key, subject), {})
             found.setdefault(seed, []).extend(task.read(truth, shown))

@@ -23,6 +23,7 @@ from roboscape.evaluate.regions import (
     moving_regions,
     region_psnr_db,
 )
+from roboscape.evaluate.views import EVERY_PX, TOLERANCE_M
 from roboscape.rollout.videos import Videos
 
 MOVING_PSNR, STILL_PSNR = "psnr@moving", "psnr@still"
@@ -128,6 +129,36 @@ def token_accuracy_name(modality: str) -> MetricName:
     )
 
 
+def consistency_names(*, missing: str = "") -> tuple[MetricName, MetricName]:
+    """The rows of the consistency of views, whose ceiling is the reference itself."""
+    common = (
+        f"Consistency of views: every {EVERY_PX}nd pixel of one view, at the depth shown, becomes "
+        "a point that is looked for in the other view (inverse depth between pixels); points that "
+        "fall outside, or behind something nearer by more than "
+        f"{100 * TOLERANCE_M:g} cm, do not count; cameras on the hand are where the recorded state "
+        "says; mean over predicted frames and both directions. Ceiling: the recording's own views"
+    )
+    return (
+        MetricName(
+            key="view_agreement",
+            title="Agreement of views",
+            protocol=f"share of points within {100 * TOLERANCE_M:g} cm of the other's surface",
+            common=common,
+            missing=missing,
+        ),
+        MetricName(
+            key="view_distance",
+            title="Distance of views",
+            protocol="median distance of points from the other's surface, along its axis",
+            common=common,
+            unit="m",
+            better="lower",
+            digits=4,
+            missing=missing,
+        ),
+    )
+
+
 def _psnr() -> Metric:
     return Metric(
         names=(
@@ -229,7 +260,7 @@ def _metric_depth(*, nearest_m: float, farthest_m: float, truth: str) -> Metric:
     )
 
     def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
-        truth_m, predicted_m = _imagined_depth(truth), _imagined_depth(predicted)
+        truth_m, predicted_m = imagined_depth(truth), imagined_depth(predicted)
         valid = valid_in_range(truth_m, nearest_m=nearest_m, farthest_m=farthest_m)
         return _as_tuple(metric_depth_scores(truth_m, predicted_m, valid=valid))
 
@@ -246,12 +277,12 @@ def _aether_depth(*, with_shift: bool, truth: str) -> Metric:
 
     def measure(truth: Videos, predicted: Videos) -> tuple[Scores, ...]:
         scores = aether_depth_scores(
-            _imagined_depth(truth), _imagined_depth(predicted), with_shift=with_shift
+            imagined_depth(truth), imagined_depth(predicted), with_shift=with_shift
         )
         return _as_tuple(scores)
 
     def weigh(truth: Videos) -> Float[np.ndarray, " b"]:
-        return valid_at_aether(_imagined_depth(truth)).sum(axis=(1, 2, 3)).astype(np.float64)
+        return valid_at_aether(imagined_depth(truth)).sum(axis=(1, 2, 3)).astype(np.float64)
 
     key = "aether_scale_shift" if with_shift else "aether_scale"
     title = "Aether, scale & shift" if with_shift else "Aether, scale"
@@ -286,7 +317,7 @@ def _depth_names(key: str, title: str, common: str) -> tuple[MetricName, ...]:
     )
 
 
-def _imagined_depth(videos: Videos) -> Float[np.ndarray, "b t h w"]:
+def imagined_depth(videos: Videos) -> Float[np.ndarray, "b t h w"]:
     """Depth of the frames after the given one."""
     assert videos.depth_m is not None
     return videos.depth_m[:, 1:]

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from einops import repeat
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from roboscape.core.colour import colour_depth, colour_error, depth_range_m
@@ -31,12 +31,13 @@ class Column:
     frames: UInt8[np.ndarray, "t h w 3"]
 
 
-def make_columns(truth: Videos, imagined: Videos) -> tuple[Column, ...]:
+def make_columns(truth: Videos, imagined: Videos, *, views: int = 1) -> tuple[Column, ...]:
     """The columns of one clip; depth columns only where there is depth.
 
     Args:
         truth: a batch of one; it may end before the imagination does, and is grey from there on.
         imagined: a batch of one.
+        views: cameras whose images lie below each other; each has its own range of depths.
     """
     true_rgb, rgb = truth.rgb[0], imagined.rgb[0]
     count, shown = len(rgb), min(len(rgb), len(true_rgb))
@@ -47,14 +48,26 @@ def make_columns(truth: Videos, imagined: Videos) -> tuple[Column, ...]:
     error = colour_error(true_rgb[:shown], rgb[:shown])
     if imagined.depth_m is not None:
         known = imagined.depth_m[0] if truth.depth_m is None else truth.depth_m[0]
-        nearest_m, farthest_m = depth_range_m(known)
-        colours = colour_depth(imagined.depth_m[0], nearest_m=nearest_m, farthest_m=farthest_m)
+        colours = colour_views(imagined.depth_m[0], known, views=views)
         if truth.depth_m is not None:
-            true_colours = colour_depth(known[:shown], nearest_m=nearest_m, farthest_m=farthest_m)
+            true_colours = colour_views(known[:shown], known, views=views)
             columns.append(Column(caption="depth, truth", frames=grey_after(true_colours, count)))
         columns.append(Column(caption="depth, imagined", frames=colours))
     columns.append(Column(caption="error", frames=grey_after(error, count)))
     return tuple(columns)
+
+
+def colour_views(
+    depth_m: Float[np.ndarray, "t h w"], known_m: Float[np.ndarray, "n h w"], *, views: int
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """Depth in colours, for every view over the range that is known of it."""
+    parts = []
+    for part, known in zip(
+        np.split(depth_m, views, axis=1), np.split(known_m, views, axis=1), strict=True
+    ):
+        nearest_m, farthest_m = depth_range_m(known)
+        parts.append(colour_depth(part, nearest_m=nearest_m, farthest_m=farthest_m))
+    return np.concatenate(parts, axis=1)
 
 
 def grey_after(frames: UInt8[np.ndarray, "t h w 3"], count: int) -> UInt8[np.ndarray, "n h w 3"]:

@@ -33,6 +33,9 @@ class PredictorSpec:
     """The state's dimensions that it was trained with; None: it takes any."""
     image_size: int | None = None
     """Height and width of its images in pixels; None: it takes any."""
+    views: tuple[str, ...] = ()
+    """Names of the cameras that it was trained on, whose images lie below each other in its frames
+    in this order; empty: one camera of any name."""
     predicts_depth: bool = False
     """Whether its videos hold depth, where the prompt does."""
     parameters: int | None = None
@@ -61,7 +64,8 @@ class Predictor(Protocol):
         """Continue every clip of a batch.
 
         Args:
-            prompt: The given frames, one or more, with depth where the recording has it.
+            prompt: The given frames, one or more, with depth where the recording has it. The images
+                of several cameras (`spec.views`) lie below each other.
             states: Proprioception at native rows: the last one belongs to the prompt's last frame,
                 those before it (if any) to the rows just before. Empty (b, 1, 0) where the
                 recording has none.
@@ -127,20 +131,23 @@ def some_clips(videos: Videos, which: slice) -> Videos:
     return TokenVideos(rgb=part.rgb, depth_m=part.depth_m, codes=codes)
 
 
-def check_recordings(spec: PredictorSpec, dataset: LeRobotDataset, *, camera: str) -> None:
+def check_recordings(
+    spec: PredictorSpec, dataset: LeRobotDataset, *, cameras: tuple[str, ...]
+) -> None:
     """Refuse recordings that a predictor was not made for.
 
     Raises:
         ValueError: another action convention, other state dimensions or another image size.
     """
-    sizes = {one.name: (one.height, one.width) for one in dataset.spec.cameras}
-    if camera not in sizes:
-        raise UserError(f"{dataset.root} has no camera `{camera}`; there are: {', '.join(sizes)}")
+    known = {one.name: (one.height, one.width) for one in dataset.spec.cameras}
+    sizes = {camera: known[camera] for camera in cameras}
+    if len(set(sizes.values())) > 1:
+        raise UserError(f"the cameras of a frame must show images of one size, got {sizes}")
     wanted_size = None if spec.image_size is None else (spec.image_size, spec.image_size)
     for what, expected, found in (
         ("the action convention", spec.action, dataset.spec.action),
         ("the state dimensions", spec.state_names, dataset.spec.state_names),
-        ("images of this height and width:", wanted_size, sizes[camera]),
+        ("images of this height and width:", wanted_size, sizes[cameras[0]]),
     ):
         if expected is not None and expected != found:
             raise UserError(

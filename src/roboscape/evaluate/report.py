@@ -9,7 +9,7 @@ from string import Template
 from roboscape.core.files import atomic_path
 from roboscape.evaluate.charts import SUBJECT_NAMES, line_chart, range_bar
 from roboscape.evaluate.examples import Example
-from roboscape.evaluate.headline import HEADLINES
+from roboscape.evaluate.headline import measured
 from roboscape.evaluate.panels import join_columns, make_columns, write_film
 from roboscape.evaluate.results import ClipRecord, Results, Setting
 from roboscape.evaluate.tables import number, tables
@@ -116,7 +116,7 @@ def commands(setting: Setting) -> str:
 def tiles(results: Results) -> str:
     """The few numbers that one looks at first."""
     parts = []
-    for headline in HEADLINES:
+    for headline in measured(results):
         row = results.row(headline.key)
         if row.model is None or not headline.tile:
             continue
@@ -143,7 +143,7 @@ def tile(name: str, value: str, unit: str, below: str) -> str:
 
 def film(example: Example, setting: Setting, folder: Path) -> str:
     """One clip as a looping video inside the page; the file is also kept in `folder`."""
-    columns = make_columns(example.truth, example.imagined)
+    columns = make_columns(example.truth, example.imagined, views=example.views)
     frames = join_columns(columns, scale=FILM_SCALE, gap_px=FILM_GAP_PX)
     record = example.record
     place = f"_row_{record.start:06d}" if record.start else ""
@@ -289,7 +289,7 @@ def facts(setting: Setting) -> str:
         ("Clips", f"{setting.what} ({setting.num_skipped} too short)"),
         ("Horizon", f"{setting.horizon} frames from 1"),
         ("Frame rate", f"{setting.frame_hz:g} Hz (every {setting.stride} rows)"),
-        ("Camera", setting.camera),
+        ("Cameras, from top to bottom" if "," in setting.camera else "Camera", setting.camera),
         ("Seeds", ", ".join(map(str, setting.seeds))),
         ("Commit", setting.commit),
         ("Machine", setting.machine),

@@ -37,6 +37,8 @@ class Row:
     name: MetricName
     reference: Literal["raw", "decoded", "codes"]
     """Recorded frames, the same through the tokenizer, or their tokens."""
+    camera: str = ""
+    """The one that was looked at, of several, or two as `one → other`; empty: the mean over all."""
     model: Measured | None = None
     """What was evaluated; None where the row is empty."""
     static: Measured | None = None
@@ -112,6 +114,7 @@ class Setting:
     frame_hz: float
     """Model frames a second."""
     camera: str
+    """Of several their names, from top to bottom, with commas between them."""
     given_depth: bool
     """Whether the given frame comes with depth."""
     state_size: int
@@ -146,10 +149,11 @@ class Results:
     """Why the other task metrics were not measured, by their title."""
     clips: tuple[ClipRecord, ...]
 
-    def row(self, key: str, *, reference: str = "raw") -> Row:
-        """The row of a metric; an unknown one is a `ValueError` that lists the known ones."""
+    def row(self, key: str, *, reference: str = "raw", camera: str = "") -> Row:
+        """The row of a metric, of all cameras together or of one; an unknown one is a `ValueError`
+        that lists the known ones."""
         for row in self.rows:
-            if row.name.key == key and row.reference == reference:
+            if (row.name.key, row.reference, row.camera) == (key, reference, camera):
                 return row
         known = sorted({f"{row.name.key} ({row.reference})" for row in self.rows})
         raise UserError(f"no row `{key}` ({reference}); there are: {', '.join(known)}")

@@ -26,7 +26,7 @@ from roboscape.evaluate.panels import (
 from roboscape.evaluate.subjects import imagine_clips
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.rollout.sampling import GREEDY, Sampling
-from roboscape.rollout.videos import Videos, decode_videos, stack_clips
+from roboscape.rollout.videos import Videos, cameras_of, decode_videos, stack_clips
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart
 
@@ -52,8 +52,9 @@ class Start:
     """Actions to go on with after the recorded ones, at the native rate: a .npy file of shape
     (rows, action size). Without it the arm is commanded to hold still: no motion (of delta actions)
     or the last pose (of absolute ones), the gripper as last commanded."""
-    camera: str | None = None
-    """The dataset's first camera where there is none."""
+    cameras: tuple[str, ...] = ()
+    """Names of the cameras that are the bundle's views, in its order; those of its training where
+    none is named."""
     seed: int = 0
     """Seed of the drawn tokens, at a temperature above 0."""
 
@@ -90,6 +91,8 @@ class ImaginedEpisode:
     """Frames a second."""
     after_truth: str
     """Which actions the frames after the recording's end follow."""
+    views: int = 1
+    """Cameras whose images lie below each other in a frame."""
 
 
 def imagine_episode(
@@ -107,9 +110,10 @@ def imagine_episode(
             f"expected --row 0 to {length - 1} and --horizon 1 or more, got {start.row} and "
             f"{start.horizon}"
         )
-    stride, camera = bundle.controls.stride, start.camera or dataset.spec.cameras[0].name
+    stride = bundle.controls.stride
+    cameras = cameras_of(bundle, dataset, asked=start.cameras)
     simulator = LearnedSimulator(
-        bundle, camera=camera, sampling=sampling, seed=start.seed, decode="none"
+        bundle, cameras=cameras, sampling=sampling, seed=start.seed, decode="none"
     )
     simulator.reset(
         [
@@ -123,10 +127,10 @@ def imagine_episode(
     )
     reader = ClipReader(
         dataset=dataset,
-        cameras=(camera,),
+        cameras=cameras,
         length=min(start.horizon + 1, len(range(start.row, length, stride))),
         stride=stride,
-        depth=depth_source(dataset, camera),
+        depth=depth_source(dataset, cameras[0]),
     )
     actions = extend_actions(
         dataset.actions(start.episode)[start.row :],
@@ -134,7 +138,7 @@ def imagine_episode(
         path=start.actions,
         convention=bundle.controls.convention,
     )
-    truth = stack_clips([reader.read(start.episode, start.row)], camera)
+    truth = stack_clips([reader.read(start.episode, start.row)], cameras)
     codes = imagine_clips(simulator, actions[None])
     return ImaginedEpisode(
         truth=truth,
@@ -145,6 +149,7 @@ def imagine_episode(
             if start.actions
             else "episode ended; arm commanded to hold still"
         ),
+        views=len(cameras),
     )
 
 
@@ -191,7 +196,7 @@ def write_side_by_side(path: Path, found: ImaginedEpisode, *, scale: int = 2) ->
     if path.suffix not in MOVIE_SUFFIXES:
         raise UserError(f"expected an output ending in .mp4 or .gif, got {path}")
     frames = draw_side_by_side(
-        make_columns(found.truth, found.imagined),
+        make_columns(found.truth, found.imagined, views=found.views),
         scale=scale,
         frame_hz=found.frame_hz,
         num_true=found.truth.rgb.shape[1],

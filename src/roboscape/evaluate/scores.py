@@ -1,7 +1,7 @@
 """Scores of every clip, collected batch by batch and turned into rows."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,6 +18,8 @@ class ScoreKey:
     metric: str
     reference: str
     subject: Subject
+    camera: str = ""
+    """One of several; empty: the mean over all."""
 
 
 @dataclass
@@ -29,7 +31,7 @@ class ScoreBook:
     _pieces: dict[ScoreKey, dict[int, list[Scores]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
-    _weights: dict[str, list[Float[np.ndarray, " b"]]] = field(
+    _weights: dict[tuple[str, str], list[Float[np.ndarray, " b"]]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
@@ -37,9 +39,18 @@ class ScoreBook:
         """Append the scores of a batch; batches come in the order of the clips."""
         self._pieces[key][seed].append(scores)
 
-    def add_weights(self, metric: str, weights: Float[np.ndarray, " b"]) -> None:
-        """Append how much the clips of a batch count."""
-        self._weights[metric].append(weights)
+    def add_views(self, key: ScoreKey, scores: dict[str, Scores], *, seed: int = 0) -> None:
+        """Append the scores of every camera of a batch, and their mean where there are several."""
+        self.add(key, known_mean(np.stack(list(scores.values())), axis=0), seed=seed)
+        if len(scores) > 1:
+            for camera, found in scores.items():
+                self.add(replace(key, camera=camera), found, seed=seed)
+
+    def add_weights(self, metric: str, weights: dict[str, Float[np.ndarray, " b"]]) -> None:
+        """Append how much the clips of a batch count, by camera."""
+        self._weights[metric, ""].append(np.sum(list(weights.values()), axis=0))
+        for camera, found in weights.items():
+            self._weights[metric, camera].append(found)
 
     def scores(self, key: ScoreKey) -> Float[np.ndarray, "s b *t"] | None:
         """All scores of a key, seeds first; None where there are none."""
@@ -47,7 +58,9 @@ class ScoreBook:
             return None
         return np.stack([np.concatenate(pieces) for pieces in self._pieces[key].values()])
 
-    def row(self, name: MetricName, *, reference: str, at_frame: int | None = None) -> Row:
+    def row(
+        self, name: MetricName, *, reference: str, at_frame: int | None = None, camera: str = ""
+    ) -> Row:
         """The row of a metric.
 
         Args:
@@ -55,18 +68,19 @@ class ScoreBook:
             reference: what was compared with.
             at_frame: the imagined frame (1 is the first) whose score is the headline; the mean over
                 all of them where there is none.
+            camera: one of several; the mean over all where there is none.
         """
-        weights = self._weights.get(name.key)
+        weights = self._weights.get((name.key, camera))
         measured = {
             subject: measure(
-                self.scores(ScoreKey(name.key, reference, subject)),
+                self.scores(ScoreKey(name.key, reference, subject, camera)),
                 weights=np.concatenate(weights) if weights else None,
                 episodes=self.episodes,
                 at_frame=at_frame,
             )
             for subject in SUBJECTS
         }
-        return Row(name=name, reference=reference, **measured)  # pyright: ignore[reportArgumentType]
+        return Row(name=name, reference=reference, camera=camera, **measured)  # pyright: ignore[reportArgumentType]
 
 
 def measure(

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from roboscape.core.errors import UserError
 from roboscape.evaluate.protocol import Codec, PredictorSpec, TokenVideos
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.sampling import GREEDY, Sampling
@@ -14,10 +15,7 @@ from roboscape.rollout.videos import VideoCodes, Videos, decode_videos, encode_v
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import SoftCodes, Tokenizer
-from roboscape.world_model.config import DEPTH, RGB
-
-CAMERA = "camera"
-"""What a bundle's camera is called here: predictors are given pixels without names."""
+from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,23 @@ class BundlePredictor:
     bundle: Bundle
     sampling: Sampling = GREEDY
     name: str = "RoboScape"
+    missing: tuple[str, ...] = ()
+    """Views that are not given at the start."""
     tasks: tuple[str, ...] = ()
     """What is to be done in each clip of a batch, in words; empty: nothing is told."""
 
     def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
         """The same bundle, told each clip's task."""
         return replace(self, tasks=tasks)
+
+    def __post_init__(self) -> None:
+        """Refuse to withhold a view that there is not, or all of them."""
+        views = view_names(self.bundle.world_model.config)
+        if not set(self.missing) < set(views):
+            raise UserError(
+                f"of the views {', '.join(views)} some can be missing, not all; got "
+                f"{', '.join(self.missing)}"
+            )
 
     @property
     def spec(self) -> PredictorSpec:
@@ -64,6 +73,7 @@ class BundlePredictor:
             action=bundle.controls.convention,
             state_names=arm.config.state_names if arm else None,
             image_size=bundle.tokenizer.config.image_size,
+            views=bundle.world_model.config.views,
             predicts_depth=bundle.world_model.config.branches != "rgb",
             parameters=sum(counts.values()),
             facts={
@@ -71,6 +81,7 @@ class BundlePredictor:
                 "Number format": str(bundle.world_model.hidden_dtype).removeprefix("torch."),
                 "Temperature": f"{self.sampling.temperature:g}",
                 "Passes a frame": f"{self.sampling.refinement_steps}",
+                **({"Views not given": ", ".join(self.missing)} if self.missing else {}),
             },
         )
 
@@ -88,10 +99,11 @@ class BundlePredictor:
         seed: int = 0,
     ) -> TokenVideos:
         """Imagine from the prompt's last frame; frame 0 is that frame through the tokenizer."""
+        cameras = view_names(self.bundle.world_model.config)
         simulator = LearnedSimulator(
             self.bundle,
             batch=len(prompt),
-            camera=CAMERA,
+            cameras=cameras,
             sampling=self.sampling,
             seed=seed,
             decode="none",
@@ -99,8 +111,10 @@ class BundlePredictor:
         simulator.reset(
             [
                 FrameStart(
-                    rgb={CAMERA: prompt.rgb[clip, -1]},
-                    depth_m={} if prompt.depth_m is None else {CAMERA: prompt.depth_m[clip, -1]},
+                    rgb=self.given(prompt.rgb[clip, -1], cameras),
+                    depth_m={}
+                    if prompt.depth_m is None
+                    else self.given(prompt.depth_m[clip, -1], cameras),
                     state=states[clip, -1],
                     state_before=states[clip, -2:][0],
                     task=self.tasks[clip] if self.tasks else "",
@@ -108,8 +122,26 @@ class BundlePredictor:
                 for clip in range(len(prompt))
             ]
         )
-        last = prompt.map(lambda array: array[:, -1:])
+        # A decoder that is shown a given frame must not see what was withheld either.
+        last = prompt.map(lambda array: self.without_missing(array[:, -1:], cameras))
         return decoded(self.codec, imagine_clips(simulator, actions), given=last)
+
+    def without_missing(self, frames: np.ndarray, cameras: tuple[str, ...]) -> np.ndarray:
+        """Frames (b t h ...) in which the views that are not given are black."""
+        views = zip(cameras, np.split(frames, len(cameras), axis=2), strict=True)
+        return np.concatenate(
+            [np.zeros_like(view) if name in self.missing else view for name, view in views], axis=2
+        )
+
+    def given(self, frame: np.ndarray, cameras: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """The views of a frame that are given, by camera."""
+        views = zip(cameras, np.split(frame, len(cameras)), strict=True)
+        return {name: view for name, view in views if name not in self.missing}
+
+
+def view_names(config: WorldModelConfig) -> tuple[str, ...]:
+    """What a model's views are called; predictors are given pixels without names."""
+    return config.views or ("camera",)
 
 
 def imagine_clips(simulator: LearnedSimulator, actions: Float[np.ndarray, "b n a"]) -> VideoCodes:

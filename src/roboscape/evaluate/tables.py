@@ -7,6 +7,7 @@ from roboscape.evaluate.results import Measured, Row
 GROUPS = (
     ("Appearance", ("psnr", "ssim", "lpips")),
     ("Geometry", ("abs_rel", "delta1", "delta2")),
+    ("Views", ("view_agreement", "view_distance")),
     ("Control", ("delta_psnr",)),
     ("Motion", ("spatial_iou", "spatiotemporal_iou", "weighted_spatial_iou", "mse")),
     ("Tokens", ("token_accuracy_rgb", "token_accuracy_depth")),
@@ -57,6 +58,9 @@ def table_row(row: Row) -> str:
         f'<td>{escape(name.title)}<span class="better"> {arrow}{escape(unit)}</span>'
         f'<span class="protocol">{escape(name.protocol)}</span></td>'
     )
+    if row.camera:
+        # Below the mean over all cameras, which says the rest.
+        first = f'<td>· {escape(row.camera)}<span class="better"> {arrow}{escape(unit)}</span></td>'
     others = [
         cell(row, measured, "other") for measured in (row.static, row.static_decoded, row.ceiling)
     ]

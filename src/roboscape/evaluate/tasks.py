@@ -61,8 +61,9 @@ class TaskMetric(Protocol):
         ...
 
     def read(self, truth: Videos, shown: Videos) -> list[Outcome]:
-        """The outcome of every clip in `shown`; the true videos of the same clips, which may be the
-        same ones, say where things are in the given frame."""
+        """The outcome of every clip in `shown`, what the first camera that stands still shows; the
+        true videos of the same clips, which may be the same ones, say where things are in the given
+        frame."""
         ...
 
     def recorded(self, clips: ClipSet) -> Bool[np.ndarray, " b"] | None:

@@ -82,6 +82,9 @@ class Learn:
     """Training steps; the preset's where not given."""
     world_model_steps: int | None = None
     """Training steps; the preset's where not given."""
+    cameras: tuple[str, ...] = ()
+    """Cameras of the dataset that the model sees together, as views of one frame; that of the clip
+    index where none is named."""
     decoder_steps: int = 500
     """Training steps of the decoder on what the world model imagines; 0: none, it stays as it is.
     Only for tokenizers that take a given frame."""
@@ -103,7 +106,7 @@ def run(config: Learn) -> Path:
             datasets=(config.dataset,),
             tokenizer=str(config.output / "tokenizer/tokenizer"),
             output=config.output / "tokens",
-            camera=clip.camera,
+            cameras=plan.cameras,
             depth=plan.depth,
             tracks=config.tracks,
             stride=clip.stride,
@@ -127,11 +130,11 @@ def run(config: Learn) -> Path:
             checkpoint=str(checkpoint),
             dataset=config.dataset,
             output=video,
-            start=Start(episode=episode, camera=clip.camera),
+            start=Start(episode=episode, cameras=plan.cameras),
         )
     )
     stages.begin("Measure the held-out episodes")
-    verdict, report = measure(bundle, dataset, clip=clip, output=config.output)
+    verdict, report = measure(bundle, plan=plan)
     log.info(
         "\n%s\n\nCheckpoint: %s\nEpisode %d, imagined: %s\nReport: %s",
         verdict.text(),
@@ -169,17 +172,22 @@ class Plan:
             depth = start.depth(depth, asked=config.depth)
         return cls(config=config, dataset=dataset, clip=clip, depth=depth, start=start)
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The views of a frame."""
+        return self.config.cameras or (self.clip.camera,)
+
     def tokenizer_run(self) -> TokenizerRun:
         """The preset, for this dataset and this start."""
         config, spec = self.config, self.dataset.spec
         run = tokenizer_presets.PRESETS[config.tokenizer]()
-        (camera,) = (one for one in spec.cameras if one.name == self.clip.camera)
+        camera = next(one for one in spec.cameras if one.name == self.cameras[0])
         run = replace(
             run,
             dataset=(config.dataset,),
             validation=None,
             output=config.output / "tokenizer",
-            camera=self.clip.camera,
+            cameras=self.cameras,
             depth=self.depth,
             stride=self.clip.stride,
             model=replace(
@@ -232,7 +240,7 @@ def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
             checkpoint=str(before),
             dataset=config.dataset,
             output=config.output / "decoder",
-            camera=plan.clip.camera,
+            cameras=plan.cameras,
             depth=plan.depth,
             horizon=plan.clip.length - 1,
             fit=FitConfig(
@@ -266,10 +274,9 @@ def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | Non
     return str(run.output / "proprioception")
 
 
-def measure(
-    bundle: Bundle, dataset: LeRobotDataset, *, clip: ClipRow, output: Path
-) -> tuple[Verdict, Path]:
+def measure(bundle: Bundle, *, plan: Plan) -> tuple[Verdict, Path]:
     """Measure the validation episodes, some clips of each; writes verdict, results and report."""
+    dataset, output = plan.dataset, plan.config.output
     held_out = len(episodes_of(dataset, "validation"))
     result = evaluate(
         BundlePredictor(bundle.for_imagining(PROBED), name=output.name),
@@ -278,8 +285,8 @@ def measure(
             split="validation",
             clips=VERDICT_EPISODES,
             per_episode=math.ceil(VERDICT_CLIPS / min(held_out, VERDICT_EPISODES)),
-            horizon=clip.length - 1,
-            camera=clip.camera,
+            horizon=plan.clip.length - 1,
+            cameras=plan.cameras,
             examples=1,
         ),
         checkpoint=str(output / "checkpoint"),

@@ -42,7 +42,7 @@ class Bundle:
         """Refuse parts that were not trained for each other, as far as their sizes tell."""
         model, tokenizer = self.world_model.config, self.tokenizer.config
         for what, expected, found in (
-            ("tokens a frame", model.tokens_per_frame, tokenizer.tokens_per_frame),
+            ("tokens a view", model.tokens_per_view, tokenizer.tokens_per_frame),
             ("code bits", model.code_bits, tokenizer.code_bits),
             ("control numbers", model.control_size, self.controls.size),
         ):
@@ -105,6 +105,7 @@ A [RoboScape](https://arxiv.org/abs/2506.23135) world model and its tokenizer.
 | Branches, objective | {shape.branches}, {shape.objective} |
 | Parameters | one branch {counts["one branch"] / 1e6:.1f}M, all {counts["total"] / 1e6:.1f}M |
 | Tokens | {shape.tokens_per_frame} a frame, {shape.code_bits} bits each |
+| Cameras | {", ".join(shape.views) or "one"} |
 | Images | {bundle.tokenizer.config.image_size} pixels square |
 | Frames a second | {convention.action_hz / controls.stride:g} |
 | Actions | {convention.mode}, {convention.action_hz:g} Hz: \

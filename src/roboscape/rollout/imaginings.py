@@ -17,7 +17,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Split
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import imagine
-from roboscape.rollout.videos import check_convention, encode_videos, stack_clips
+from roboscape.rollout.videos import cameras_of, check_convention, encode_videos, stack_clips
 from roboscape.tokenizer.model import SoftCodes, rgb_to_image
 
 
@@ -40,8 +40,8 @@ class ImaginedClips:
 class Shape:
     """Which clips are imagined."""
 
-    camera: str | None = None
-    """The dataset's first one where not given."""
+    cameras: tuple[str, ...] = ()
+    """Those of the bundle's training where none is named (`cameras_of`)."""
     depth: str | None = None
     """Its source; where not given: recorded depth, else the only annotator's, if there is any."""
     horizon: int
@@ -63,13 +63,13 @@ class Imaginings:
         """
         dataset = LeRobotDataset(root)
         check_convention(bundle, dataset)
-        camera, horizon = shape.camera or dataset.spec.cameras[0].name, shape.horizon
+        cameras, horizon = cameras_of(bundle, dataset, asked=shape.cameras), shape.horizon
         reader = ClipReader(
             dataset=dataset,
-            cameras=(camera,),
+            cameras=cameras,
             length=horizon + 1,
             stride=bundle.controls.stride,
-            depth=shape.depth or depth_source(dataset, camera),
+            depth=shape.depth or depth_source(dataset, cameras[0]),
         )
         every = reader.stride if split == "train" else horizon * reader.stride
         places = list(reader.places(split, every=every))
@@ -97,8 +97,8 @@ class Imaginings:
             ValueError: the model imagines depth, and the recordings have none.
         """
         clips = [self.reader.read(place.episode, place.row) for place in places]
-        (camera,), bundle = self.reader.chosen_cameras, self.bundle
-        truth, with_depth = stack_clips(clips, camera), bundle.world_model.config.modalities > 1
+        bundle, with_depth = self.bundle, self.bundle.world_model.config.modalities > 1
+        truth = stack_clips(clips, self.reader.chosen_cameras)
         if not with_depth:
             truth = replace(truth, depth_m=None)
         elif truth.depth_m is None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from roboscape.tokenizer.codes import join_factors, split_factors
+from roboscape.tokenizer.codes import MISSING, join_factors, split_factors
 from roboscape.tokenizer.model import SoftCodes
 from roboscape.world_model.losses import expected_codes
 
@@ -75,13 +75,15 @@ def choose(
             world.exponential_(generator=generator)
         scores = logits / temperature - waits.log()
     groups = scores.argmax(dim=-1)
-    kept = split_factors(given, code_bits=code_bits, factors=logits.shape[-2])
+    kept = split_factors(given.clamp(min=0), code_bits=code_bits, factors=logits.shape[-2])
     both = torch.stack([groups, kept], dim=-1)
     chosen, unchanged = logits.softmax(dim=-1).gather(-1, both).prod(dim=-2).unbind(dim=-1)
     return Choice(
         codes=join_factors(groups, code_bits=code_bits),
         confidence=chosen,
-        soft=SoftCodes(vectors=expected_codes(logits), unchanged=unchanged),
+        soft=SoftCodes(
+            vectors=expected_codes(logits), unchanged=unchanged.masked_fill(given == MISSING, 0.0)
+        ),
     )
 
 

@@ -50,8 +50,8 @@ class DecoderRun:
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
     """Run folder; the tokenizer with the new decoder ends in its `tokenizer` folder."""
-    camera: str | None = None
-    """Which camera; the dataset's first one where not given."""
+    cameras: tuple[str, ...] = ()
+    """Which cameras; those of the bundle's training where none is named."""
     depth: str | None = None
     """`recorded`, or its annotator; where not given: recorded depth, else the only annotator's."""
     horizon: int = 15
@@ -108,7 +108,7 @@ def run(config: DecoderRun) -> Tokenizer:
         )
     open_run(config.output, config)
     bundle = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
-    shape = Shape(camera=config.camera, depth=config.depth, horizon=config.horizon)
+    shape = Shape(cameras=config.cameras, depth=config.depth, horizon=config.horizon)
     learnt = Imaginings.of(bundle, config.dataset, split="train", shape=shape)
     held_out = config.validation or config.dataset
     measured = Imaginings.of(bundle, held_out, split="validation", shape=shape)
@@ -173,7 +173,7 @@ def make_step(
         hidden = believed >= config.believed and blind < config.blind
         view = None if hidden else GivenView(images=images, unchanged=unchanged)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            shown = tokenizer.decoder(vectors, view).float()
+            shown = tokenizer.decoded(vectors, view).float()
         squared, absolute = F.mse_loss(shown, truth), F.l1_loss(shown, truth)
         return squared + config.absolute * absolute, {"squared": squared.item()}
 

@@ -22,7 +22,7 @@ from roboscape.tokenizer.passes import through
 class Videos:
     """A batch of RGB-D videos at the model's rate. Frame 0 is the one that was given.
 
-    Axes: b clip, t frame, h height, w width.
+    Axes: b clip, t frame, h height (of all views of a frame, which lie below each other), w width.
     """
 
     rgb: UInt8[np.ndarray, "b t h w 3"]
@@ -37,6 +37,12 @@ class Videos:
         """The same change of the first two axes made to RGB and depth."""
         depth_m = None if self.depth_m is None else change(self.depth_m)
         return Videos(rgb=change(self.rgb), depth_m=depth_m)
+
+    def views(self, count: int) -> list["Videos"]:
+        """Every camera's part of frames that show so many, from top to bottom."""
+        rgb = np.split(self.rgb, count, axis=2)
+        depth_m = [None] * count if self.depth_m is None else np.split(self.depth_m, count, axis=2)
+        return [Videos(rgb=one, depth_m=other) for one, other in zip(rgb, depth_m, strict=True)]
 
     def frozen(self) -> "Videos":
         """The static floor: every frame is a copy of frame 0."""
@@ -64,13 +70,25 @@ class VideoCodes:
         )
 
 
-def stack_clips(clips: Sequence[Clip], camera: str) -> Videos:
-    """What one camera shows in some clips of equal length, as a batch."""
-    depths = [found for clip in clips if (found := clip.depth_m[camera]) is not None]
+def stack_clips(clips: Sequence[Clip], cameras: Sequence[str]) -> Videos:
+    """What some cameras show in some clips of equal length, as a batch.
+
+    Depth is missing where one of the cameras has none.
+    """
+    depths = [
+        stack_views([found for name in cameras if (found := clip.depth_m[name]) is not None])
+        for clip in clips
+        if all(clip.depth_m[name] is not None for name in cameras)
+    ]
     return Videos(
-        rgb=np.stack([clip.frames[camera] for clip in clips]),
+        rgb=np.stack([stack_views([clip.frames[name] for name in cameras]) for clip in clips]),
         depth_m=np.stack(depths) if depths else None,
     )
+
+
+def stack_views(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Images of several cameras (t h w ...) below each other, as one image a frame."""
+    return views[0] if len(views) == 1 else np.concatenate(views, axis=1)
 
 
 def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
@@ -84,6 +102,39 @@ def check_convention(bundle: Bundle, dataset: LeRobotDataset) -> None:
             f"{dataset.root} is recorded in\n  {found}\nUse a checkpoint of this robot, or correct "
             "`meta/roboscape.json` where it is wrong (`roboscape inspect` shows what looks wrong)"
         )
+
+
+def cameras_of(
+    bundle: Bundle, dataset: LeRobotDataset, *, asked: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The cameras of a dataset that are a bundle's views, in its order.
+
+    Those of the bundle's training where none is asked for; a bundle of one view sees the dataset's
+    first camera where there is none of its name.
+
+    Raises:
+        ValueError: the dataset lacks one, or they are more or fewer than the bundle's views.
+    """
+    return chosen_views(bundle.world_model.config.views, dataset, asked=asked)
+
+
+def chosen_views(
+    views: tuple[str, ...], dataset: LeRobotDataset, *, asked: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """`cameras_of` by the names of a model's views, none of a model of one camera of any name."""
+    known, count = [one.name for one in dataset.spec.cameras], max(1, len(views))
+    chosen = tuple(asked) or views
+    if not asked and count == 1 and not set(views) & set(known):
+        chosen = tuple(known[:1])
+    if len(chosen) != count or not set(chosen) <= set(known):
+        plural = "s" if count > 1 else ""
+        raise UserError(
+            f"this model sees {count} view{plural} ({', '.join(views) or 'a camera of any name'}), "
+            f"and {dataset.root} has the cameras {', '.join(known)}"
+            f"{'; asked for ' + ', '.join(asked) if asked else ''}. Name {count} of them, in the "
+            "model's order"
+        )
+    return chosen
 
 
 @torch.inference_mode()

@@ -508,7 +508,7 @@ def make_learned_vector(
         )
     return SimulatorVectorEnv(
         LearnedSimulator(
-            bundle, batch=num_envs, camera=starts.camera, task=starts.task, **(simulator or {})
+            bundle, batch=num_envs, cameras=(starts.camera,), task=starts.task, **(simulator or {})
         ),
         start_of_seed=starts,
         success=success or CubeRaised(starts.camera),

@@ -35,11 +35,13 @@ from roboscape.simulators.protocol import (
     Start,
     WorldSpec,
 )
+from roboscape.tokenizer.codes import MISSING
 
 Decode = Literal["all", "rgb", "none"]
 """What of an imagined frame becomes pixels: decoding costs many times what imagining does."""
 Pictures = dict[str, np.ndarray]
-"""Pixels of every world by kind: `rgb` b h w 3 uint8, `depth` b h w in metres."""
+"""Pixels of every world by kind: `rgb` b h w 3 uint8, `depth` b h w in metres; of several cameras
+below each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class Beginning:
 
     frames: Videos
     """A batch of one."""
+    missing: Bool[np.ndarray, " v"]
+    """Views that are not given, and black."""
     state: Float[np.ndarray, " s"]
     """At the first given frame."""
     state_before: Float[np.ndarray, " s"]
@@ -107,7 +111,7 @@ class LearnedSimulator:
         bundle: Bundle,
         *,
         batch: int = 1,
-        camera: str,
+        cameras: Sequence[str] = (),
         sampling: Sampling = GREEDY,
         seed: int = 0,
         decode: Decode = "all",
@@ -119,7 +123,8 @@ class LearnedSimulator:
             bundle: Tokenizer, world model and controls, prepared for a device
                 (`Bundle.for_imagining`).
             batch: Number of worlds.
-            camera: Name of the camera that the bundle was trained on.
+            cameras: Names of the cameras that are the bundle's views, in its order; those of its
+                training where none is given.
             sampling: How tokens are chosen.
             seed: Of the tokens that are drawn, at a temperature above 0.
             decode: What is decoded; kinds that are not are missing in observations.
@@ -127,13 +132,20 @@ class LearnedSimulator:
                 is told this one, if it is a model of many tasks.
         """
         self.bundle, self.decode = bundle, decode
-        self.camera = camera
         model, controls = bundle.world_model.config, bundle.controls
+        self.cameras = tuple(cameras) or model.views
+        """Names of the views of a frame, from top to bottom."""
+        if len(set(self.cameras)) != model.cameras:
+            raise UserError(
+                f"expected the names of {model.cameras} cameras, got {list(self.cameras)}; this "
+                f"bundle was trained on {', '.join(model.views) or 'one camera of any name'}"
+            )
         side = bundle.tokenizer.config.image_size
         arm = controls.proprioception
         self._spec = WorldSpec(
-            cameras=(
-                CameraSpec(name=camera, height=side, width=side, has_depth=model.modalities > 1),
+            cameras=tuple(
+                CameraSpec(name=name, height=side, width=side, has_depth=model.modalities > 1)
+                for name in self.cameras
             ),
             frame_hz=controls.convention.action_hz / controls.stride,
             stride=controls.stride,
@@ -146,10 +158,11 @@ class LearnedSimulator:
         )
         self._controls = controls.stream()
         self._controls.reset(np.zeros((batch, controls.statistics.state_size), np.float32))
-        self._confidence = np.ones((batch, *model.grid), np.float32)
-        self._pictures: Pictures = {"rgb": np.zeros((batch, side, side, 3), np.uint8)}
+        self._confidence = np.ones((batch, *model.frame_grid), np.float32)
+        size = model.cameras * side, side
+        self._pictures: Pictures = {"rgb": np.zeros((batch, *size, 3), np.uint8)}
         if model.modalities > 1:
-            self._pictures["depth"] = np.zeros((batch, side, side), np.float32)
+            self._pictures["depth"] = np.zeros((batch, *size), np.float32)
         nothing = np.zeros((batch, model.tokens_per_frame), np.int32)
         self._given = {
             kind: GivenFrames(pixels, nothing) for kind, pixels in self._pictures.items()
@@ -224,11 +237,17 @@ class LearnedSimulator:
         found = {kind: self._picture(kind).copy() for kind in wanted if kind in self._pictures}
         state = self._controls.state
         return Observation(
-            rgb={self.camera: found["rgb"]} if "rgb" in found else {},
-            depth_m={self.camera: found["depth"]} if "depth" in found else {},
+            rgb=self._by_camera(found.get("rgb")),
+            depth_m=self._by_camera(found.get("depth")),
             state=np.zeros((self.batch, 0), np.float32) if state is None else state.copy(),
-            confidence={self.camera: self._confidence.copy()},
+            confidence=self._by_camera(self._confidence.copy()),
         )
+
+    def _by_camera(self, frames: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Every camera's part of frames (b h ...) of all; nothing of what is not shown."""
+        if frames is None:
+            return {}
+        return dict(zip(self.cameras, np.split(frames, len(self.cameras), axis=1), strict=True))
 
     def snapshot(self) -> Snapshot:
         """Copy what all worlds' futures depend on; stepping afterwards leaves the copy alone."""
@@ -309,6 +328,9 @@ class LearnedSimulator:
             depth_m=np.concatenate(depths) if depths else None,
         )
         codes = encode_videos(self.bundle.tokenizer, given)
+        absent = torch.from_numpy(np.stack([one.missing for one in beginnings]))
+        absent = absent.repeat_interleave(self.bundle.world_model.config.tokens_per_view, dim=1)
+        codes = codes.map(lambda x: x.masked_fill(absent.unsqueeze(1), MISSING))
         stream = self.bundle.controls.stream()
         first = stream.reset(
             np.stack([one.state for one in beginnings]),
@@ -355,13 +377,15 @@ class LearnedSimulator:
                     f"{state.shape}: {state}"
                 )
         side = self.bundle.tokenizer.config.image_size
+        size = len(self.cameras) * side, side
         rgb, depth_m = found.frames.rgb, found.frames.depth_m
-        if rgb.shape[2:] != (side, side, 3) or rgb.dtype != np.uint8:
+        if rgb.shape[2:] != (*size, 3) or rgb.dtype != np.uint8:
             raise UserError(
                 f"expected RGB images of {side} x {side} pixels, uint8, got {rgb.dtype} of shape "
-                f"{rgb.shape[2:]}; this model has one image size: resize yours"
+                f"{rgb.shape[2:]} for {len(self.cameras)} cameras; this model has one image size: "
+                "resize yours"
             )
-        if "depth" in self._pictures and (depth_m is None or depth_m.shape[2:] != (side, side)):
+        if "depth" in self._pictures and (depth_m is None or depth_m.shape[2:] != size):
             found_depth = "none" if depth_m is None else f"shape {depth_m.shape[2:]}"
             raise UserError(
                 f"this model imagines depth and needs the given frame's, {side} x {side} in "
@@ -371,18 +395,23 @@ class LearnedSimulator:
         return found if "depth" in self._pictures else without_depth(found)
 
     def _read_frame(self, start: FrameStart) -> Beginning:
-        if self.camera not in start.rgb:
+        missing = np.array([name not in start.rgb for name in self.cameras])
+        if missing.all():
             raise UserError(
-                f"expected an image of the camera `{self.camera}`, got {sorted(start.rgb)}"
+                f"expected images of the cameras {', '.join(self.cameras)} (of some of them at "
+                f"least), got {sorted(start.rgb) or 'none'}"
             )
-        depth_m = start.depth_m.get(self.camera)
+        rgb = [start.rgb.get(name) for name in self.cameras]
+        depth_m = [start.depth_m.get(name) for name in self.cameras]
+        has_depth = all(depth_m[view] is not None for view in np.flatnonzero(~missing))
         state = np.asarray(start.state, np.float32)
         before = state if start.state_before is None else start.state_before
         return Beginning(
             frames=Videos(
-                rgb=start.rgb[self.camera][None, None],
-                depth_m=None if depth_m is None else depth_m[None, None].astype(np.float32),
+                rgb=stacked(rgb)[None, None],
+                depth_m=stacked(depth_m)[None, None].astype(np.float32) if has_depth else None,
             ),
+            missing=missing,
             state=state,
             state_before=np.asarray(before, np.float32),
             actions=np.zeros((0, len(self.spec.action.names)), np.float32),
@@ -401,14 +430,15 @@ class LearnedSimulator:
             )
         reader = ClipReader(
             dataset=dataset,
-            cameras=(self.camera,),
+            cameras=self.cameras,
             length=start.prompt_frames,
             stride=stride,
-            depth=depth_source(dataset, self.camera),
+            depth=depth_source(dataset, self.cameras[0]),
         )
         clip = reader.read(start.episode, first)
         return Beginning(
-            frames=stack_clips([clip], self.camera),
+            frames=stack_clips([clip], self.cameras),
+            missing=np.zeros(len(self.cameras), bool),
             state=clip.states[0],
             state_before=clip.state_before,
             actions=clip.actions,
@@ -438,7 +468,7 @@ class LearnedSimulator:
         return self._pictures[kind]
 
     def _grid(self, confidence: Float[Tensor, "b n"]) -> Float[np.ndarray, "b y x"]:
-        height, width = self.bundle.world_model.config.grid
+        height, width = self.bundle.world_model.config.frame_grid
         return rearrange(confidence, "b (y x) -> b y x", y=height, x=width).cpu().numpy()
 
 
@@ -451,6 +481,12 @@ def merged(
     changed = old.copy()
     changed[list(worlds)] = new
     return changed
+
+
+def stacked(views: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Images of several cameras below each other; black where there is none."""
+    (known, *_) = (view for view in views if view is not None)
+    return np.concatenate([np.zeros_like(known) if view is None else view for view in views])
 
 
 def without_depth(found: Beginning) -> Beginning:

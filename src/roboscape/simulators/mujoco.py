@@ -1,14 +1,16 @@
 """The true simulator: Lift and Meta-World's tasks, with the physics that made the recordings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from roboscape.core.errors import UserError
-from roboscape.dataset.records import CameraSpec, DatasetSpec, RandomScenes
+from roboscape.dataset.cameras import geometry_of, hand_pose
+from roboscape.dataset.records import CameraGeometry, CameraSpec, DatasetSpec, RandomScenes
 from roboscape.simulators.protocol import (
     EpisodeStart,
     FrameStart,
@@ -20,10 +22,11 @@ from roboscape.simulators.protocol import (
     Start,
     WorldSpec,
 )
+from roboscape.sources.graphics import mujoco
 from roboscape.sources.proportions import Proportions, behaviour_of
 from roboscape.sources.random_scenes import DEPTH_RANGE_M, randomise_look
 from roboscape.sources.scene import WRIST, WRIST_NEAREST_M, Scene, SceneKind, make_scene
-from roboscape.sources.simulation import SceneRenderer
+from roboscape.sources.simulation import SceneRenderer, camera_id, pose_of_camera
 
 REPLAY_TOLERANCE = 1e-3
 """Largest deviation from a recorded state (m, rad or its own unit) that a replay may show."""
@@ -383,21 +386,35 @@ class MujocoSimulator:
 
 
 def dataset_spec(
-    kind: SceneKind,
+    task: str,
     *,
     cameras: tuple[str, ...],
     image_size: int,
     supersampling: int,
     random_scenes: RandomScenes = "none",
 ) -> DatasetSpec:
-    """What all recorded episodes of a task family have in common."""
+    """What all recorded episodes of a task's family have in common.
+
+    Args:
+        task: one of the family, whose cameras are measured.
+        cameras: as for `MujocoSimulator`, like the rest.
+        image_size: height and width in pixels.
+        supersampling: drawn so many times as large.
+        random_scenes: what is drawn anew in every episode; with `all` no camera stands still.
+    """
+    kind, measured = measured_cameras(task, cameras, image_size)
     nearest_m, farthest_m = DEPTH_RANGE_M if random_scenes == "all" else kind.depth_range_m
     if WRIST in cameras:
         nearest_m = min(nearest_m, WRIST_NEAREST_M)
+    unknown = ("world",) if random_scenes == "all" else ()
+    specs = _camera_specs(cameras, image_size=image_size, supersampling=supersampling)
     return DatasetSpec(
         fps=kind.action.action_hz,
         robot_type=kind.robot_type,
-        cameras=_camera_specs(cameras, image_size=image_size, supersampling=supersampling),
+        cameras=tuple(
+            spec if found is None or found.mount in unknown else replace(spec, geometry=found)
+            for spec, found in zip(specs, measured, strict=True)
+        ),
         state_names=kind.state_names,
         action=kind.action,
         depth_min_m=nearest_m,
@@ -406,6 +423,30 @@ def dataset_spec(
         random_scenes=random_scenes != "none",
         random_cameras=random_scenes != "colours",
     )
+
+
+@cache
+def measured_cameras(
+    task: str, cameras: tuple[str, ...], image_size: int
+) -> tuple[SceneKind, tuple[CameraGeometry | None, ...]]:
+    """A task's family and where its cameras are, from a scene that is opened for it."""
+    scene = make_scene(task, cameras=cameras)
+    scene.reset(0, behaviour="random")
+    return scene.kind, tuple(
+        camera_geometry(scene, name, image_size=image_size) for name in cameras
+    )
+
+
+def camera_geometry(scene: Scene, name: str, *, image_size: int) -> CameraGeometry | None:
+    """Where a camera of a scene is; None where it follows something else than the hand."""
+    model, kind = scene.model, scene.kind
+    index = camera_id(model, kind.model_camera(name))
+    pose = pose_of_camera(model, scene.data, index, height=image_size, width=image_size)
+    if kind.model_camera(name) == kind.wrist:
+        return geometry_of(pose, hand=hand_pose(kind.state_names, scene.state()))
+    still = model.body_weldid[model.cam_bodyid[index]] == 0
+    fixed = model.cam_mode[index] == mujoco.mjtCamLight.mjCAMLIGHT_FIXED.value
+    return geometry_of(pose) if still and fixed else None
 
 
 def _camera_specs(

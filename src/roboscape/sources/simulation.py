@@ -2,7 +2,6 @@
 
 import atexit
 import weakref
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -11,39 +10,11 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from roboscape.core.errors import UserError
+from roboscape.dataset.cameras import CameraPose
 from roboscape.sources.graphics import mujoco, new_gl_context
 
 VISUAL_GEOM_GROUP = 1
 HIDDEN_GROUP = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraPose:
-    """A pinhole camera in the world: x right, y up, looking along its negative z (OpenGL)."""
-
-    position_m: Float[np.ndarray, "3"]
-    camera_to_world: Float[np.ndarray, "3 3"]
-    focal_px: float
-    height: int
-    width: int
-
-
-def project(points_m: Float[np.ndarray, "k 3"], camera: CameraPose) -> Float[np.ndarray, "k 3"]:
-    """World points to (x px, y px, depth m along the axis); pixel centres are integers."""
-    local = (points_m - camera.position_m) @ camera.camera_to_world
-    depth_m = -local[:, 2]
-    x_px = local[:, 0] / depth_m * camera.focal_px + camera.width / 2 - 0.5
-    y_px = -local[:, 1] / depth_m * camera.focal_px + camera.height / 2 - 0.5
-    return np.stack([x_px, y_px, depth_m], axis=1)
-
-
-def unproject(pixels: Float[np.ndarray, "k 3"], camera: CameraPose) -> Float[np.ndarray, "k 3"]:
-    """Inverse of `project`: (x px, y px, depth m) to world points."""
-    x_px, y_px, depth_m = pixels.T
-    right = (x_px + 0.5 - camera.width / 2) / camera.focal_px * depth_m
-    up = -(y_px + 0.5 - camera.height / 2) / camera.focal_px * depth_m
-    local = np.stack([right, up, -depth_m], axis=1)
-    return local @ camera.camera_to_world.T + camera.position_m
 
 
 def depth_to_metres(
@@ -88,7 +59,7 @@ class SceneRenderer:
         self._height, self._width, self._samples = height, width, supersampling
         height, width = height * supersampling, width * supersampling
         self._model = model
-        self._camera_id = _camera_id(model, camera)
+        self._camera_id = camera_id(model, camera)
         model.vis.quality.offsamples = 0
         model.vis.quality.shadowsize = 0
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
@@ -140,13 +111,8 @@ class SceneRenderer:
 
     def camera_pose(self, data: Any) -> CameraPose:
         """Where the camera is now."""
-        fov_rad = np.deg2rad(self._model.cam_fovy[self._camera_id])
-        return CameraPose(
-            position_m=data.cam_xpos[self._camera_id].copy(),
-            camera_to_world=data.cam_xmat[self._camera_id].reshape(3, 3).copy(),
-            focal_px=float(self._height / 2 / np.tan(fov_rad / 2)),
-            height=self._height,
-            width=self._width,
+        return pose_of_camera(
+            self._model, data, self._camera_id, height=self._height, width=self._width
         )
 
     def close(self) -> None:
@@ -183,6 +149,18 @@ class SceneRenderer:
         return np.flipud(rgb), np.flipud(buffer)
 
 
+def pose_of_camera(model: Any, data: Any, index: int, *, height: int, width: int) -> CameraPose:
+    """Where one of a model's cameras is now."""
+    fov_rad = np.deg2rad(model.cam_fovy[index])
+    return CameraPose(
+        position_m=data.cam_xpos[index].copy(),
+        camera_to_world=data.cam_xmat[index].reshape(3, 3).copy(),
+        focal_px=float(height / 2 / np.tan(fov_rad / 2)),
+        height=height,
+        width=width,
+    )
+
+
 def _free(context: Any, gl_context: Any) -> None:
     """Free what a renderer holds."""
     # OpenGL deletes from the current context, which may be another renderer's.
@@ -193,7 +171,7 @@ def _free(context: Any, gl_context: Any) -> None:
 
 def set_camera_upright(model: Any, data: Any, camera: str) -> None:
     """Turn a fixed camera by half a turn about its axis where the world hangs upside down in it."""
-    index = _camera_id(model, camera)
+    index = camera_id(model, camera)
     image_up = data.cam_xmat[index].reshape(3, 3)[:, 1]
     if image_up[2] >= 0:
         return
@@ -204,7 +182,7 @@ def set_camera_upright(model: Any, data: Any, camera: str) -> None:
     mujoco.mj_forward(model, data)
 
 
-def _camera_id(model: Any, name: str) -> int:
+def camera_id(model: Any, name: str) -> int:
     """The camera's number; an unknown name is an error that lists the known ones."""
     names = [model.camera(index).name for index in range(model.ncam)]
     if name not in names:

@@ -6,8 +6,9 @@ import numpy as np
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 
+from roboscape.dataset.cameras import project, unproject
 from roboscape.dataset.records import Tracks
-from roboscape.sources.simulation import SceneRenderer, project, unproject
+from roboscape.sources.simulation import SceneRenderer
 
 DEPTH_TOLERANCE_M = 0.02
 """A point is hidden when the image shows something nearer than it by more than this."""

@@ -71,7 +71,10 @@ class GivenFrame:
 
 
 class Tokenizer(nn.Module):
-    """RGB and depth images to codes and back; both kinds share the weights."""
+    """RGB and depth images to codes and back; both kinds share the weights.
+
+    A frame of several cameras is their images below each other, and their codes after each other.
+    """
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -127,8 +130,17 @@ class Tokenizer(nn.Module):
         )
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
-        """Codes of images in [-1, 1], int32, row by row."""
-        return vectors_to_code(self.encoder(images))
+        """Codes of images in [-1, 1], int32, row by row; views below each other, view by view."""
+        views = self.views_apart(images)
+        codes = vectors_to_code(self.encoder(views))
+        return rearrange(codes, "(b v) n -> b (v n)", b=len(images))
+
+    def views_apart(self, images: Float[Tensor, "b 3 vh w"]) -> Float[Tensor, "bv 3 h w"]:
+        """Frames whose views lie below each other, as an image a view."""
+        size = self.config.image_size
+        if images.shape[2] == size:
+            return images
+        return rearrange(images, "b c (v h) w -> (b v) c h w", h=size)
 
     @torch.no_grad()
     def given_frame(
@@ -173,7 +185,20 @@ class Tokenizer(nn.Module):
         soft = soft if self.config.soft_codes else None
         view = given.view(codes, soft) if given is not None and self.config.given_frame else None
         exact = code_to_vectors(codes, code_bits=self.config.code_bits)
-        return self.decoder(exact if soft is None else soft.vectors, view).float().clamp(-1, 1)
+        return self.decoded(exact if soft is None else soft.vectors, view).float().clamp(-1, 1)
+
+    def decoded(
+        self, vectors: Float[Tensor, "b n v"], view: GivenView | None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """What the decoder shows of code vectors, view by view, up to its error in [-1, 1]."""
+        tokens = self.config.tokens_per_frame
+        if view is not None:
+            view = GivenView(
+                images=self.views_apart(view.images),
+                unchanged=rearrange(view.unchanged, "b (v n) -> (b v) n", n=tokens),
+            )
+        images = self.decoder(rearrange(vectors, "b (v n) c -> (b v) n c", n=tokens), view)
+        return rearrange(images, "(b v) c h w -> b c (v h) w", b=len(vectors))
 
     def encode_rgb(self, frames: UInt8[Tensor, "b h w 3"]) -> Int[Tensor, "b n"]:
         """Codes of RGB frames."""

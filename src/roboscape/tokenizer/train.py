@@ -60,8 +60,8 @@ class TokenizerRun:
     learns: Literal["all", "decoder"] = "all"
     """`decoder`: the encoder of `start_from` stays as it is, and so do all codes, such as those
     that a world model was trained on."""
-    camera: str | None = None
-    """Which camera; each dataset's first one where not given."""
+    cameras: tuple[str, ...] = ()
+    """Which cameras; each dataset's first one where none is named."""
     depth: str = RECORDED
     """`recorded`, `none` to train on RGB alone, or the annotator whose estimates are used."""
     stride: int = 4
@@ -145,7 +145,7 @@ def joined(parts: list[FrameCache], *, balance: float) -> Frames:
 def split_caches(
     datasets: list[LeRobotDataset], split: Split, *, folder: Path, config: TokenizerRun
 ) -> list[FrameCache]:
-    """The frames of a split, one cache for each dataset that has episodes of it.
+    """The frames of a split, one cache for each camera of each dataset that has episodes of it.
 
     Raises:
         ValueError: none has any.
@@ -157,22 +157,25 @@ def split_caches(
     return [
         cache_dataset(
             dataset,
-            # The first one's name is that of a run on one dataset.
+            # The first one's name is that of a run on one dataset and camera.
             folder if number == 0 else folder.with_name(f"{folder.name}_{number}"),
             episodes=episodes[:most],
-            camera=config.camera or dataset.spec.cameras[0].name,
-            depth=depth_of(dataset, config=config, alone=len(config.dataset) == 1),
+            camera=camera,
+            depth=depth_of(dataset, camera, config=config, alone=len(config.dataset) == 1),
             stride=config.stride,
         )
-        for number, (dataset, episodes) in enumerate(zip(datasets, chosen, strict=True))
+        for number, (dataset, episodes, camera) in enumerate(
+            (dataset, episodes, camera)
+            for dataset, episodes in zip(datasets, chosen, strict=True)
+            for camera in config.cameras or (dataset.spec.cameras[0].name,)
+        )
         if episodes
     ]
 
 
-def depth_of(dataset: LeRobotDataset, *, config: TokenizerRun, alone: bool) -> str:
+def depth_of(dataset: LeRobotDataset, camera: str, *, config: TokenizerRun, alone: bool) -> str:
     """Where a dataset's depth comes from: one of several may have recorded none."""
-    name = config.camera or dataset.spec.cameras[0].name
-    recorded = any(one.has_depth for one in dataset.spec.cameras if one.name == name)
+    recorded = any(one.has_depth for one in dataset.spec.cameras if one.name == camera)
     return NONE if config.depth == RECORDED and not recorded and not alone else config.depth
 
 
@@ -244,6 +247,13 @@ def make_tokenizer(config: TokenizerRun) -> Tokenizer:
             given_frame=found.given_frame or config.model.given_frame,
             soft_codes=config.model.soft_codes,
         )
+        if config.learns == "all":
+            # Its codes change anyway, so depth may be drawn over another range.
+            limits = {
+                "depth_min_m": config.model.depth_min_m,
+                "depth_max_m": config.model.depth_max_m,
+            }
+            found = replace(found, **limits)
         if found != config.model:
             raise UserError(
                 f"{folder} does not fit as a start ({differences(found, config.model)}); give "

@@ -23,7 +23,7 @@ from roboscape.core.progress import progress
 from roboscape.dataset.annotations import annotations_folder, annotator_of
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.dataset.records import CameraSpec, DatasetSpec
+from roboscape.dataset.records import DatasetSpec
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.encode import Source, encoded_episodes, has_tracks, records_depth
 from roboscape.tokens.imagined import remove_others, write_imagined
@@ -53,8 +53,9 @@ class Tokenize:
     """Folder or hub name of a trained tokenizer."""
     output: Path
     """Folder of the store."""
-    camera: str | None = None
-    """The camera whose frames are encoded; the datasets' first where not given."""
+    cameras: tuple[str, ...] = ()
+    """The cameras whose frames are encoded, as views of one frame; the datasets' first where none
+    is named."""
     depth: str = RECORDED
     """`recorded`, `none`, or the annotator whose estimates are taken."""
     tracks: str | None = None
@@ -100,11 +101,11 @@ def run(config: Tokenize) -> TokenStore:
     tokenizer = Tokenizer.from_pretrained(config.tokenizer).to(resolve_device(config.device))
     sha256 = weights_sha256(resolve(config.tokenizer))
     datasets = [LeRobotDataset(root) for root in config.datasets]
-    camera = check_datasets(datasets, tokenizer=tokenizer, config=config)
+    cameras = check_datasets(datasets, tokenizer=tokenizer, config=config)
     shards = plan(datasets, episodes_per_shard=config.episodes_per_shard)
     settings: dict[str, Any] = {
         "tokenizer_sha256": sha256,
-        "camera": camera.name,
+        "cameras": list(cameras),
         "depth": config.depth,
         "tracks": annotator_of(
             annotations_folder(config.datasets[0]), "tracks", asked=config.tracks
@@ -112,9 +113,14 @@ def run(config: Tokenize) -> TokenStore:
         or NONE,
         "points": config.points,
     }
-    trackless = [d.root for d in datasets if not has_tracks(d, camera.name, settings["tracks"])]
+    trackless = [
+        f"{dataset.root} ({camera})"
+        for dataset in datasets
+        for camera in cameras
+        if not has_tracks(dataset, camera, settings["tracks"])
+    ]
     if settings["tracks"] != NONE and trackless:
-        log.info("without tracks: %s", ", ".join(map(str, trackless)))
+        log.info("without tracks: %s", ", ".join(trackless))
     total = sum(source.length for shard in shards for source in shard)
     with progress(total, f"tokenizing into {config.output.name}", unit="frame") as bar:
         for number, sources in enumerate(shards):
@@ -126,7 +132,7 @@ def run(config: Tokenize) -> TokenStore:
                         sources,
                         datasets,
                         tokenizer,
-                        camera=camera.name,
+                        cameras=cameras,
                         depth=config.depth,
                         tracks=settings["tracks"],
                         points=config.points,
@@ -139,8 +145,8 @@ def run(config: Tokenize) -> TokenStore:
 
 def check_datasets(
     datasets: list[LeRobotDataset], *, tokenizer: Tokenizer, config: Tokenize
-) -> CameraSpec:
-    """Refuse datasets that do not fit together, or not the tokenizer."""
+) -> tuple[str, ...]:
+    """Refuse datasets that do not fit together, or not the tokenizer; the cameras' names."""
     first = datasets[0].spec
     for dataset in datasets[1:]:
         for name in ("action", "state_names", "fps"):
@@ -150,18 +156,26 @@ def check_datasets(
                     f"{getattr(dataset.spec, name)} against {getattr(first, name)}; "
                     "a store holds recordings of one kind"
                 )
-    name = config.camera or first.cameras[0].name
-    for dataset in datasets:
+    names = config.cameras or (first.cameras[0].name,)
+    if len(set(names)) < len(names):
+        raise UserError(f"expected each camera once, got --cameras {' '.join(names)}")
+    views = [(dataset, name) for dataset in datasets for name in names]
+    for dataset, name in views:
         check_camera(dataset.spec, name=name, root=dataset.root, tokenizer=tokenizer)
-    without = [data.root for data in datasets if not records_depth(data, name)]
-    if config.depth == RECORDED and len(without) == len(datasets):
+    check_depth(views, asked=config.depth)
+    return names
+
+
+def check_depth(views: list[tuple[LeRobotDataset, str]], *, asked: str) -> None:
+    """Refuse recorded depth where no camera of any dataset recorded it."""
+    without = [f"{data.root} ({name})" for data, name in views if not records_depth(data, name)]
+    if asked == RECORDED and len(without) == len(views):
         raise UserError(
-            f"{without[0]}: camera `{name}` recorded no depth; run `roboscape annotate` and pass "
-            "--depth with the annotator's name, or --depth none for an RGB-only model"
+            f"{without[0]} recorded no depth; run `roboscape annotate` and pass --depth with the "
+            "annotator's name, or --depth none for an RGB-only model"
         )
-    if config.depth == RECORDED and without:
-        log.info("without depth: %s", ", ".join(map(str, without)))
-    return next(camera for camera in first.cameras if camera.name == name)
+    if asked == RECORDED and without:
+        log.info("without depth: %s", ", ".join(without))
 
 
 def check_camera(spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokenizer) -> None:
@@ -210,7 +224,10 @@ def is_written(folder: Path, settings: Mapping[str, object]) -> bool:
     if not path.is_file():
         return False
     found = read_json(path)
-    for name in ("tokenizer_sha256", "camera", "depth", "tracks", "points"):
+    if "camera" in found:
+        # A shard made when there was one camera.
+        found["cameras"] = [found.pop("camera")]
+    for name in ("tokenizer_sha256", "cameras", "depth", "tracks", "points"):
         if found[name] != settings[name]:
             raise UserError(
                 f"{folder} was written with {name} {found[name]}, asked for {settings[name]}; "
@@ -259,7 +276,7 @@ def finish(
     with atomic_path(config.output / CLIPS) as temporary:
         np.save(
             temporary,
-            kept_starts(sources, datasets, camera=settings["camera"], stride=config.stride),
+            kept_starts(sources, datasets, camera=settings["cameras"][0], stride=config.stride),
         )
     controls = control_encoder(config, datasets=datasets)
     imagined = ""
@@ -270,7 +287,7 @@ def finish(
         tokenizer=tokenizer.config,
         tokenizer_sha256=settings["tokenizer_sha256"],
         encoder_sha256=encoder_sha256(resolve(config.tokenizer)),
-        camera=settings["camera"],
+        cameras=tuple(settings["cameras"]),
         annotator=settings["tracks"],
         datasets=tuple(str(root) for root in config.datasets),
         controls=controls.statistics,

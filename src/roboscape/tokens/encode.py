@@ -12,7 +12,7 @@ from roboscape.annotate.tracks.camera_motion import (
     most_active,
     own_motion,
 )
-from roboscape.clips.reader import ClipReader
+from roboscape.clips.reader import Clip, ClipReader
 from roboscape.dataset.annotations import annotated_episodes, annotations_folder
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
@@ -47,14 +47,14 @@ def encoded_episodes(
     datasets: list[LeRobotDataset],
     tokenizer: Tokenizer,
     *,
-    camera: str,
+    cameras: tuple[str, ...],
     depth: str,
     tracks: str,
     points: int,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The columns of every episode, one after the other; arguments as in `Tokenize`."""
-    readers = [
-        ClipReader(
+    readers = {
+        (number, camera): ClipReader(
             dataset=dataset,
             cameras=(camera,),
             length=None,
@@ -62,28 +62,42 @@ def encoded_episodes(
             depth=depth if depth != RECORDED or records_depth(dataset, camera) else NONE,
             tracks=tracks if len(datasets) == 1 or has_tracks(dataset, camera, tracks) else NONE,
         )
-        for dataset in datasets
-    ]
-    missing = np.full(0 if depth == NONE else tokenizer.config.tokens_per_frame, MISSING, np.int32)
+        for number, dataset in enumerate(datasets)
+        for camera in cameras
+    }
     for source in sources:
-        clip = readers[source.dataset].read(source.episode)
-        depth_m = clip.depth_m[camera]
-        yield {
-            "rgb": through(
-                tokenizer.encode_rgb, torch.from_numpy(clip.frames[camera]), tokenizer
-            ).numpy(),
-            "depth": np.tile(missing, (len(clip), 1))
-            if depth_m is None
-            else through(tokenizer.encode_depth, torch.from_numpy(depth_m), tokenizer).numpy(),
+        clips = [readers[source.dataset, camera].read(source.episode) for camera in cameras]
+        views = [
+            view_columns(clip, camera, tokenizer, depth=depth, points=points, number=number)
+            for number, (camera, clip) in enumerate(zip(cameras, clips, strict=True))
+        ]
+        yield {name: np.concatenate([view[name] for view in views], 1) for name in views[0]} | {
             # A row's own action leads to the next row, so the last one lies beyond the clip.
             "actions": datasets[source.dataset].actions(source.episode),
-            "state": clip.states,
-        } | track_columns(
-            clip.tracks.get(camera),
-            source.length,
-            points=points,
-            cell_px=tokenizer.config.downsampling,
-        )
+            "state": clips[0].states,
+        }
+
+
+def view_columns(
+    clip: Clip, camera: str, tokenizer: Tokenizer, *, depth: str, points: int, number: int
+) -> dict[str, np.ndarray]:
+    """What one camera shows: its tokens and tracks, as view `number` of the frames."""
+    config, depth_m = tokenizer.config, clip.depth_m[camera]
+    missing = np.full(0 if depth == NONE else config.tokens_per_frame, MISSING, np.int32)
+    rgb = through(tokenizer.encode_rgb, torch.from_numpy(clip.frames[camera]), tokenizer)
+    columns = {
+        "rgb": rgb.numpy(),
+        "depth": np.tile(missing, (len(clip), 1))
+        if depth_m is None
+        else through(tokenizer.encode_depth, torch.from_numpy(depth_m), tokenizer).numpy(),
+    } | track_columns(
+        clip.tracks.get(camera), len(clip), points=points, cell_px=config.downsampling
+    )
+    # Points that leave a view at its lower edge are not in the view below it.
+    tracks, visible = columns["tracks"], columns["visible"]
+    visible[(tracks[..., 1] < 0) | (tracks[..., 1] >= config.tokens_per_side)] = 0
+    tracks[..., 1] += number * config.tokens_per_side
+    return columns
 
 
 def records_depth(dataset: LeRobotDataset, camera: str) -> bool:

@@ -102,7 +102,7 @@ def run(config: ImportTokens) -> TokenStore:
     segments = segments_of(folders)
     settings = {
         "tokenizer_sha256": _tokenizer_hash(config.tokenizer_weights),
-        "camera": CAMERA,
+        "cameras": [CAMERA],
         "depth": NONE,
         "tracks": NONE,
         "points": 1,
@@ -197,7 +197,7 @@ def _finish(
             image_size=folders[0].side * PATCH_PX, code_bits=CODE_BITS, downsampling=PATCH_PX
         ),
         tokenizer_sha256=settings["tokenizer_sha256"],
-        camera=CAMERA,
+        cameras=(CAMERA,),
         annotator=NONE,
         datasets=tuple(str(root) for root in config.folders),
         controls=_control_statistics(folders, stride=config.stride),

@@ -36,7 +36,8 @@ class StoreConfig:
     tokenizer: TokenizerConfig
     tokenizer_sha256: str
     """Hash of the tokenizer's weights: codes of another tokenizer mean something else."""
-    camera: str
+    cameras: tuple[str, ...]
+    """Whose views a frame shows; tokens and tracks of one after those of another."""
     annotator: str
     """The annotator of the tracks."""
     datasets: tuple[str, ...]
@@ -54,7 +55,7 @@ class StoreConfig:
 class TokenClip:
     """A batch of clips as a world model takes them.
 
-    Axes: b clip, t frame, n token (row by row), c control, k point.
+    Axes: b clip, t frame, n token (row by row, view by view), c control, k point.
     """
 
     rgb: Int32[Tensor, "b t n"]
@@ -64,7 +65,8 @@ class TokenClip:
     """Normalised; row t led into frame t, before row 0 there were no actions. Where the store has
     tasks, each row ends with the task's vector."""
     tracks: Float32[Tensor, "b t k 2"]
-    """Points (x, y) in cells of the token grid: the cell is the floor."""
+    """Points (x, y) in cells of the frame's token grid, its views below each other: the cell is
+    the floor. As many of one view after those of another."""
     visible: Bool[Tensor, "b t k"]
 
 
@@ -148,6 +150,9 @@ class TokenStore:
                 "`roboscape tokenize` (or `import-tokens`) command that made it again: it "
                 "encodes nothing twice"
             )
+        if "camera" in content:
+            # A store made when there was one camera.
+            content["cameras"] = [content.pop("camera")]
         self.config = config_from_dict(StoreConfig, content, where=str(root / STORE))
         # `read_table` would import a dataset engine, and `to_numpy` pandas: a second each.
         table = pq.ParquetFile(root / EPISODES).read()
@@ -176,7 +181,7 @@ class TokenStore:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens."""
+        """Rows and columns of tokens in a view."""
         side = self.config.tokenizer.tokens_per_side
         return side, side
 

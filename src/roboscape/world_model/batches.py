@@ -17,6 +17,7 @@ from torch import Tensor
 from roboscape.clips.curriculum import Curriculum
 from roboscape.core.errors import UserError
 from roboscape.core.seeding import generator_for, numpy_generator_for
+from roboscape.tokenizer.codes import MISSING
 from roboscape.tokens.store import TokenClip
 from roboscape.training.learner import Microbatch
 from roboscape.world_model.config import WorldModelConfig
@@ -29,6 +30,7 @@ from roboscape.world_model.objective import (
     next_frame_inputs,
     objective_of,
     self_predicted_inputs,
+    without_views,
 )
 
 Value = TypeVar("Value")
@@ -183,13 +185,23 @@ class BatchMaker:
             kept=whole,
             place=whole,
         )
+        inputs = objective.training_inputs(tokens, controls, masking=masking, generator=generator)
+        if self.model.cameras > 1 and inputs.previous is not None:
+            inputs = without_views(
+                inputs,
+                cameras=self.model.cameras,
+                share=masking.missing_view,
+                generator=generator,
+            )
         targets = Targets(
-            inputs=objective.training_inputs(
-                tokens, controls, masking=masking, generator=generator
-            ),
+            inputs=inputs,
             first=clip.rgb[:, 0].long(),
             keypoints=select_keypoints(
-                clip.tracks, clip.visible, count=self.config.loss.keypoints, grid=self.model.grid
+                clip.tracks,
+                clip.visible,
+                count=self.config.loss.keypoints,
+                grid=self.model.grid,
+                cameras=self.model.cameras,
             ),
         )
         return Batch(step=step, targets=targets, self_predicted=(prediction,) if predicts else ())
@@ -222,6 +234,7 @@ def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Targe
         predicted = corrupted_inputs(predicted, largest_rate=corruption, generator=generator)
         assert predicted.previous is not None
         previous[:, one.place] = predicted.previous[:, one.kept]
+    previous = torch.where(inputs.previous == MISSING, MISSING, previous)
     return replace(batch.targets, inputs=replace(inputs, previous=previous))
 
 

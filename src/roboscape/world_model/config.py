@@ -30,7 +30,10 @@ class WorldModelConfig:
     factors: int = 2
     """Groups of bits that the vocabulary is factorised into."""
     grid: tuple[int, int] = (8, 8)
-    """Rows and columns of tokens in a frame; H' and W' in the paper."""
+    """Rows and columns of tokens in one view of a frame; H' and W' in the paper."""
+    views: tuple[str, ...] = ()
+    """Names of the cameras that a frame shows, whose tokens follow each other; attention in space
+    runs over all. A training run takes them from its tokens; empty: one camera of any name."""
     patch: int = 1
     """Side, in tokens, of the square of tokens (a patch) that attention treats as one."""
     max_frames: int = 16
@@ -64,6 +67,8 @@ class WorldModelConfig:
             raise UserError(
                 f"patch must divide both sides of the token grid {self.grid}, got {self.patch}"
             )
+        if len(set(self.views)) < len(self.views):
+            raise UserError(f"expected views of different names, got {self.views}")
         if self.copy_previous and (self.objective != "next_frame" or self.factor_size > 512):
             raise UserError(
                 "copy_previous needs objective `next_frame`, which reads the previous frame, "
@@ -85,9 +90,24 @@ class WorldModelConfig:
         return 2 if self.branches == "both" else 1
 
     @property
-    def tokens_per_frame(self) -> int:
-        """N = H' W'."""
+    def cameras(self) -> int:
+        """Views of a frame."""
+        return max(1, len(self.views))
+
+    @property
+    def tokens_per_view(self) -> int:
+        """Tokens of one view."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """N = H' W', of all views together."""
+        return self.frame_grid[0] * self.frame_grid[1]
+
+    @property
+    def frame_grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens in a frame: its views below each other."""
+        return self.cameras * self.grid[0], self.grid[1]
 
     @property
     def tokens_per_patch(self) -> int:
@@ -98,6 +118,11 @@ class WorldModelConfig:
     def patches_per_frame(self) -> int:
         """Patches of a frame: what spatial attention runs over."""
         return self.tokens_per_frame // self.tokens_per_patch
+
+    @property
+    def patches_per_view(self) -> int:
+        """Patches of one view."""
+        return self.patches_per_frame // self.cameras
 
     @property
     def factor_size(self) -> int:

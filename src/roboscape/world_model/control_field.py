@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.world_model.config import WorldModelConfig
+from roboscape.world_model.views import camera_vectors, of_all_views
 
 
 class ControlField(nn.Module):
@@ -24,7 +25,8 @@ class ControlField(nn.Module):
         super().__init__()
         hidden = config.control_field
         self.enter = nn.Linear(config.control_size, hidden, bias=False)
-        self.place = nn.Parameter(torch.randn(config.patches_per_frame, hidden))
+        self.place = nn.Parameter(torch.randn(config.patches_per_view, hidden))
+        self.camera = camera_vectors(config, channels=hidden)
         self.middle = nn.Linear(hidden, hidden, bias=False)
         self.out = nn.Linear(hidden, config.width, bias=False)
         for linear in (self.enter, self.middle):
@@ -33,5 +35,6 @@ class ControlField(nn.Module):
 
     def forward(self, controls: Float[Tensor, "b t c"]) -> Float[Tensor, "b t p d"]:
         """A vector a timestep and position."""
-        hidden = rearrange(self.enter(controls), "b t h -> b t 1 h") + self.place
+        place = of_all_views(self.place, self.camera)
+        hidden = rearrange(self.enter(controls), "b t h -> b t 1 h") + place
         return self.out(F.gelu(self.middle(F.gelu(hidden))))

@@ -36,12 +36,29 @@ def select_keypoints(
     *,
     count: int,
     grid: tuple[int, int],
+    cameras: int = 1,
 ) -> Keypoints:
-    """The `count` most active of a clip's N0 tracks; fewer where fewer are visible at its start."""
+    """The `count` most active of a clip's N0 tracks; fewer where fewer are visible at its start.
+
+    Args:
+        tracks: Points (x, y) in tokens, of several cameras one camera after the other, in a frame
+            whose views lie below each other.
+        visible: Whether a point is seen.
+        count: K.
+        grid: Rows and columns of tokens in a view.
+        cameras: Number of views, each with as many tracks and a motion of its own.
+    """
     tracks = torch.where(visible.unsqueeze(-1), tracks.float(), -1.0)
-    cells, inside = cells_of(tracks, grid=grid)
+    cells, inside = cells_of(tracks, grid=(cameras * grid[0], grid[1]))
     valid = inside & inside[:, :1]
-    activity = path_lengths(tracks, inside).masked_fill(~inside[:, 0], -1.0)
+    activity = rearrange(
+        path_lengths(
+            rearrange(tracks, "b t (v k) x -> (b v) t k x", v=cameras),
+            rearrange(inside, "b t (v k) -> (b v) t k", v=cameras),
+        ),
+        "(b v) k -> b (v k)",
+        v=cameras,
+    ).masked_fill(~inside[:, 0], -1.0)
     # A stable sort: equally active points are taken in their own order on every machine.
     order = activity.argsort(dim=-1, descending=True, stable=True)[:, :count]
     chosen = rearrange(order, "b k -> b 1 k").expand(-1, tracks.shape[1], -1)

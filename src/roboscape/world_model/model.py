@@ -21,12 +21,13 @@ from roboscape.core.attention import attend
 from roboscape.core.errors import UserError
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.core.recompute import recomputed
-from roboscape.tokenizer.codes import split_factors
+from roboscape.tokenizer.codes import MISSING, split_factors
 from roboscape.world_model.cache import Cache, LayerCache, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.control_field import ControlField
 from roboscape.world_model.copying import CopyingHead, with_previous
 from roboscape.world_model.patches import fold, unfold
+from roboscape.world_model.views import camera_vectors, of_all_views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,11 @@ class InputEmbedding(nn.Module):
         nn.init.normal_(self.control.weight, std=INITIAL_STD / max(1, config.control_size) ** 0.5)
         nn.init.zeros_(self.control.bias)
         self.position = nn.Parameter(
-            INITIAL_STD * torch.randn(config.patches_per_frame, config.width)
+            INITIAL_STD * torch.randn(config.patches_per_view, config.width)
         )
+        self.camera = camera_vectors(config, channels=config.width)
+        several = config.cameras > 1
+        self.missing = nn.Parameter(torch.zeros(config.width)) if several else None
         learned = config.time_position == "learned"
         self.time = (
             nn.Parameter(INITIAL_STD * torch.randn(config.window, config.width))
@@ -117,15 +121,26 @@ class InputEmbedding(nn.Module):
         controls: Float[Tensor, "b t c"],
         positions: Int[Tensor, "*b t"],
     ) -> Float[Tensor, "b t p d"]:
-        """The sum; a masked token enters as the learned mask vector of its place in the patch."""
-        broadcast = rearrange(self.control(controls), "b t d -> b t 1 d") + self.position
+        """The sum; a masked token enters as the learned mask vector of its place in the patch, and
+        what a view shows before it is given as the one that stands for what is missing."""
+        position = of_all_views(self.position, self.camera)
+        broadcast = rearrange(self.control(controls), "b t d -> b t 1 d") + position
         if self.time is not None:
             broadcast = broadcast + rearrange(self.time[positions], "... t d -> ... t 1 d")
         masked = fold(masked, self.config).unsqueeze(-1)
         known = torch.where(masked, self.mask, self.current.of_tokens(current)).sum(dim=-2)
         if self.previous is not None and previous is not None:
-            known = known + self.previous(previous)
+            known = known + self.read(previous)
         return known + broadcast
+
+    def read(self, previous: Int[Tensor, "b t n"]) -> Float[Tensor, "b t p d"]:
+        """The previous frame. Without several views, missing tokens are read as code 0."""
+        assert self.previous is not None
+        vectors = self.previous(previous.clamp(min=0))
+        if self.missing is None:
+            return vectors
+        missing = fold(previous == MISSING, self.config).any(dim=-1, keepdim=True)
+        return torch.where(missing, self.missing, vectors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +332,7 @@ class WorldModel(nn.Module):
         if not self.config.copy_previous or inputs.previous is None:
             return features
         return tuple(
-            with_previous(x, codes, self.config)
+            with_previous(x, codes.clamp(min=0), self.config)
             for x, codes in zip(features, inputs.previous, strict=True)
         )
 

@@ -29,12 +29,20 @@ class MaskingConfig:
     """Share of steps whose previous frames are the model's own predictions (step forcing)."""
     self_predicted_after: int = 200
     """First step at which that may happen: predictions must be worth something."""
+    missing_view: float = 0.1
+    """Share of clips that lack one of several views from their first frame up to a random one."""
     task_dropped: float = 0.1
     """Share of clips without their task's text, where there are tasks: a model can do without."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for shares outside [0, 1]."""
-        shares = (self.fully_masked, self.corruption, self.self_predicted, self.task_dropped)
+        shares = (
+            self.fully_masked,
+            self.corruption,
+            self.self_predicted,
+            self.missing_view,
+            self.task_dropped,
+        )
         if not all(0 <= share <= 1 for share in shares):
             raise UserError(f"shares must lie in [0, 1], got {self}")
 
@@ -201,13 +209,12 @@ def next_frame_inputs(
 ) -> ModelInputs:
     """A timestep for every frame after the first, all of its own tokens masked (Eq. 2).
 
-    Tokens that do not exist (`MISSING`) are not to be predicted, and are read as code 0.
+    Tokens that do not exist (`MISSING`) are not to be predicted.
     """
     known = tokens != MISSING
-    tokens = torch.where(known, tokens, 0)
     return ModelInputs(
         previous=tokens[:, :, :-1],
-        current=tokens[:, :, 1:],
+        current=torch.where(known, tokens, 0)[:, :, 1:],
         masked=known[:, :, 1:],
         controls=controls[:, 1:],
     )
@@ -252,8 +259,28 @@ def corrupted_inputs(
     source = replacement_frames(b, t, generator=generator).to(inputs.previous.device)
     frames = rearrange(inputs.previous, "m b t n -> m (b t) n")
     other = rearrange(frames[:, source], "m (b t) n -> m b t n", b=b)
-    wrong = wrong.to(inputs.previous.device)
+    # What is missing stays so, and never stands in for something else.
+    wrong = wrong.to(inputs.previous.device) & (inputs.previous != MISSING) & (other != MISSING)
     return replace(inputs, previous=torch.where(wrong, other, inputs.previous))
+
+
+def without_views(
+    inputs: ModelInputs, *, cameras: int, share: float, generator: torch.Generator
+) -> ModelInputs:
+    """Hide one view of some clips from their first frame up to a random one.
+
+    So a rollout may begin without one of its views, and learns to fill it in from the others.
+    """
+    assert inputs.previous is not None
+    _, b, t, n = inputs.previous.shape
+    chosen = torch.rand(b, generator=generator) < share
+    view = torch.randint(cameras, (b,), generator=generator)
+    end = torch.randint(1, t + 1, (b,), generator=generator)
+    of_view = rearrange(torch.arange(n) // (n // cameras), "n -> 1 n") == view.unsqueeze(1)
+    hidden = rearrange(of_view & chosen.unsqueeze(1), "b n -> b 1 n")
+    hidden = hidden & rearrange(torch.arange(t) < end.unsqueeze(1), "b t -> b t 1")
+    hidden = hidden.to(inputs.previous.device)
+    return replace(inputs, previous=inputs.previous.masked_fill(hidden, MISSING))
 
 
 def replacement_frames(

@@ -9,7 +9,7 @@ from roboscape.world_model.config import WorldModelConfig
 
 def fold(tokens: Shaped[Tensor, "*b n"], config: WorldModelConfig) -> Shaped[Tensor, "*b p k"]:
     """The tokens of a frame, patch by patch; a patch is a square of tokens, row by row."""
-    height, width = config.grid
+    height, width = config.frame_grid
     side = config.patch
     return rearrange(
         tokens,
@@ -25,7 +25,7 @@ def unfold(
     patches: Shaped[Tensor, "b p k *v"], config: WorldModelConfig
 ) -> Shaped[Tensor, "b n *v"]:
     """Inverse of `fold`: the tokens of a frame, row by row, with whatever belongs to each."""
-    height, side = config.grid[0], config.patch
+    height, side = config.frame_grid[0], config.patch
     return rearrange(
         patches, "b (h w) (y x) ... -> b (h y w x) ...", h=height // side, y=side, x=side
     )

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 CONTROL_PARTS = ("embedding.control.", "control_field.")
 """Beginnings of the names of those parts of a branch that read the control signal."""
+PARTS_OF_SEVERAL_VIEWS = ("embedding.camera", "embedding.missing", "control_field.camera")
+"""Ends of the names of what only a model of several cameras has; zeros at first."""
 DEPTH_ONLY = (f"branches.{DEPTH}.", "injections.")
 """Beginnings of the names of what a model of RGB alone has not."""
 MAY_DIFFER = {"control_size", "max_frames", "branches", "inject_depth"}
@@ -81,6 +83,9 @@ def check_shape(wanted: WorldModelConfig, folder: Path) -> None:
     differ = {name for name in old if old[name] != new[name]} - MAY_DIFFER
     if not found.control_field:
         differ.discard("control_field")
+    if found.cameras in (1, wanted.cameras):
+        # Each of several views begins as the only one did; names are no part of the computation.
+        differ.discard("views")
     if found.time_position == "learned" and found.window != wanted.window:
         # A table of times fits one length of clips.
         differ.add("max_frames")
@@ -108,7 +113,9 @@ def reads_controls(name: str) -> bool:
 
 def begins_anew(name: str, found: dict[str, tuple[int, ...]], *, new_controls: bool) -> bool:
     """Whether a tensor is not taken over: it reads other control signals, or belongs to a control
-    field that the start has not (which changes nothing until it is trained)."""
+    field or to further views that the start has not (which change nothing until trained)."""
+    if name not in found and name.endswith(PARTS_OF_SEVERAL_VIEWS):
+        return True
     if new_controls:
         return reads_controls(name)
     return ".control_field." in name and name not in found

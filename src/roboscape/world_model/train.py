@@ -175,6 +175,7 @@ def make_model(config: WorldModelRun, *, store: TokenStore) -> WorldModel:
         config.model,
         control_size=store.control_size,
         grid=store.grid,
+        views=store.config.cameras,
         code_bits=store.code_bits,
     )
     model = WorldModel(shape)

@@ -94,7 +94,10 @@ class Splitter:
 def _resized_camera(camera: CameraSpec, size: int | None) -> CameraSpec:
     """The camera with the size that its images will have."""
     if size is not None:
-        return replace(camera, height=size, width=size)
+        geometry, side = camera.geometry, min(camera.height, camera.width)
+        if geometry is not None:
+            geometry = replace(geometry, focal_px=geometry.focal_px * size / side)
+        return replace(camera, height=size, width=size, geometry=geometry)
     if camera.height % 2 or camera.width % 2:
         raise UserError(
             f"images of camera {camera.name} are {camera.height} x {camera.width}; a video needs "
