@@ -14,11 +14,11 @@ raw=data/general_raw
 
 # 1. Recordings. Simulated ones under random cameras, colours and lights, some in their usual look;
 #    seeds from 800000 on are validation.
-$roboscape collect metaworld --output $raw/metaworld_random --random-scenes \
+$roboscape collect metaworld --output $raw/metaworld_random --random-scenes all \
     --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
     hammer window-open faucet-open coffee-pull peg-insert-side \
     --horizon 160 --episodes 120 --seed 0
-$roboscape collect metaworld --output $raw/metaworld_random_validation --random-scenes \
+$roboscape collect metaworld --output $raw/metaworld_random_validation --random-scenes all \
     --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
     hammer window-open faucet-open coffee-pull peg-insert-side \
     --horizon 160 --episodes 12 --seed 800000
@@ -26,8 +26,8 @@ $roboscape collect metaworld --output $raw/metaworld \
     --tasks door-open door-close drawer-open drawer-close button-press-topdown pick-place push \
     hammer window-open faucet-open coffee-pull peg-insert-side \
     --horizon 160 --episodes 12 --seed 1200
-$roboscape collect lift --output $raw/lift_random --random-scenes --episodes 40 --seed 100000
-$roboscape collect lift --output $raw/lift_random --random-scenes --episodes 3 --seed 810000
+$roboscape collect lift --output $raw/lift_random --random-scenes all --episodes 40 --seed 100000
+$roboscape collect lift --output $raw/lift_random --random-scenes all --episodes 3 --seed 810000
 $roboscape collect lift --output $raw/lift --episodes 24 --seed 0
 $roboscape import droid "$recordings/droid" --output $raw/droid --image-size 128 --validation 0 --test 0
 $roboscape import rlds "$recordings/bridge_rlds" --output $raw/bridge --image-size 128 --validation 0 --test 0

@@ -1,3 +1,4 @@
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from roboscape.collect.metaworld import (
     run,
     task_of,
 )
+from roboscape.core.config import config_from_dict
 from roboscape.dataset.cameras import project
 from roboscape.dataset.checks import check_episode
+from roboscape.dataset.records import DatasetSpec
 from roboscape.sources.metaworld import make_environment, place_camera
 from roboscape.sources.metaworld_tasks import TASK_TEXTS, choose_tasks
 from roboscape.sources.proportions import Proportions
@@ -106,3 +109,26 @@ def test_experts_solve_and_misses_mostly_fail():
         solved[behaviour] = sum(simulator.simulate(seed).success for seed in range(5))
     assert solved["expert"] >= 4
     assert solved["miss"] < solved["expert"]
+
+
+def test_colours_alone_leave_the_usual_camera(config, episode):
+    painted = replace(config, random_scenes="colours")
+    other = MetaworldRecorder(painted).simulate(4)
+    np.testing.assert_array_equal(other.actions, episode.actions)
+    np.testing.assert_array_equal(other.depth_m["corner2"], episode.depth_m["corner2"])
+    moved = np.abs(other.frames["corner2"].astype(int) - episode.frames["corner2"])
+    assert moved.mean() > 10
+    elsewhere = MetaworldRecorder(replace(config, random_scenes="all")).simulate(4)
+    assert not np.allclose(elsewhere.depth_m["corner2"], episode.depth_m["corner2"], atol=0.05)
+
+
+def test_a_dataset_says_what_was_drawn_anew(config):
+    usual = metaworld_spec(config)
+    for drawn in ("none", "colours", "all"):
+        spec = metaworld_spec(replace(config, random_scenes=drawn))
+        assert spec.drawn == drawn
+        assert (spec.depth_max_m == usual.depth_max_m) == (drawn != "all")
+        content = asdict(spec)
+        del content["random_cameras"]  # as in datasets that were made before this was known
+        found = config_from_dict(DatasetSpec, content, where="here").drawn
+        assert found == ("none" if drawn == "none" else "all")

@@ -89,7 +89,7 @@ def test_cameras_that_each_episode_places_anew_have_no_geometry():
         output=Path("unused"),
         episodes=1,
         cameras=("agentview", "wrist"),
-        random_scenes=True,
+        random_scenes="all",
         image_size=SIDE,
     )
     still, wrist = lift_spec(config).cameras

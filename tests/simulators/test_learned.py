@@ -176,7 +176,7 @@ def test_a_start_tells_its_task_or_the_simulator_does(bundle_of_tasks, lift_data
     )
 
     def imagined(*starts, **settings):
-        simulator = LearnedSimulator(bundle_of_tasks, batch=3, camera=CAMERA, **settings)
+        simulator = LearnedSimulator(bundle_of_tasks, batch=3, cameras=(CAMERA,), **settings)
         simulator.reset(starts)
         return simulator.step(actions[0, [0, 0, 0]])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from roboscape.collect.collect import collect
 from roboscape.collect.recording import record_episode
-from roboscape.dataset.records import DatasetSpec, Episode
+from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
 from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
 from roboscape.sources.lift import CONTROL_HZ
 from roboscape.sources.proportions import Proportions
@@ -32,8 +32,9 @@ class CollectLift:
     """Height and width of the images in pixels."""
     supersampling: int = 2
     """Factor by which images are drawn larger and averaged, so that edges do not alias."""
-    random_scenes: bool = False
-    """Draw camera pose, field of view, colours and lights anew for every episode, from its seed."""
+    random_scenes: RandomScenes = "none"
+    """Drawn anew for every episode, from its seed: `colours` and lights under the usual cameras, or
+    `all`, camera poses and fields of view too."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from roboscape.collect.collect import collect
 from roboscape.collect.recording import record_episode
 from roboscape.core.errors import UserError
-from roboscape.dataset.records import DatasetSpec, Episode
+from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
 from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
 from roboscape.sources.metaworld import CONTROL_HZ, LONGEST_HORIZON
 from roboscape.sources.metaworld_tasks import choose_tasks
@@ -36,8 +36,9 @@ class CollectMetaworld:
     """Height and width of the images in pixels."""
     supersampling: int = 2
     """Factor by which images are drawn larger and averaged, so that edges do not alias."""
-    random_scenes: bool = False
-    """Draw camera pose, field of view, colours and lights anew for every episode, from its seed."""
+    random_scenes: RandomScenes = "none"
+    """Drawn anew for every episode, from its seed: `colours` and lights under the usual cameras, or
+    `all`, camera poses and fields of view too."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 

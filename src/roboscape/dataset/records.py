@@ -13,6 +13,10 @@ Split = Literal["train", "validation", "test"]
 Commands = Literal["recorded", "next_state", "current_state"]
 """What stands in rows whose command was not recorded, see `DatasetSpec.commands`."""
 
+RandomScenes = Literal["none", "colours", "all"]
+"""What a simulator draws anew for every episode, from its seed: nothing, colours and lights, or
+camera poses too."""
+
 FIRST_VALIDATION_SEED = 800_000
 FIRST_TEST_SEED = 900_000
 """A simulated episode's split follows from its seed; seeds below the first are for training."""
@@ -120,7 +124,16 @@ class DatasetSpec:
     recorded state: `next_state` that of the next row, so that a model is given the pose that it is
     to predict; `current_state` that of the row itself, which is known there (lag one)."""
     random_scenes: bool = False
-    """Whether a simulator drew camera, colours and lights anew for every episode from its seed."""
+    """Whether a simulator drew colours and lights anew for every episode from its seed."""
+    random_cameras: bool = True
+    """Whether it drew camera poses too, where it drew colours and lights."""
+
+    @property
+    def drawn(self) -> RandomScenes:
+        """What a simulator drew anew for every episode."""
+        if not self.random_scenes:
+            return "none"
+        return "all" if self.random_cameras else "colours"
 
 
 @dataclass(frozen=True, kw_only=True)

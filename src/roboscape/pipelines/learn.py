@@ -93,14 +93,8 @@ class Learn:
 def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
     stages = Stages(total=7)
-    dataset = LeRobotDataset(config.dataset)
-    clip = next(read_index(annotations_folder(config.dataset) / FILE))
-    depth = config.depth or depth_source(dataset, clip.camera)
-    start = None if config.start_from == SCRATCH else StartBundle.load(config.start_from)
-    if start is not None:
-        start.check(dataset, camera=clip.camera)
-        depth = start.depth(depth, asked=config.depth)
-    plan = Plan(config=config, dataset=dataset, clip=clip, depth=depth, start=start)
+    plan = Plan.of(config)
+    dataset, clip = plan.dataset, plan.clip
     stages.begin("Train a tokenizer")
     tokenizer = train_tokenizer(plan.tokenizer_run())
     stages.begin("Learn where commands bring the arm")
@@ -113,7 +107,7 @@ def run(config: Learn) -> Path:
             tokenizer=str(config.output / "tokenizer/tokenizer"),
             output=config.output / "tokens",
             cameras=plan.cameras,
-            depth=depth,
+            depth=plan.depth,
             tracks=config.tracks,
             stride=clip.stride,
             length=clip.length,
@@ -161,6 +155,22 @@ class Plan:
     """Its source."""
     start: StartBundle | None
     """The bundle to fine-tune."""
+
+    @classmethod
+    def of(cls, config: Learn) -> "Plan":
+        """Open the dataset and the bundle.
+
+        Raises:
+            ValueError: no clip index, or a bundle that does not fit the recordings.
+        """
+        dataset = LeRobotDataset(config.dataset)
+        clip = next(read_index(annotations_folder(config.dataset) / FILE))
+        depth = config.depth or depth_source(dataset, clip.camera)
+        start = None if config.start_from == SCRATCH else StartBundle.load(config.start_from)
+        if start is not None:
+            start.check(dataset, camera=clip.camera)
+            depth = start.depth(depth, asked=config.depth)
+        return cls(config=config, dataset=dataset, clip=clip, depth=depth, start=start)
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -57,6 +57,13 @@ def general() -> WorldModelRun:
     )
 
 
+def metaworld() -> WorldModelRun:
+    """The lift model on many tasks of Meta-World at 10 Hz, told each clip's task in words."""
+    return replace(
+        lift(), tokens=Path("data/metaworld_tokens"), output=Path("runs/world_model_metaworld")
+    )
+
+
 def fine_tuning(run: WorldModelRun) -> WorldModelRun:
     """The same training for a start that has learnt already: short, ended by validation."""
     return replace(
@@ -117,6 +124,7 @@ PRESETS = {
     "debug": debug,
     "lift": lift,
     "general": general,
+    "metaworld": metaworld,
     "genie": genie,
     "small": small,
     "medium": medium,

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.cameras import geometry_of, hand_pose
-from roboscape.dataset.records import CameraGeometry, CameraSpec, DatasetSpec
+from roboscape.dataset.records import CameraGeometry, CameraSpec, DatasetSpec, RandomScenes
 from roboscape.simulators.protocol import (
     EpisodeStart,
     FrameStart,
@@ -85,7 +85,7 @@ class MujocoSimulator:
         supersampling: int = 2,
         frame_hz: float = 5.0,
         proportions: Proportions | None = None,
-        random_scenes: bool = False,
+        random_scenes: RandomScenes = "none",
     ) -> None:
         """Open the first world's simulation; the others follow when they are needed.
 
@@ -99,7 +99,7 @@ class MujocoSimulator:
             frame_hz: observations a second; the native actions between two are a whole number.
             proportions: decide which behaviour's episode a seed begins, as they do when it is
                 recorded.
-            random_scenes: draw each episode's camera, colours and lights from its seed.
+            random_scenes: what of each episode's look is drawn from its seed.
 
         Raises:
             ValueError: no such task, a rate that does not divide the task's, a batch below 1, or
@@ -278,12 +278,13 @@ class MujocoSimulator:
 
     def _dress(self, world: World) -> None:
         """Give a world its seed's look, where looks are random."""
-        if self._random_scenes:
+        if self._random_scenes != "none":
+            moved = self._cameras if self._random_scenes == "all" else ()
             randomise_look(
                 world.scene.model,
                 world.scene.data,
                 workspace=self._kind.workspace,
-                cameras=tuple(name for name in self._cameras if name != WRIST),
+                cameras=tuple(name for name in moved if name != WRIST),
                 seed=world.seed,
             )
 
@@ -316,10 +317,10 @@ class MujocoSimulator:
                 f"{start.dataset.root} was recorded with {spec.source or 'an unnamed source'}, "
                 f"not with {self._kind.source}; a true simulator replays its own episodes only"
             )
-        if spec.random_scenes != self._random_scenes:
+        if spec.drawn != self._random_scenes:
             raise UserError(
-                f"{start.dataset.root} was recorded with random_scenes={spec.random_scenes}, this "
-                f"simulator has random_scenes={self._random_scenes}; give it the recording's"
+                f"{start.dataset.root} was recorded with random_scenes={spec.drawn!r}, this "
+                f"simulator has random_scenes={self._random_scenes!r}; give it the recording's"
             )
         words = start.dataset.episode_info(start.episode).task
         if words != self._spec.task:
@@ -343,7 +344,7 @@ class MujocoSimulator:
 
     def _renderers_of(self, world: World) -> dict[str, SceneRenderer]:
         """A world's renderers, made when it is first looked at."""
-        if self._kind.one_model and not self._random_scenes:
+        if self._kind.one_model and self._random_scenes == "none":
             self._shared = self._shared or self._new_renderers(world.scene.model)
             world.renderers = self._shared
         elif world.rendered_model is not world.scene.model:
@@ -390,7 +391,7 @@ def dataset_spec(
     cameras: tuple[str, ...],
     image_size: int,
     supersampling: int,
-    random_scenes: bool = False,
+    random_scenes: RandomScenes = "none",
 ) -> DatasetSpec:
     """What all recorded episodes of a task's family have in common.
 
@@ -399,13 +400,13 @@ def dataset_spec(
         cameras: as for `MujocoSimulator`, like the rest.
         image_size: height and width in pixels.
         supersampling: drawn so many times as large.
-        random_scenes: whether cameras that stand still are elsewhere in every episode.
+        random_scenes: what is drawn anew in every episode; with `all` no camera stands still.
     """
     kind, measured = measured_cameras(task, cameras, image_size)
-    nearest_m, farthest_m = DEPTH_RANGE_M if random_scenes else kind.depth_range_m
+    nearest_m, farthest_m = DEPTH_RANGE_M if random_scenes == "all" else kind.depth_range_m
     if WRIST in cameras:
         nearest_m = min(nearest_m, WRIST_NEAREST_M)
-    unknown = ("world",) if random_scenes else ()
+    unknown = ("world",) if random_scenes == "all" else ()
     specs = _camera_specs(cameras, image_size=image_size, supersampling=supersampling)
     return DatasetSpec(
         fps=kind.action.action_hz,
@@ -419,7 +420,8 @@ def dataset_spec(
         depth_min_m=nearest_m,
         depth_max_m=farthest_m,
         source=kind.source,
-        random_scenes=random_scenes,
+        random_scenes=random_scenes != "none",
+        random_cameras=random_scenes != "colours",
     )
 
 

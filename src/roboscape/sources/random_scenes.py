@@ -35,7 +35,14 @@ class Workspace:
 def randomise_look(
     model: Any, data: Any, *, workspace: Workspace, cameras: tuple[str, ...], seed: int
 ) -> None:
-    """Give a scene the camera poses, colours and lights of a seed, whatever it had before.
+    """Give a scene the colours, lights and camera poses of a seed, whatever it had before.
+
+    Args:
+        model: The scene.
+        data: Its state.
+        workspace: What cameras look at.
+        cameras: Those that are put elsewhere; none, and the usual ones stay.
+        seed: Of the draws.
 
     Raises:
         ValueError: a camera is mounted on a moving body, so that it cannot be put elsewhere.
