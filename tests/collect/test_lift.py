@@ -44,10 +44,11 @@ def test_another_process_makes_the_same_episode(lift_config, lift_episode, tmp_p
     assert_bitwise_equal(load_staged(tmp_path, staged), lift_episode)
 
 
-# Seed, behaviour, and of row 11: the action and the hand's place, as first recorded.
+# Seed, behaviour, and of row 11: the action and the hand's place, as first recorded. The first
+# episode begins after an approach, which ends at rest.
 GOLDEN = (
-    (800000, "expert", (-0.03971, 0.80446, -0.12143, -0.01544, -0.01206, 0.07949, -1.0),
-     (-0.028637, -0.077659, 0.919735)),
+    (800000, "expert", (-0.03196, 0.80446, -0.12042, -0.01281, -0.00625, 0.07993, -1.0),
+     (-0.030005, -0.078128, 0.919626)),
     (800001, "miss", (0.83782, 0.00516, -0.95545, -0.02422, 0.12077, 0.08468, -1.0),
      (0.027791, 0.059720, 0.932666)),
     (800006, "noisy_expert", (1.0, -0.23308, 0.14061, 0.02849, 0.02316, 0.11901, -1.0),

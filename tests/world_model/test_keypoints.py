@@ -150,3 +150,20 @@ def test_a_resting_camera_leaves_the_steps_as_they_are():
     tracks[:, :, :16] += 0.3 * torch.arange(6).reshape(1, 6, 1, 1)
     steps = own_steps(tracks[:, :-1], tracks[:, 1:], all_visible(tracks)[:, 1:])
     assert torch.equal(steps, (tracks[:, 1:] - tracks[:, :-1]).norm(dim=-1))
+
+
+def test_each_view_has_a_motion_of_its_own():
+    """A camera on a hand moves all its points; what moves in the other view is active still."""
+    generator = torch.Generator().manual_seed(0)
+    still = torch.rand(1, 1, 20, 2, generator=generator).expand(1, 6, 20, 2) * 4
+    front = still.clone()
+    front[:, :, 0, 0] += 0.3 * torch.arange(6)
+    wrist = still + torch.tensor([0.2, 0.1]) * torch.arange(6).reshape(1, 6, 1, 1)
+    wrist[..., 1] += 8
+    tracks = torch.cat([front, wrist], dim=2)
+    visible = torch.ones(tracks.shape[:3], dtype=torch.bool)
+    found = select_keypoints(tracks, visible, count=1, grid=(8, 8), cameras=2)
+    x, y = front[0, :, 0].floor().long().unbind(dim=-1)
+    assert found.cells[0, :, 0].tolist() == (y * 8 + x).tolist()
+    below = select_keypoints(tracks, visible, count=40, grid=(8, 8), cameras=2)
+    assert below.cells.max() >= 64, "the second view's cells follow those of the first"

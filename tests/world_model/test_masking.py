@@ -15,6 +15,7 @@ from roboscape.world_model.objective import (
     replacement_frames,
     revealed_inputs,
     self_predicted_inputs,
+    without_views,
 )
 
 TOKENS = torch.arange(2 * 16 * 5 * 12).reshape(2, 16, 5, 12).int()
@@ -170,3 +171,40 @@ def test_a_model_does_not_make_up_depth_that_a_clip_lacks(half_without_depth):
     found = self_predicted_inputs(model, next_frame_inputs(half_without_depth, CONTROLS))
     assert (found.previous[1, ::2] <= 0).all()
     assert (found.previous[1, 1::2] > 0).any()
+
+
+class TestMissingViews:
+    """One of several views is hidden from a clip's first frame up to a random one."""
+
+    def hidden(self, *, share):
+        tokens = torch.ones(2, 60, 5, 12).int()
+        inputs = next_frame_inputs(tokens, torch.zeros(60, 5, 3))
+        generator = torch.Generator().manual_seed(0)
+        found = without_views(inputs, cameras=3, share=share, generator=generator)
+        assert torch.equal(found.masked, inputs.masked), "it is predicted all the same"
+        return (found.previous == MISSING).unflatten(3, (3, 4))
+
+    def test_one_view_goes_as_a_whole_for_rgb_and_depth(self):
+        gone = self.hidden(share=1.0)
+        assert torch.equal(gone[0], gone[1])
+        assert torch.equal(gone.any(dim=-1), gone.all(dim=-1))
+        assert (gone[0, :, 0, :, 0].sum(dim=1) == 1).all()
+        assert gone[0, :, 0, :, 0].any(dim=0).all(), "each view now and then"
+
+    def test_it_comes_back_and_stays(self):
+        gone = self.hidden(share=1.0)[0, ..., 0].any(dim=-1)
+        assert (gone[:, 1:] <= gone[:, :-1]).all()
+        assert set(gone.sum(dim=1).tolist()) == {1, 2, 3, 4}
+
+    def test_other_clips_are_left_alone(self):
+        assert not self.hidden(share=0.0).any()
+        assert 3 < self.hidden(share=0.2)[0, :, 0, :, 0].any(dim=1).sum() < 25
+
+    def test_corruption_neither_fills_it_nor_spreads_it(self):
+        tokens = torch.arange(2 * 6 * 5 * 4).reshape(2, 6, 5, 4).int()
+        tokens[:, ::2, :, :2] = MISSING
+        inputs = next_frame_inputs(tokens, torch.zeros(6, 5, 3))
+        generator = torch.Generator().manual_seed(0)
+        found = corrupted_inputs(inputs, largest_rate=1.0, generator=generator)
+        assert torch.equal(found.previous == MISSING, inputs.previous == MISSING)
+        assert not torch.equal(found.previous, inputs.previous)

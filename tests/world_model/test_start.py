@@ -8,6 +8,7 @@ import torch
 
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
+from roboscape.world_model.objective import next_frame_inputs
 from roboscape.world_model.start import reads_controls, start_from
 
 SHAPE = WorldModelConfig(control_size=5, num_layers=1, width=16, heads=2, grid=(4, 4), max_frames=6)
@@ -121,3 +122,18 @@ def test_a_table_of_times_fits_one_length_of_clips(tmp_path):
     started(shape, tmp_path)
     with pytest.raises(ValueError, match="max_frames: 6 there, 7 here"):
         started(replace(shape, max_frames=7), tmp_path)
+
+
+def test_each_of_two_views_begins_as_the_only_one_did(folder):
+    model, _, found = started(replace(SHAPE, views=("front", "wrist")), folder)
+    assert {name.rpartition(".")[2] for name in found.new} == {"camera", "missing"}
+    single = WorldModel.from_pretrained(folder)
+    tokens = torch.randint(64, (2, 1, 4, 16)).int()
+    controls = torch.randn(1, 4, 5)
+    one = single.embed(next_frame_inputs(tokens, controls), positions=torch.arange(3))
+    twice = next_frame_inputs(torch.cat([tokens, tokens], dim=3), controls)
+    for alone, both in zip(one, model.embed(twice, positions=torch.arange(3)), strict=True):
+        assert torch.equal(torch.cat([alone, alone], dim=2), both)
+    with pytest.raises(ValueError, match="views"):
+        model.save_pretrained(folder)
+        started(SHAPE, folder)

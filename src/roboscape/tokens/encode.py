@@ -53,6 +53,8 @@ def encoded_episodes(
     points: int,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The columns of every episode, one after the other; arguments as in `Tokenize`."""
+    # The tracks of one among several may be missing, those of a single one are an error then.
+    alone = len(datasets) * len(cameras) == 1
     readers = {
         (number, camera): ClipReader(
             dataset=dataset,
@@ -60,7 +62,7 @@ def encoded_episodes(
             length=None,
             stride=1,
             depth=depth if depth != RECORDED or records_depth(dataset, camera) else NONE,
-            tracks=tracks if len(datasets) == 1 or has_tracks(dataset, camera, tracks) else NONE,
+            tracks=tracks if alone or has_tracks(dataset, camera, tracks) else NONE,
         )
         for number, dataset in enumerate(datasets)
         for camera in cameras
