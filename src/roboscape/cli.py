@@ -229,7 +229,7 @@ def overview() -> str:
 
 
 def unknown(words: list[str]) -> str:
-    """What to say to a command that does not exist."""
+    """The message for a command that does not exist."""
     asked = " ".join(words[:2])
     close = difflib.get_close_matches(asked, COMMANDS, n=1, cutoff=0.5)
     hint = f" Did you mean `roboscape {close[0]}`?" if close else ""

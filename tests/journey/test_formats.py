@@ -40,6 +40,8 @@ def test_real_recordings_from_import_to_rollout(name, folder, tiny_bundle, tmp_p
     if not source.is_dir():
         pytest.skip(f"no recordings in {source}")
     journey(name, source, tiny_bundle.tokenizer, tmp_path)
+    keys = reader_of(name).open_recordings(source).keys()
+    assert LeRobotDataset(tmp_path / "data").num_episodes == len(keys)
 
 
 def journey(name: str, source: Path, tokenizer: Tokenizer, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an annotator is: pixels in, physical priors out; and how one is chosen by name.
+"""Annotators, which estimate physical priors from pixels, and their choice by name.
 
 Every stage has a protocol here and, beside its backends, a dictionary from names to `Backend`s:
 `DEPTH_ANNOTATORS`, `TRACK_ANNOTATORS`, `CUT_DETECTORS`, `FLOW_ESTIMATORS`. An annotator takes the
@@ -102,7 +102,7 @@ class TrackAnnotator(Annotator, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """Where a video jumps."""
+    """The places where a video jumps."""
 
     rows: tuple[int, ...]
     """The first row of every shot but the first: never 0, ascending."""
@@ -115,7 +115,7 @@ class CutDetector(Annotator, Protocol):
     """Finds camera boundaries (RoboScape, section 2.2, video slicing)."""
 
     def annotate(self, frames: UInt8[ndarray, "t h w 3"]) -> Cuts:
-        """Where shots begin."""
+        """Find where shots begin."""
         ...
 
 
@@ -126,5 +126,5 @@ class FlowEstimator(Annotator, Protocol):
     def flow(
         self, earlier: UInt8[ndarray, "b h w 3"], later: UInt8[ndarray, "b h w 3"]
     ) -> Float[ndarray, "b h w 2"]:
-        """How far (x, y) every pixel of the earlier frames moves to the later ones, pixels."""
+        """The path (x, y) of every pixel of the earlier frames to the later ones, in pixels."""
         ...

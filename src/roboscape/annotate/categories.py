@@ -18,7 +18,7 @@ SIGNATURE_SIDE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Challenge:
-    """What makes a clip hard to foresee, as measured."""
+    """The measured reasons why a clip is hard to foresee."""
 
     motion_px: float
     """Mean path of its active points: what moves farther is harder."""
@@ -31,7 +31,7 @@ class Challenge:
 
 
 def difficulty_scores(challenges: Sequence[Challenge]) -> Float[np.ndarray, " n"]:
-    """How hard each clip is among the others, in [0, 1].
+    """The difficulty of each clip among the others, in [0, 1].
 
     The mean, over the four quantities, of a clip's rank in it: 0 for the least, 1 for the most,
     ties in the middle. Ranks need no units and no weights, and a quantity that is the same
@@ -62,7 +62,7 @@ def difficulties(challenges: Sequence[Challenge]) -> list[str]:
 
 
 def scene_signature(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " v"]:
-    """What a camera sees as a whole: the picture at 8 x 8, in CIELAB, where distances are seen."""
+    """A coarse picture of a camera's scene: 8 x 8 in CIELAB, whose distances match the eye's."""
     small = cv2.resize(frame, (SIGNATURE_SIDE, SIGNATURE_SIDE), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).ravel()
 

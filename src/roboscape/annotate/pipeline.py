@@ -90,7 +90,7 @@ def run(config: Annotate) -> dict[str, TrackAccuracy] | None:
 
 
 def stages(config: Annotate, *, root: Path) -> list[Stage]:
-    """What there is to do, in order.
+    """The stages to run, in order.
 
     Raises:
         ValueError: a name that no backend has.

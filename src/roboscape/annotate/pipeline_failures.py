@@ -16,7 +16,7 @@ HOPELESS_AFTER = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of one episode as seen by one camera."""
+    """The result of one episode as seen by one camera."""
 
     camera: str
     episode: int
@@ -29,7 +29,7 @@ class Outcome:
 
 
 def failures_file(root: Path, *, kind: AnnotationKind, annotator: str) -> Path:
-    """Where a stage's failures are written down."""
+    """The file in which a stage's failures are written down."""
     return root / f"{kind}_{annotator}" / FILE
 
 

@@ -58,6 +58,6 @@ def attempted(work: Callable[[Item], None], item: Item, *, attempts: int) -> Out
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether something failed because there is no room left, here or in what it stems from."""
+    """True if an error, or one that caused it, says that no room is left on the disk."""
     chain = (error, error.__cause__)
     return any(isinstance(one, OSError) and one.errno in FULL for one in chain)

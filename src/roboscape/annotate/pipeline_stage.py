@@ -72,7 +72,7 @@ class With:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Where the work is done, and by how many; one worker works in this process, without Ray."""
+    """The place and the number of workers; one worker works in this process, without Ray."""
 
     workers: int = 1
     """Annotating processes; more than one run on Ray."""
@@ -97,7 +97,7 @@ class Scale:
 
     @property
     def distributed(self) -> bool:
-        """Whether Ray is needed."""
+        """True if Ray is needed."""
         return self.workers > 1 or bool(self.address)
 
 
@@ -128,7 +128,7 @@ def begin(stage: Stage) -> str:
 def missing_items(
     stage: Stage, dataset: LeRobotDataset, *, annotator: str, cameras: tuple[str, ...]
 ) -> list[Item]:
-    """What this stage has not annotated yet, in order."""
+    """The items that this stage has not annotated yet, in order."""
     return [
         Item(camera=camera, episode=episode)
         for camera in cameras

@@ -1,1 +1,1 @@
-"""How fast this machine is, and how close to it the engine comes: `roboscape bench`."""
+"""The speed of this machine, and how close the engine comes to it: `roboscape bench`."""

@@ -1,4 +1,4 @@
-"""What the project wants of itself, on CPUs with two threads and the `small` shape."""
+"""The project's own aims, on CPUs with two threads and the `small` shape."""
 
 from dataclasses import replace
 

@@ -29,7 +29,7 @@ Group = Literal["rollout", "training", "loading", "tokenizer"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What to measure, and how long."""
+    """The settings of a benchmark: the parts to measure, and for how long."""
 
     preset: str = "small"
     """World model whose shape is measured, by the name of its preset."""

@@ -1,4 +1,4 @@
-"""How many floating-point operations the mathematics asks for, whatever the code does.
+"""The number of floating-point operations of the mathematics, whatever the code does.
 
 Matrix products alone, a multiply and an add each, as `torch.utils.flop_counter` counts them.
 """

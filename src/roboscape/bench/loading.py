@@ -1,4 +1,4 @@
-"""Whether clips arrive faster than a training could ever take them."""
+"""The speed of loading clips, against the speed at which any training could read them."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What this machine can do at best: matrix products and convolutions by format, memory traffic.
+"""The machine's best speeds: matrix products and convolutions by format, memory traffic.
 
 A peak is the fastest of many times at the best of several sizes: a limit, not an average.
 """
@@ -141,7 +141,7 @@ class Peaks:
 
     @property
     def is_bf16_fast(self) -> bool:
-        """Whether bf16 pays here, as `core.precision` decides it, and may be used."""
+        """True if bf16 is faster here, as `core.precision` decides it, and may be used."""
         return self.best_format == "bf16" and self.rate("matmul bf16") > FASTER_BY * self.rate(
             "matmul fp32"
         )
@@ -200,7 +200,7 @@ def measure_peaks(
 
 
 def unit_of(name: str) -> str:
-    """What a peak counts."""
+    """The unit of a peak."""
     if "memory" in name:
         return "GB/s"
     return "GOP/s" if "int8" in name else "GFLOP/s"

@@ -1,4 +1,4 @@
-"""What a benchmark found: the machine, its peaks, figures beside their limits; kept as JSON."""
+"""The results of a benchmark: the machine, its peaks, figures beside their limits; kept as JSON."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where figures were taken; those of different machines cannot be compared."""
+    """The machine of some figures; figures of different machines cannot be compared."""
 
     name: str
     """Processor with its instruction set, or the GPU; equal names mean equal hardware."""
@@ -32,7 +32,7 @@ class Machine:
 
     @property
     def identity(self) -> tuple[str, int, str]:
-        """What must be equal for ratios to mean something."""
+        """The properties that must be equal for ratios to mean something."""
         return self.name, self.threads, self.torch
 
 
@@ -58,7 +58,7 @@ class Figure:
 
     @property
     def share(self) -> float | None:
-        """How much of the limit is reached; 1 is all of it."""
+        """The reached share of the limit; 1 is all of it."""
         if not self.limit or not self.value:
             return None
         return self.limit / self.value if self.better == "lower" else self.value / self.limit

@@ -1,4 +1,4 @@
-"""What an imagined frame costs: with the cache, and by recomputing the whole clip at every pass.
+"""The cost of an imagined frame: with the cache, and by recomputing the whole clip every pass.
 
 Both forms take the same random weights and run in turns in one process.
 """
@@ -41,7 +41,7 @@ EARLY, LATE = 16, 100
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long to measure."""
+    """The length of the measurement."""
 
     rounds: int
     """Turns of every form against the plain one."""
@@ -119,7 +119,7 @@ def against_plain(
 
 
 def device_of(model: nn.Module) -> str:
-    """Where a model is."""
+    """The device of a model."""
     return str(next(model.parameters()).device)
 
 

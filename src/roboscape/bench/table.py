@@ -114,7 +114,7 @@ def incomparable(old: Report, new: Report) -> list[str]:
 
 
 def gain(old: Figure | None, new: Figure | None) -> str:
-    """How many times better the new figure is."""
+    """The factor by which the new figure is better."""
     if old is None or new is None or not old.value or not new.value:
         return ""
     factor = old.value / new.value if new.better == "lower" else new.value / old.value

@@ -108,6 +108,6 @@ def ratio(
     *,
     limit: Limit | None = None,
 ) -> Figure:
-    """How many times faster one form is: the ratio of every round, for drift hits both alike."""
+    """The speed-up of one form over the other: a ratio per round, since drift hits both alike."""
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     return figure(name, ratios, unit="x", better="higher", limit=limit)

@@ -1,4 +1,4 @@
-"""What a training step costs in time and memory, against the plain form."""
+"""The cost of a training step in time and memory, against the plain form."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ from roboscape.core.progress import progress
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """How long to measure."""
+    """The number of steps to measure."""
 
     rounds: int
     """Processes of each form, in turns."""

@@ -41,7 +41,7 @@ LossFunction = Callable[[], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a child is to do."""
+    """The task of a child process."""
 
     form: Form
     objective: Objective
@@ -59,7 +59,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What the steps took."""
+    """The measured time and memory of the steps."""
 
     pass_s: list[float]
     """Forward and backward."""

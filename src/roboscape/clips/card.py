@@ -135,7 +135,7 @@ def figures(dataset: LeRobotDataset, rows: list[ClipRow]) -> list[tuple[str, str
 
 
 def reasons(rows: list[ClipRow]) -> Counter[str]:
-    """How many clips were dropped for each kind of reason."""
+    """The number of clips dropped for each kind of reason."""
     return Counter(first_word(row) for row in rows if not row.keep)
 
 

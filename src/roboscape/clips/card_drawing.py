@@ -51,7 +51,7 @@ def bars(counts: dict[str, int], *, of: int, kind: Literal["kept", "dropped"] = 
 
 
 def histogram(title: str, values: Sequence[float], *, keep: Sequence[bool]) -> str:
-    """How a quantity is distributed: kept clips below, dropped ones stacked upon them."""
+    """A histogram of a quantity: kept clips below, dropped ones stacked upon them."""
     if not values:
         return ""
     numbers, kept = np.asarray(values, float), np.asarray(keep, bool)

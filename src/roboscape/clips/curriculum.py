@@ -21,7 +21,7 @@ _CURRICULUM = 7
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumConfig:
-    """How often easy, medium and hard clips are drawn, early and late."""
+    """The shares of easy, medium and hard clips that are drawn, early and late."""
 
     on: bool = False
     """Whether training draws clips by their difficulty; else all alike, all the time."""

@@ -133,7 +133,7 @@ def run(config: IndexClips) -> Path:
 
 
 def annotators_of(config: IndexClips, *, root: Path) -> Annotators:
-    """Whose annotations the clips are filtered by: those asked for, else those that there are.
+    """The annotators that clips are filtered by: those asked for, else those that there are.
 
     Raises:
         ValueError: there are no tracks; or several annotators of a kind, and none was asked for.
@@ -189,7 +189,7 @@ def index_clips(
 
 
 def failures_of(by: Annotators, *, root: Path, camera: str) -> dict[int, str]:
-    """Why episodes could not be annotated by one of these annotators."""
+    """The reasons why episodes could not be annotated by one of these annotators."""
     asked: list[tuple[AnnotationKind, str]] = [
         ("tracks", by.tracks),
         ("segments", by.segments),
@@ -206,7 +206,7 @@ def failures_of(by: Annotators, *, root: Path, camera: str) -> dict[int, str]:
 def scenes_of(
     dataset: LeRobotDataset, config: IndexClips, *, camera: str, failed: dict[int, str]
 ) -> list[str]:
-    """Where each episode was recorded."""
+    """The scene in which each episode was recorded."""
     source = dataset.spec.source
     if config.scenes == "source":
         return [source] * dataset.num_episodes

@@ -1,4 +1,4 @@
-"""How much, and how orderly, the points of a clip move (RoboScape, section 3.1, clip filtering)."""
+"""The amount and the order of the motion of a clip's points (RoboScape, section 3.1)."""
 
 from dataclasses import dataclass
 

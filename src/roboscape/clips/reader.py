@@ -23,7 +23,7 @@ from roboscape.dataset.records import Split, Tracks
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a clip begins."""
+    """The place where a clip begins."""
 
     episode: int
     row: int
@@ -103,7 +103,7 @@ class ClipReader:
         return self.cameras or (self.dataset.spec.cameras[0].name,)
 
     def places(self, split: Split, *, every: int | None = None) -> Iterator[Place]:
-        """Where the clips of a split begin, episode by episode.
+        """The places where the clips of a split begin, episode by episode.
 
         Args:
             split: Which episodes.

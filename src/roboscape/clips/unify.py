@@ -101,7 +101,7 @@ def run(config: Unify) -> LeRobotDataset:
 
 
 def common_spec(dataset: LeRobotDataset, names: tuple[str, ...]) -> DatasetSpec:
-    """What the views have in common."""
+    """The specification that the views have in common."""
     known = {camera.name: camera for camera in dataset.spec.cameras}
     if unknown := set(names) - set(known):
         raise UserError(f"{dataset.root} has no camera {sorted(unknown)}; it has {sorted(known)}")

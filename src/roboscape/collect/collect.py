@@ -27,7 +27,7 @@ FREE_TO_CHANGE = ("output", "episodes", "seed", "workers")
 
 @runtime_checkable
 class CollectConfig(Protocol):
-    """What every collecting command has in its configuration."""
+    """The settings that every collecting command shares."""
 
     @property
     def output(self) -> Path:

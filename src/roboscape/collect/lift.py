@@ -40,7 +40,7 @@ class CollectLift:
 
 
 def lift_spec(config: CollectLift) -> DatasetSpec:
-    """What all episodes of a Lift dataset have in common."""
+    """The specification of a Lift dataset, common to all its episodes."""
     return dataset_spec(
         "Lift",
         cameras=config.cameras,

@@ -49,7 +49,7 @@ def task_of(seed: int, tasks: tuple[str, ...]) -> str:
 
 
 def metaworld_spec(config: CollectMetaworld) -> DatasetSpec:
-    """What all episodes of a Meta-World dataset have in common."""
+    """The specification of a Meta-World dataset, common to all its episodes."""
     return dataset_spec(
         # All tasks have the same cameras.
         f"metaworld/{choose_tasks(config.tasks)[0]}",

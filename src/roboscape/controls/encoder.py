@@ -27,7 +27,7 @@ STATISTICS, PROPRIOCEPTION = "controls.json", "proprioception"
 
 @dataclass(frozen=True, kw_only=True)
 class ControlStatistics:
-    """What turns control signals into a model's inputs; measured on the training split."""
+    """The statistics that scale control signals for a model; measured on the training split."""
 
     convention: ActionConvention
     """What the actions mean."""
@@ -68,7 +68,7 @@ class ControlStatistics:
         return torch.cat([self.normalize(signals), told], dim=-1)
 
     def task_vectors(self, task: Sequence[str] | None, *, worlds: int) -> Float[Tensor, "b k"]:
-        """What is to be done in each world; not read where models have no task."""
+        """The vector of each world's task; not read where models have no task."""
         told = task if task and self.task_size else [""] * worlds
         return task_vectors(told, size=self.task_size)
 
@@ -103,7 +103,7 @@ class ControlEncoder:
 
     @property
     def convention(self) -> ActionConvention:
-        """What the actions mean."""
+        """The meaning of the actions."""
         return self.statistics.convention
 
     @property
@@ -166,7 +166,7 @@ class ControlEncoder:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlState:
-    """What the control signals of some worlds depend on, besides the actions to come."""
+    """The past of some worlds on which control signals depend, besides the actions to come."""
 
     state: Float32[Tensor, "b s"]
     """With an arm model: where the arm is, stored units. Else the first state."""
@@ -296,7 +296,7 @@ class ControlStream:
         )
 
     def _motion(self, memory: ControlState, actions: np.ndarray) -> Float64[Tensor, "b a"]:
-        """What was commanded up to the last frame, where signals hold it."""
+        """The motion commanded up to the last frame, where signals hold it."""
         encoder = self.encoder
         if encoder.proprioception is not None or encoder.convention.mode == "absolute":
             return memory.moved

@@ -92,5 +92,5 @@ def random_pieces(datasets: list[LeRobotDataset], *, rows: int, clips: int) -> l
 
 
 def num_actions(piece: Piece) -> int:
-    """How many a clip has."""
+    """The number of actions of a clip."""
     return len(piece.actions)

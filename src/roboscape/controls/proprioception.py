@@ -21,7 +21,7 @@ SMOOTH = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class ProprioceptionConfig:
-    """Whose proprioception is imagined, and how large the model is."""
+    """The settings of the model that imagines proprioception: its robot and its size."""
 
     convention: ActionConvention
     """What the actions mean."""
@@ -53,7 +53,7 @@ class Deviations:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmState:
-    """What an arm's future depends on, besides commands."""
+    """The state on which an arm's future depends, besides commands."""
 
     hidden: Float[Tensor, "b w"]
     """Recurrent state."""

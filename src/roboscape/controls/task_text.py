@@ -1,4 +1,4 @@
-"""What is to be done, in words, as a vector: hashed words, so that no text is unknown.
+"""The words of a task as a vector: hashed words, so that no text is unknown.
 
 Feature hashing (Weinberger et al. 2009): every word and every pair of neighbours adds a sign at one
 place, both by a hash. Nothing is trained or fetched, and texts that share words share a part.

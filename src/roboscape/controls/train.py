@@ -113,11 +113,11 @@ class Sequences:
 
     @property
     def starts(self) -> Int[np.ndarray, " e"]:
-        """Where each episode begins."""
+        """The row at which each episode begins."""
         return np.concatenate([[0], self.ends[:-1]])
 
     def deviations(self) -> Deviations:
-        """What the model's inputs are normalised by."""
+        """The deviations that normalise the model's inputs."""
         changes = np.delete(np.diff(self.states, axis=0), self.ends[:-1] - 1, axis=0)
         return Deviations(
             state_mean=self.states.mean(axis=0),
@@ -168,7 +168,7 @@ class Batch:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model computes."""
+    """The device of a model."""
     return next(model.parameters()).device
 
 

@@ -1,1 +1,1 @@
-"""What every stage uses: configuration, seeds, files, number formats. No robots, no models."""
+"""The base of all stages: configuration, seeds, files, number formats. No robots, no models."""

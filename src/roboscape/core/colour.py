@@ -25,7 +25,7 @@ def colour_depth(
 def colour_error(
     truth: UInt8[np.ndarray, "*b h w 3"], imagined: UInt8[np.ndarray, "*b h w 3"]
 ) -> UInt8[np.ndarray, "*b h w 3"]:
-    """Where two videos differ: mean absolute difference of the channels, black is none."""
+    """A picture of where two videos differ: mean absolute difference of channels, black is none."""
     difference = np.abs(truth.astype(np.float32) - imagined.astype(np.float32)).mean(axis=-1)
     return apply_colour_map(difference / 255 / ERROR_FULL_SCALE, cv2.COLORMAP_MAGMA)
 

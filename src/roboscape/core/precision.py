@@ -1,4 +1,4 @@
-"""Which number format is fast here: probed by a short timed run, never assumed.
+"""The choice of the number format that is fast here: by a short timed run, never assumed.
 
 Some CPUs multiply bf16 matrices twice as fast as fp32 ones, others 500 times slower, and
 convolutions differ from matrix products. So each kind of operation is timed in both formats.

@@ -1,4 +1,4 @@
-"""How the threads of a computation wait for each other."""
+"""The way in which the threads of a computation wait for each other."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the pipeline estimates about a dataset, kept beside it: point tracks, depth, cuts and more.
+"""Estimates about a dataset, kept beside it: point tracks, depth, cuts and more.
 
 An annotations folder holds one folder per annotator, `<kind>_<name>`, e.g. `depth_<name>`, with a
 `provenance.json` and one file per camera and episode. Every write is whole or absent, so the files
@@ -42,7 +42,7 @@ _SUFFIXES: dict[AnnotationKind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How the annotations of one folder were made: all that is needed to make them again."""
+    """The record of how one folder's annotations were made: enough to make them again."""
 
     kind: AnnotationKind
     """What the annotations are."""
@@ -64,7 +64,7 @@ class Provenance:
 
 
 def annotations_folder(dataset: Path) -> Path:
-    """Where the annotations of a writable dataset live, or of one on a hub (`hf://owner/name`)."""
+    """The folder of annotations of a writable dataset, or of one on a hub (`hf://owner/name`)."""
     return home_of(dataset) / "annotations"
 
 
@@ -223,7 +223,7 @@ def write_values(
 def read_values(
     root: Path, *, kind: AnnotationKind, annotator: str, camera: str, episode: int
 ) -> dict[str, Any]:
-    """What `write_values` kept."""
+    """The values that `write_values` kept."""
     _require_values(kind)
     path = _file(root, kind=kind, annotator=annotator, camera=camera, episode=episode)
     _require(path, kind=kind, annotator=annotator)

@@ -1,4 +1,4 @@
-"""Where cameras are: from pixels with depth to points in the world and back."""
+"""Camera poses: from pixels with depth to points in the world and back."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ def unproject(pixels: Float[np.ndarray, "k 3"], camera: CameraPose) -> Float[np.
 
 
 def camera_pose(spec: DatasetSpec, camera: str, state: Float[np.ndarray, " s"]) -> CameraPose:
-    """Where a camera of a dataset is when the robot is in a recorded state.
+    """The pose of a dataset's camera when the robot is in a recorded state.
 
     Args:
         spec: The dataset's.
@@ -109,7 +109,7 @@ def hand_pose(
 def geometry_of(
     pose: CameraPose, *, hand: tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]] | None = None
 ) -> CameraGeometry:
-    """What a dataset keeps of a camera.
+    """The geometry of a camera as a dataset keeps it.
 
     Args:
         pose: Where the camera is.

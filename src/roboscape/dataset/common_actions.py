@@ -42,7 +42,7 @@ def common_actions(
     convention: ActionConvention,
     stride: int,
 ) -> Float[np.ndarray, "t 7"]:
-    """What leads from every `stride`-th row to the next, as `COMMON_ACTION` says.
+    """The actions from every `stride`-th row to the next, as `COMMON_ACTION` says.
 
     Rotations are composed, not added. Absolute poses become the way from one to the next; the first
     one, before which there is none, begins at itself. The last row may hold fewer actions.
@@ -124,7 +124,7 @@ def axes_of(convention: ActionConvention) -> dict[int, int]:
 def closed_share(
     actions: Float[np.ndarray, "t a"], convention: ActionConvention
 ) -> Float[np.ndarray, " t"]:
-    """How far the gripper is commanded to close, 0 to 1; 0 where it is not known."""
+    """The commanded closing of the gripper, 0 to 1; 0 where it is not known."""
     columns = [column for column, name in enumerate(convention.names) if is_gripper(name)]
     ends = gripper_ends(convention)
     if len(columns) != 1 or ends is None:

@@ -54,7 +54,7 @@ def gripper_ends(convention: ActionConvention) -> tuple[float, float] | None:
 
 
 def is_gripper(name: str) -> bool:
-    """Whether a dimension of an action or a state belongs to a gripper, by its name."""
+    """True if a dimension of an action or a state belongs to a gripper, by its name."""
     return any(word in name.lower() for word in _GRIPPER_NAMES)
 
 

@@ -10,7 +10,7 @@ RECORDED = "recorded"
 
 
 def depth_source(dataset: LeRobotDataset, camera: str) -> str:
-    """Where a camera's depth comes from: recorded, else its only annotator, else `none`.
+    """The source of a camera's depth: recorded, else its only annotator, else `none`.
 
     Raises:
         ValueError: several annotators estimated it.

@@ -1,4 +1,4 @@
-"""Where every episode of a dataset lies, in any LeRobot version, read from its `meta` folder."""
+"""The index of a dataset's episodes, for any LeRobot version, read from its `meta` folder."""
 
 import json
 from dataclasses import dataclass, replace

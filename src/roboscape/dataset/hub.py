@@ -46,7 +46,7 @@ _FAILURES = (HTTPError, EntryNotFoundError, HFValidationError, OSError)
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Which episodes and cameras of a dataset are opened; the episodes are numbered from 0 then."""
+    """The opened episodes and cameras of a dataset; the episodes are numbered from 0 then."""
 
     start: int = 0
     stop: int | None = None
@@ -63,7 +63,7 @@ class Part:
             )
 
     def home(self, root: Path) -> Path:
-        """Where what belongs to the part is kept: apart from the whole's where numbers differ."""
+        """The folder of the part's own files: not the whole dataset's where numbers differ."""
         if self.start == 0 and self.stop is None:
             return root
         stop = "" if self.stop is None else self.stop
@@ -85,7 +85,7 @@ class HubName:
 
     @property
     def folder(self) -> Path:
-        """Where its files are kept; the variable `HF_HOME` names the hub's own cache."""
+        """The folder of its files; the variable `HF_HOME` names the hub's own cache."""
         root = Path(constants.HF_HOME) / "roboscape" / "datasets"
         return root / f"{self.repository}@{quote(self.revision, safe='')}"
 
@@ -94,7 +94,7 @@ class HubName:
 
 
 def hub_name(dataset: str | Path) -> HubName | None:
-    """What a name on the hub means; None for a folder.
+    """The dataset on the hub that a name means; None for a folder.
 
     Raises:
         ValueError: it begins like a name on the hub and is none.
@@ -204,7 +204,7 @@ class HubFiles:
 
 
 def fetched_columns(path: Path, *, root: Path, group: str) -> Path:
-    """Where a copy of some columns of a data file of the dataset at `root` is kept."""
+    """The path of a copy of some columns of a data file of the dataset at `root`."""
     return root / ".columns" / group / path.relative_to(root)
 
 
@@ -225,7 +225,7 @@ def _part_of(query: str, text: str) -> Part:
 
 
 def _reason(error: BaseException, name: HubName) -> str:
-    """What went wrong, and what to try."""
+    """The reason of a failure, and what to try."""
     if isinstance(error, GatedRepoError):
         return "it is gated; ask for access on its page, then `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):

@@ -1,4 +1,4 @@
-"""Where a LeRobot dataset keeps what, and how its features are described (`meta/info.json`)."""
+"""The paths of a LeRobot dataset, and the description of its features (`meta/info.json`)."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def depth_key(camera: str) -> str:
 
 
 def depth_codec(spec: DatasetSpec) -> DepthCodec:
-    """How this project writes the depth of a dataset (LeRobot's shift set to 0)."""
+    """The way in which this project writes the depth of a dataset (LeRobot's shift set to 0)."""
     return DepthCodec(minimum_m=spec.depth_min_m, maximum_m=spec.depth_max_m)
 
 

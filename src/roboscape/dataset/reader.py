@@ -102,7 +102,7 @@ class LeRobotDataset:
 
     @property
     def names_splits(self) -> bool:
-        """Whether the dataset's own metadata names every episode's split."""
+        """True if the dataset's own metadata names every episode's split."""
         return all(place.names_split for place in self._places)
 
     def episode_info(self, episode: int) -> EpisodeInfo:
@@ -198,7 +198,7 @@ class LeRobotDataset:
         self._data.fetch((place.data for place in places), images=keys)
 
     def missing_frames(self, episodes: Iterable[int]) -> dict[int, str]:
-        """What is wrong with the lengths of the videos of some episodes; decodes nothing.
+        """The faults in the lengths of the videos of some episodes; decodes nothing.
 
         Videos on a hub that were not fetched yet are not looked at.
         """

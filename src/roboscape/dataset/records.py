@@ -1,4 +1,4 @@
-"""What stages hand to each other about recordings: frozen records, never dictionaries."""
+"""Records about recordings that stages pass on to each other: frozen, never dictionaries."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +24,7 @@ FIRST_TEST_SEED = 900_000
 
 @dataclass(frozen=True, kw_only=True)
 class ActionConvention:
-    """What the numbers of an action mean; kept in a dataset's `meta/roboscape.json`."""
+    """The meaning of an action's numbers; kept in a dataset's `meta/roboscape.json`."""
 
     mode: ControlMode
     """Deltas are stacked between two model frames; of absolute poses the last one is taken."""
@@ -75,7 +75,7 @@ class ActionConvention:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraGeometry:
-    """Where a pinhole camera is in every episode; axes x right, y up, z backward (OpenGL's)."""
+    """The pose of a pinhole camera in every episode; axes x right, y up, z backward (OpenGL's)."""
 
     mount: Literal["world", "hand"]
     """What it is fixed to, and so the frame that its pose is given in: the world, or the hand's
@@ -130,7 +130,7 @@ class DatasetSpec:
 
     @property
     def drawn(self) -> RandomScenes:
-        """What a simulator drew anew for every episode."""
+        """The properties that a simulator drew anew for every episode."""
         if not self.random_scenes:
             return "none"
         return "all" if self.random_cameras else "colours"

@@ -1,4 +1,4 @@
-"""Which episodes are for training, validation and tests: the column `split` of a dataset.
+"""The split of episodes into training, validation and test: the column `split` of a dataset.
 
 The first of these that names a split decides, and the reader gives the result as
 `EpisodeInfo.split`:
@@ -27,7 +27,7 @@ SPLITS_FILE = "annotations/splits.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SplitShares:
-    """How many of n episodes are held out.
+    """The shares of the episodes that are held out.
 
     For tests round(test * n), for validation round(validation * n), and at least one as soon as
     there are two. At least one episode stays for training. A share of 0 holds out none.

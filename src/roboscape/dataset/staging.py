@@ -35,7 +35,7 @@ class Staging:
         self.discard()
 
     def path(self, relative: str) -> Path:
-        """Where to write the file that will stand at `relative` in the dataset."""
+        """The path at which to write the file that will stand at `relative` in the dataset."""
         path = self.folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

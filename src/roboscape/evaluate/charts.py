@@ -121,7 +121,7 @@ def frame_ticks(count: int, x: Axis) -> str:
 
 
 def range_bar(row: Row) -> str:
-    """Where the model stands between the still picture (left) and the ceiling (right)."""
+    """A bar that shows the model between the still picture (left) and the ceiling (right)."""
     floor = row.static_decoded or row.static
     if row.model is None or floor is None or row.ceiling is None:
         return ""

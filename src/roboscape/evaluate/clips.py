@@ -1,4 +1,4 @@
-"""Which clips are measured, and reading them: starts of episodes, or several clips of each."""
+"""The measured clips, and reading them: starts of episodes, or several clips of each."""
 
 import logging
 from collections import Counter
@@ -72,7 +72,7 @@ class ClipSet:
 
     @cached_property
     def depth(self) -> str:
-        """Where all cameras' depth comes from; `none` where they have none in common."""
+        """The source of all cameras' depth; `none` where they have none in common."""
         sources = {depth_source(self.dataset, camera) for camera in self.cameras}
         return sources.pop() if len(sources) == 1 else NONE
 
@@ -116,7 +116,7 @@ class ClipSet:
         return np.stack([self.dataset.state(episode)[start + rows] for episode, start in places])
 
     def rewarded(self) -> Bool[np.ndarray, " b"] | None:
-        """Whether any shown row has a reward; None where the dataset has no rewards at all."""
+        """True if any shown row has a reward; None where the dataset has no rewards at all."""
         found = [self.dataset.reward(episode) for episode in self.episodes]
         if not any(reward.any() for reward in found):
             return None

@@ -1,4 +1,4 @@
-"""Which recordings lack commands, so that a model's input is where the robot was or will be."""
+"""Recordings without commands, where a model's input is where the robot was or will be."""
 
 from roboscape.dataset.records import Commands, DatasetSpec
 
@@ -18,5 +18,5 @@ NOTES: dict[Commands, str] = {
 
 
 def commands_note(spec: DatasetSpec) -> str:
-    """What a reader of the figures must know about a dataset's actions; empty where nothing."""
+    """A note on a dataset's actions for readers of the figures; empty where nothing is to say."""
     return NOTES[spec.commands]

@@ -43,7 +43,7 @@ TASKS: tuple[TaskMetric, ...] = (LiftCube(),)
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """What is predicted and how it is scored."""
+    """The settings of an evaluation: the prediction and its scoring."""
 
     split: SplitChoice = "auto"
     """Episodes to measure; `auto` takes the most held-out split that the dataset has. Simulated
@@ -205,7 +205,7 @@ def clip_records(measurement: Measurement) -> tuple[ClipRecord, ...]:
 
 
 def clip_outcomes(measurement: Measurement, task: TaskMetric) -> list[ClipOutcome]:
-    """What a task metric found in every clip, first seed."""
+    """The outcomes of a task metric in every clip, first seed."""
     true = measurement.outcomes[task.name.key, "truth"][0]
     shown = measurement.outcomes[task.name.key, "model"][measurement.plan.seeds[0]]
     decided = measurement.decided(task)
@@ -219,7 +219,7 @@ def clip_outcomes(measurement: Measurement, task: TaskMetric) -> list[ClipOutcom
 
 
 def describe(measurement: Measurement, checkpoint: str, *, duration_s: float) -> Setting:
-    """How it was measured."""
+    """The description of how it was measured."""
     clips, subject = measurement.clips, measurement.subject.spec
     seeds = [clips.info(clip).seed for clip in range(len(clips))]
     commit = git("rev-parse", "--short=12", "HEAD") or "not a git checkout"

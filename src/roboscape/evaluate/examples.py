@@ -1,4 +1,4 @@
-"""Which clips are shown: the best, the median, the worst, and a task metric's failures."""
+"""The clips to show: the best, the median, the worst, and a task metric's failures."""
 
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ def choose_examples(
 
 
 def is_kind(found: ClipOutcome, wanted: ClipOutcome) -> bool:
-    """Whether a clip came out so; where the object is lost, any outcome in truth will do."""
+    """True if a clip came out so; where the object is lost, any outcome in truth will do."""
     if wanted.predicted is None:
         return found.predicted is None and found.truth is not None
     return found == wanted

@@ -74,7 +74,7 @@ def aether_depth_scores(
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """What maps predicted depth onto the truth: scale * predicted + shift."""
+    """The map from predicted depth to the truth: scale * predicted + shift."""
 
     scale: float
     shift_m: float = 0.0

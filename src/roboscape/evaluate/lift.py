@@ -38,7 +38,7 @@ class LiftCube:
     name: TaskName = NAME
 
     def missing(self, clips: ClipSet, subject: PredictorSpec) -> str:
-        """Why it cannot be measured here; empty where it can."""
+        """The reason why it cannot be measured here; empty where it can."""
         if "Lift" not in clips.dataset.spec.source:
             return f"made for robosuite's Lift; this dataset is `{clips.dataset.spec.source}`"
         if clips.depth != RECORDED or not subject.predicts_depth:
@@ -48,7 +48,7 @@ class LiftCube:
         return ""
 
     def read(self, truth: Videos, shown: Videos) -> list[Outcome]:
-        """Whether the cube rises in each shown video, above the table of the true first frame."""
+        """Tell whether the cube rises in each video, above the table of the true first frame."""
         assert truth.depth_m is not None
         assert shown.depth_m is not None
         outcomes = []
@@ -60,5 +60,5 @@ class LiftCube:
         return outcomes
 
     def recorded(self, clips: ClipSet) -> Bool[np.ndarray, " b"] | None:
-        """Whether the simulator rewarded a lift in any frame of a clip."""
+        """True if the simulator rewarded a lift in any frame of a clip."""
         return clips.rewarded()

@@ -51,7 +51,7 @@ TRUTH = "truth"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is predicted and how it is scored."""
+    """The settings of a measurement: the prediction and its scoring."""
 
     metrics: tuple[Metric, ...]
     tasks: tuple[TaskMetric, ...]
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass
 class Measurement:
-    """What has been measured so far."""
+    """The results so far."""
 
     subject: Predictor
     clips: ClipSet
@@ -147,7 +147,7 @@ class Measurement:
         return tuple(self._task_result(task) for task in self.plan.tasks)
 
     def decided(self, task: TaskMetric) -> np.ndarray:
-        """Which clips count in a task metric."""
+        """A mask of the clips that count in a task metric."""
         true = self.outcomes[task.name.key, TRUTH][0]
         return decided_clips(true, task.recorded(self.clips))
 
@@ -175,7 +175,7 @@ class Measurement:
         )
 
     def _score_fixed(self, batch: range, truth: Videos, ceiling: TokenVideos | None) -> None:
-        """What does not depend on the model: floors and ceiling."""
+        """Score what does not depend on the model: floors and ceiling."""
         given = given_frame(truth)
         still = StillPicture(self.clips.stride).predict(
             given, self.clips.states(batch), self._true_actions(batch)
@@ -279,7 +279,7 @@ class Measurement:
         )
 
     def _why_no_delta(self, protocol: str) -> str:
-        """Why a protocol of Delta PSNR can't be followed here; empty where it can."""
+        """The reason why a protocol of Delta PSNR can't be followed here; empty where it can."""
         if protocol == "shuffled" and len(set(self.clips.episodes)) < 2:
             return "not computed: needs the actions of another episode; evaluate 2 episodes or more"
         if protocol == "genie_random" and self.clips.num_frames - 1 < GENIE_FRAME:
@@ -307,7 +307,7 @@ class Measurement:
                 self.book.add_views(ScoreKey(name.key, reference, subject), scores, seed=seed)
 
     def _views(self, videos: Videos) -> dict[str, Videos]:
-        """What each camera shows: no metric looks across the seam between two."""
+        """The images of each camera: no metric looks across the seam between two."""
         cameras = self.clips.cameras
         return dict(zip(cameras, videos.views(len(cameras)), strict=True))
 
@@ -320,7 +320,7 @@ class Measurement:
         *,
         seed: int = 0,
     ) -> None:
-        """Whether the views of every predicted frame show one scene; no reference changes that."""
+        """Score whether the views of every predicted frame show one scene; needs no reference."""
         spec, cameras = self.clips.dataset.spec, self.clips.cameras
         if len(cameras) < 2 or videos.depth_m is None or self._why_no_consistency():
             return
@@ -337,7 +337,7 @@ class Measurement:
                 self.book.add_views(ScoreKey(name.key, reference, subject), scores, seed=seed)
 
     def _why_no_consistency(self) -> str:
-        """Why views can't be compared here; empty where they can."""
+        """The reason why views can't be compared here; empty where they can."""
         known = {one.name: one.geometry for one in self.clips.dataset.spec.cameras}
         if unknown := [camera for camera in self.clips.cameras if known[camera] is None]:
             return f"not computed: the dataset does not say where {' and '.join(unknown)} is"
@@ -399,7 +399,7 @@ class KeptVideos:
 
 
 def given_frame(truth: Videos) -> Videos:
-    """What a model gets to see of the true videos: their first frame."""
+    """The part of the true videos that a model gets to see: their first frame."""
     return truth.map(lambda array: array[:, :1])
 
 

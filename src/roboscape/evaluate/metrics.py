@@ -37,7 +37,7 @@ Scores = Float[np.ndarray, "b"] | Float[np.ndarray, "b t"]
 
 @dataclass(frozen=True, kw_only=True)
 class MetricName:
-    """How one row of the table is called and read."""
+    """The name and the reading of one row of the table."""
 
     key: str
     """Name with its protocol, e.g. `abs_rel@metric`."""

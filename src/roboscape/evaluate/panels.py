@@ -130,7 +130,7 @@ def draw_side_by_side(
 
 
 def words_at(t: int, count: int, frame_hz: float) -> str:
-    """What the footer says at a frame."""
+    """The words of the footer at a frame."""
     clock = f"{t / frame_hz:4.1f} s"
     return f"{clock}   frame {t} of {count - 1}" if t else f"{clock}   the given frame"
 
@@ -147,7 +147,7 @@ def draw_footer(canvas: Image.Image, *, place: float, words: str) -> None:
 
 
 def draw_note(canvas: Image.Image, words: str) -> None:
-    """What is different about this frame, at the footer's right."""
+    """Draw what is different about this frame, at the footer's right."""
     place = (canvas.width - MARGIN_PX, canvas.height - FOOTER_PX / 2 + 7)
     ImageDraw.Draw(canvas).text(place, words, fill=BAR_DONE, font=caption_font(), anchor="rm")
 

@@ -1,4 +1,4 @@
-"""What can be measured: anything that predicts the next frames of a robot's camera.
+"""The protocol of predictors: anything that predicts the next frames of a robot's camera.
 
 A `Predictor` is asked for whole videos: pixels in, pixels out. A bundle is one, so are the floors,
 and so is any model of one's own (`docs/evaluate-your-model.md`).
@@ -21,7 +21,7 @@ from roboscape.rollout.videos import VideoCodes, Videos
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorSpec:
-    """What a predictor is called, which recordings it works on, and what it predicts."""
+    """The name of a predictor, the recordings that it works on, and its predictions."""
 
     name: str
     """How reports call it."""
@@ -50,7 +50,7 @@ class Predictor(Protocol):
 
     @property
     def spec(self) -> PredictorSpec:
-        """What it is and which recordings it works on."""
+        """The predictor's name and the recordings that it works on."""
         ...
 
     def predict(

@@ -20,7 +20,7 @@ SMALLEST_SHARE = 0.001
 
 
 def moving_regions(truth: UInt8[np.ndarray, "b t h w 3"]) -> Bool[np.ndarray, "b n h w"]:
-    """Where each frame after the given one moves; the rest of it is still.
+    """A mask of the moving pixels of each frame after the given one; the rest is still.
 
     A pixel moves where its 5 x 5 mean differs by more than `CHANGE_LEVELS` from that in the given
     frame (something has come, or has gone) or in the frame before (something is passing).

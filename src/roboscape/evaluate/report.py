@@ -75,7 +75,7 @@ def headline(results: Results) -> str:
 
 
 def lede(results: Results) -> str:
-    """What was done, in three sentences."""
+    """A summary of the evaluation, in three sentences."""
     setting = results.setting
     size = f" ({setting.parameters / 1e6:.1f} million parameters)" if setting.parameters else ""
     given = ["the first frame (RGB and depth)" if setting.given_depth else "the first frame (RGB)"]
@@ -162,7 +162,7 @@ def film(example: Example, setting: Setting, folder: Path) -> str:
 
 
 def gaps(num_columns: int, width_px: int) -> str:
-    """Where the gaps between a film's columns lie, for the style sheet to lay paper over them."""
+    """The places of the gaps between a film's columns, which the style sheet covers with paper."""
     column_px = (width_px - (num_columns - 1) * FILM_GAP_PX) / num_columns
     return (
         f"--columns:{num_columns};--column:{100 * column_px / width_px:.4f}%;"
@@ -171,7 +171,7 @@ def gaps(num_columns: int, width_px: int) -> str:
 
 
 def about(record: ClipRecord) -> str:
-    """What there is to say about one clip."""
+    """The text about one clip."""
     row = f", from row {record.start}" if record.start else ""
     parts = [f"episode {record.episode}{row}"]
     if record.behaviour:
@@ -184,7 +184,7 @@ def about(record: ClipRecord) -> str:
 
 
 def legend() -> str:
-    """Which colour is what."""
+    """The legend of the colours."""
     return "".join(
         f'<span><i class="{subject}"></i>{escape(name)}</span>'
         for subject, name in SUBJECT_NAMES.items()
@@ -251,7 +251,7 @@ def task_section(task: TaskResult, setting: Setting) -> str:
 
 
 def matrix(task: TaskResult, counts: TaskCounts) -> str:
-    """How many clips came out how."""
+    """A table of the number of clips by outcome."""
     event = escape(task.name.event)
     heads = (f"predicted: {event}", "predicted: does not", "predicted: unseen")
     cells = (

@@ -1,4 +1,4 @@
-"""What an evaluation found: plain records that survive a trip through `results.json`."""
+"""The results of an evaluation: plain records that survive a trip through `results.json`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def is_measured(self) -> bool:
-        """Whether there is anything in it."""
+        """True if there is anything in it."""
         return any(self.of(subject) for subject in SUBJECTS)
 
     def of(self, subject: Subject) -> Measured | None:
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOutcome:
-    """What a task metric found in one clip."""
+    """The outcome of a task metric in one clip."""
 
     truth: bool | None
     """Whether the event happens in the true video; None where the clip was left out."""
@@ -72,7 +72,7 @@ class ClipOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
-    """What happened in one clip (first seed)."""
+    """The record of one clip (first seed)."""
 
     episode: int
     start: int = 0
@@ -92,7 +92,7 @@ class ClipRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How it was measured: enough to do it again."""
+    """The setting of a measurement: enough to do it again."""
 
     subject: str
     """The model's name."""

@@ -38,7 +38,7 @@ MOVIE_SUFFIXES = (".mp4", ".gif")
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What is imagined: which episode, from where, how far, under which actions."""
+    """The start of a rollout: the episode, the row, the length, the actions."""
 
     episode: int = 0
     """Number of the episode in the dataset."""

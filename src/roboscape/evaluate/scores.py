@@ -13,7 +13,7 @@ from roboscape.evaluate.statistics import estimate
 
 @dataclass(frozen=True)
 class ScoreKey:
-    """Whose score of which metric against what."""
+    """The key of a score: its subject, its metric and its reference."""
 
     metric: str
     reference: str

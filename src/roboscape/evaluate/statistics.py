@@ -1,4 +1,4 @@
-"""How sure a mean is: spread over seeds, bootstrap interval over clips."""
+"""The certainty of a mean: spread over seeds, bootstrap interval over clips."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What comes with the code to be measured: a bundle, the floors, the ceiling."""
+"""The subjects that come with the code, to be measured: a bundle, the floors, the ceiling."""
 
 from dataclasses import dataclass, replace
 
@@ -140,7 +140,7 @@ class BundlePredictor:
 
 
 def view_names(config: WorldModelConfig) -> tuple[str, ...]:
-    """What a model's views are called; predictors are given pixels without names."""
+    """The names of a model's views; predictors are given pixels without names."""
     return config.views or ("camera",)
 
 

@@ -21,7 +21,7 @@ video to count as evidence that nothing happened."""
 
 @dataclass(frozen=True, kw_only=True)
 class TaskName:
-    """How a task metric is called and explained."""
+    """The name and the explanation of a task metric."""
 
     key: str
     title: str
@@ -39,7 +39,7 @@ class TaskName:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What is read off one video."""
+    """The outcome read off one video."""
 
     happened: bool
     """Whether the event was seen in any frame."""
@@ -53,11 +53,11 @@ class TaskMetric(Protocol):
 
     @property
     def name(self) -> TaskName:
-        """How it is called and explained."""
+        """The metric's name and explanation."""
         ...
 
     def missing(self, clips: ClipSet, subject: PredictorSpec) -> str:
-        """Why it cannot be measured here; empty where it can."""
+        """The reason why it cannot be measured here; empty where it can."""
         ...
 
     def read(self, truth: Videos, shown: Videos) -> list[Outcome]:
@@ -67,8 +67,8 @@ class TaskMetric(Protocol):
         ...
 
     def recorded(self, clips: ClipSet) -> Bool[np.ndarray, " b"] | None:
-        """Whether the event happened in each clip as the recording itself says; None where it says
-        nothing."""
+        """Tell whether the event happened in each clip, by the recording itself; None where it does
+        not say."""
         ...
 
 
@@ -109,7 +109,7 @@ class TaskResult:
 
 
 def unseen(true: Outcome, shown: Outcome) -> bool:
-    """Whether a video lost the object, so that nothing can be concluded from not seeing the event.
+    """True where a video lost the object, so that a missing event means nothing.
 
     The frame at index 0 was given and does not count.
     """

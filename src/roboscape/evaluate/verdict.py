@@ -112,7 +112,7 @@ def judge(results: Results, *, training_episodes: int) -> Verdict:
 
 
 def judgement_of(gain: Estimate) -> Judgement:
-    """What an interval says; of a single episode, what its mean says."""
+    """The judgement that an interval allows; for a single episode, its mean."""
     if gain.low > 0:
         return "better"
     return "worse" if gain.high < 0 else "no clear difference"
@@ -151,7 +151,7 @@ def interval(found: Estimate, *, sign: int = 1) -> str:
 
 
 def limits(gain: Estimate, *, clips: int) -> tuple[str, ...]:
-    """What the judgement rests on."""
+    """The limits of the judgement."""
     episodes = gain.num_episodes
     if episodes == 1:
         return (f"Measured on {clips} clips of one held-out episode: it may be unlike others.",)
@@ -162,7 +162,7 @@ def limits(gain: Estimate, *, clips: int) -> tuple[str, ...]:
 
 
 def advice(lines: tuple[Line, ...], delta: Estimate | None) -> tuple[str, ...]:
-    """What the figures say of why a model is not better than a still picture."""
+    """Advice from the figures on why a model is not better than a still picture."""
     still, _, ceiling = (line.psnr for line in lines)
     found = []
     if ceiling is not None and still is not None and ceiling < still:
@@ -180,7 +180,7 @@ def advice(lines: tuple[Line, ...], delta: Estimate | None) -> tuple[str, ...]:
 
 
 def too_few(training_episodes: int) -> str:
-    """What helps in any case."""
+    """Advice that helps in any case."""
     many = f"{training_episodes} training episode{'s are' if training_episodes != 1 else ' is'}"
     return (
         f"{many} too few; what helps: more episodes of this scene, a start that has seen much "

@@ -27,7 +27,7 @@ RANGE_MARGIN = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class DepthView:
-    """What one camera shows in one frame."""
+    """The view of one camera in one frame."""
 
     depth_m: Float[np.ndarray, "h w"]
     pose: CameraPose
@@ -35,7 +35,7 @@ class DepthView:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How well the points of one view fit into another; NaN where too few can be compared."""
+    """The fit of one view's points into another view; NaN where too few can be compared."""
 
     share: float
     """Of the points that agree or contradict, those that agree."""

@@ -1,4 +1,4 @@
-"""What changes from one image of a camera to the next."""
+"""The changes from one image of a camera to the next."""
 
 from dataclasses import dataclass
 

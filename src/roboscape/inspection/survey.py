@@ -42,7 +42,7 @@ class EpisodeRows:
 
 @dataclass(kw_only=True)
 class CameraSurvey:
-    """What the images of one camera look like, from a sample of episodes."""
+    """The look of one camera's images, from a sample of episodes."""
 
     changes: dict[int, ImageChanges] = field(default_factory=dict)
     """What changed from row to row, by episode."""
@@ -63,7 +63,7 @@ class CameraSurvey:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a look through a dataset found: counts, numbers and samples of its images."""
+    """The findings of a look through a dataset: counts, numbers and samples of its images."""
 
     lengths: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -91,7 +91,7 @@ class Survey:
         return self.action_names if what == "action" else self.state_names
 
     def images_of_episode(self, episode: int) -> list[ImageChanges]:
-        """What changed in the images of an episode, a camera each; none if not looked at."""
+        """The changes in the images of an episode, a camera each; none if not looked at."""
         return [
             camera.changes[episode] for camera in self.cameras.values() if episode in camera.changes
         ]

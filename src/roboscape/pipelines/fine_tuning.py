@@ -71,7 +71,7 @@ class StartBundle:
         return NONE
 
     def same_controls(self, dataset: LeRobotDataset, *, stride: int) -> bool:
-        """Whether the dataset's actions and states are those of the bundle, at the same rate.
+        """True if the dataset's actions and states are those of the bundle, at the same rate.
 
         Its control signals, with the model of its arm, are then taken over.
         """

@@ -145,7 +145,7 @@ def run(config: Learn) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the stages have in common."""
+    """The settings that the stages have in common."""
 
     config: Learn
     dataset: LeRobotDataset

@@ -33,7 +33,7 @@ class Stages:
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """How many episodes of each split, and the first seed of each."""
+    """The number of episodes of each split, and the first seed of each."""
 
     train: int
     validation: int

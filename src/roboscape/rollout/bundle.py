@@ -18,7 +18,7 @@ TOKENIZER, WORLD_MODEL, CARD = "tokenizer", "world_model", "README.md"
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """Where, and in which number format, a bundle imagines."""
+    """The device and the number format in which a bundle imagines."""
 
     device: str = AUTO
     """Where: auto, cpu, cuda, cuda:1, ..."""
@@ -86,7 +86,7 @@ class Bundle:
 
 
 def model_card(bundle: Bundle) -> str:
-    """What is in a bundle, for people."""
+    """The description of a bundle's contents, for people."""
     model, controls = bundle.world_model, bundle.controls
     counts = model.parameter_counts()
     convention, shape = controls.convention, model.config

@@ -75,7 +75,7 @@ def imagine(
 
 @dataclass(frozen=True, kw_only=True)
 class WorldRandomness:
-    """Where a world's draws come from: a generator a frame, derived from these numbers alone."""
+    """The source of a world's draws: a generator a frame, derived from these numbers alone."""
 
     seed: int
     """Of the world since its last reset."""
@@ -325,7 +325,7 @@ class Imagination:
         ]
 
     def features(self, inputs: ModelInputs, *, turn: Turn) -> tuple[Float[Tensor, "b 1 p d"], ...]:
-        """What the heads read of a single timestep."""
+        """The features of a single timestep that the heads read."""
         if self.passes is not None:
             return self.passes.features(inputs, turn=turn)
         return self.model.features(inputs, cache=self.cache, turn=turn)
@@ -337,7 +337,7 @@ class Imagination:
         *,
         control: Float[Tensor, "b c"],
     ) -> ModelInputs:
-        """What the model reads for the frame under way."""
+        """The model's inputs for the frame under way."""
         return self.objective.decoding_inputs(
             last=self.last, current=current, masked=hidden, control=control
         )

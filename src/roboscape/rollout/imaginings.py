@@ -38,7 +38,7 @@ class ImaginedClips:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Which clips are imagined."""
+    """The cameras, the depth source and the length of the imagined clips."""
 
     cameras: tuple[str, ...] = ()
     """Those of the bundle's training where none is named (`cameras_of`)."""

@@ -15,7 +15,7 @@ from roboscape.world_model.losses import expected_codes
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How tokens are chosen while imagining."""
+    """The way in which tokens are chosen while imagining."""
 
     temperature: float = 0.0
     """0 takes the likeliest token; above, tokens are drawn."""

@@ -71,7 +71,7 @@ class VideoCodes:
 
 
 def stack_clips(clips: Sequence[Clip], cameras: Sequence[str]) -> Videos:
-    """What some cameras show in some clips of equal length, as a batch.
+    """The images of some cameras in some clips of equal length, as a batch.
 
     Depth is missing where one of the cameras has none.
     """

@@ -83,7 +83,7 @@ class GivenFrames:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedWorlds:
-    """What a snapshot holds."""
+    """The contents of a snapshot."""
 
     spec: WorldSpec
     imagination: ImaginationState
@@ -172,7 +172,7 @@ class LearnedSimulator:
 
     @property
     def spec(self) -> WorldSpec:
-        """What all worlds have in common."""
+        """The specification that all worlds share."""
         return self._spec
 
     @property
@@ -232,7 +232,7 @@ class LearnedSimulator:
         return self.observe()
 
     def observe(self, decode: Decode | None = None) -> Observation:
-        """What is to be seen in all worlds now; more or less decoded than `step` does, if asked."""
+        """The observation of all worlds now; more or less decoded than `step` does, if asked."""
         wanted = {"all": ("rgb", "depth"), "rgb": ("rgb",), "none": ()}[decode or self.decode]
         found = {kind: self._picture(kind).copy() for kind in wanted if kind in self._pictures}
         state = self._controls.state
@@ -304,7 +304,7 @@ class LearnedSimulator:
 
     @property
     def engine(self) -> Imagination:
-        """What imagines; tokens and their memory, for benchmarks and planners."""
+        """The engine that imagines; tokens and their memory, for benchmarks and planners."""
         if self._imagination is None:
             raise UserError("this simulator was closed; make another")
         return self._imagination

@@ -55,7 +55,7 @@ class CubeSighting:
 
     @property
     def rose(self) -> bool:
-        """Whether the cube left the table in any frame."""
+        """True where the cube left the table in any frame."""
         return bool(np.nanmax(self.height, initial=0.0) > RISE_HEIGHT)
 
     @property

@@ -44,7 +44,7 @@ class _Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class _Content:
-    """What a snapshot holds."""
+    """The contents of a snapshot."""
 
     task: str
     spec: WorldSpec
@@ -121,7 +121,7 @@ class MujocoSimulator:
 
     @property
     def spec(self) -> WorldSpec:
-        """What all worlds have in common."""
+        """The specification that all worlds share."""
         return self._spec
 
     @property
@@ -234,7 +234,7 @@ class MujocoSimulator:
             raise UserError("a world was never reset: call reset first")
 
     def _make_spec(self, frame_hz: float, *, words: str) -> WorldSpec:
-        """What all worlds have in common, at a rate of frames."""
+        """The specification that all worlds share, at a rate of frames."""
         native_hz = self._kind.action.action_hz
         stride = round(native_hz / frame_hz) if frame_hz > 0 else 0
         if stride < 1 or stride * frame_hz != native_hz:
@@ -368,7 +368,7 @@ class MujocoSimulator:
         }
 
     def _observation(self) -> Observation:
-        """What is to be seen in all worlds."""
+        """The present observation of all worlds."""
         size = self._image_size
         nothing = _Seen(
             rgb=dict.fromkeys(self._cameras, np.zeros((size, size, 3), np.uint8)),
@@ -393,7 +393,7 @@ def dataset_spec(
     supersampling: int,
     random_scenes: RandomScenes = "none",
 ) -> DatasetSpec:
-    """What all recorded episodes of a task's family have in common.
+    """The specification of a dataset, common to all recorded episodes of a task's family.
 
     Args:
         task: one of the family, whose cameras are measured.
@@ -438,7 +438,7 @@ def measured_cameras(
 
 
 def camera_geometry(scene: Scene, name: str, *, image_size: int) -> CameraGeometry | None:
-    """Where a camera of a scene is; None where it follows something else than the hand."""
+    """The geometry of a scene's camera; None where it follows something else than the hand."""
     model, kind = scene.model, scene.kind
     index = camera_id(model, kind.model_camera(name))
     pose = pose_of_camera(model, scene.data, index, height=image_size, width=image_size)

@@ -1,4 +1,4 @@
-"""What every simulator offers: a batch of worlds that can be reset, stepped, copied and handed on.
+"""The protocol of simulators: a batch of worlds to reset, step, copy and hand on.
 
 Two stand behind it: `LearnedSimulator` (a bundle imagines) and `MujocoSimulator` (true physics).
 Whatever uses the first can be checked against the second with the same code.
@@ -24,7 +24,7 @@ Index = Int[np.ndarray, " n"]
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSpec:
-    """What all worlds of a simulator have in common."""
+    """The specification that all worlds of a simulator share."""
 
     cameras: tuple[CameraSpec, ...]
     """Names, sizes, and whether each gives depth."""
@@ -112,7 +112,7 @@ class Simulator(Protocol):
 
     @property
     def spec(self) -> WorldSpec:
-        """What all worlds have in common."""
+        """The specification that all worlds share."""
         ...
 
     @property

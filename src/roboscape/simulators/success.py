@@ -1,4 +1,4 @@
-"""When a task counts as solved: functions of what is to be seen, for environments of any kind."""
+"""Rules that say when a task is solved: functions of observations, for all environments."""
 
 from typing import Protocol, runtime_checkable
 
@@ -24,7 +24,7 @@ class Success(Protocol):
 
 
 class TrueSuccess:
-    """What the simulator itself says; only a true one does."""
+    """The success that the simulator itself reports; only a true one does."""
 
     def reset(self, observation: Observation, *, where: Mask) -> None:
         """Nothing to remember."""
@@ -66,7 +66,7 @@ class CubeRaised:
             self._tables[int(world)] = table_inverse_depth(depth_m)
 
     def __call__(self, observation: Observation) -> Bool[np.ndarray, " b"]:
-        """Where the cube is seen higher than a resting one can be."""
+        """True where the cube is seen higher than a resting one can be."""
         frames = zip(observation.rgb[self._camera], observation.depth_m[self._camera], strict=True)
         heights = np.concatenate(
             [

@@ -124,7 +124,7 @@ def _capture(value: Any, seen: dict[int, Any]) -> Any:
 
 
 def _restore(present: Any, captured: Any, done: dict[Any, Any]) -> Any:
-    """What has to stand in the place of `present`; objects and containers are filled in place."""
+    """The object to stand in the place of `present`; objects and containers are filled in place."""
     if captured is _KEEP:
         return present
     if captured in done:
@@ -159,7 +159,7 @@ def _restore(present: Any, captured: Any, done: dict[Any, Any]) -> Any:
 
 
 def _holds_own_numbers(array: np.ndarray) -> bool:
-    """Whether an array is no window on MuJoCo's memory, which is copied with the physics."""
+    """True if an array is no window on MuJoCo's memory, which is copied with the physics."""
     base: Any = array
     while isinstance(base, np.ndarray) and base.base is not None:
         base = base.base

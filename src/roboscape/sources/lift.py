@@ -86,11 +86,11 @@ class LiftScene:
         return np.concatenate([self._observed[name] for name in names]).astype(np.float32)
 
     def solved(self) -> bool:
-        """Whether the cube is more than 4 cm above the table."""
+        """True if the cube is more than 4 cm above the table."""
         return bool(self._environment._check_success())
 
     def view(self) -> LiftObservation:
-        """What a script sees: the hand and the cube."""
+        """A script's observation: the hand and the cube."""
         observed = self._observed
         x, y, z, w = observed["cube_quat"]
         rotation = np.zeros(9)
@@ -129,7 +129,7 @@ class LiftScene:
                 self.step(np.array([*np.zeros(6), action[-1]], np.float32))
 
     def script(self, seed: int, *, behaviour: str) -> LiftScript:
-        """What acts in the recorded episode of this seed and behaviour."""
+        """The script that acts in the recorded episode of this seed and behaviour."""
         return LiftScript(seed, behaviour=behaviour)
 
     def step(self, action: Float[np.ndarray, "7"]) -> None:

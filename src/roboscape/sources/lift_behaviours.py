@@ -31,7 +31,7 @@ Point = Float[np.ndarray, "3"]
 
 @dataclass(frozen=True, kw_only=True)
 class LiftObservation:
-    """What a script may look at; the cube's pose is known to scripts only, never recorded."""
+    """The observation of a script; scripts alone know the cube's pose, which is never recorded."""
 
     hand_position_m: Point
     hand_to_world: Float[np.ndarray, "3 3"]
@@ -46,7 +46,7 @@ Phase = Generator[Action, LiftObservation, LiftObservation]
 
 @dataclass(frozen=True, kw_only=True)
 class Manner:
-    """How an episode's script moves."""
+    """The manner in which an episode's script moves."""
 
     speed: float
     """Largest commanded translation, as a share of the controller's limit."""

@@ -90,11 +90,11 @@ class MetaworldScene:
         return self._observed[:4].astype(np.float32)
 
     def solved(self) -> bool:
-        """Whether Meta-World reported success after the last action."""
+        """True if Meta-World reported success after the last action."""
         return self._solved
 
     def view(self) -> Observation:
-        """What a script sees: Meta-World's own observation."""
+        """A script's observation: Meta-World's own."""
         return self._observed
 
     def reset(self, seed: int, *, behaviour: str) -> None:
@@ -106,7 +106,7 @@ class MetaworldScene:
         self._observed, self._solved = self._environment.reset()[0], False
 
     def script(self, seed: int, *, behaviour: str) -> Script:
-        """What acts in the recorded episode of this seed and behaviour."""
+        """The script that acts in the recorded episode of this seed and behaviour."""
         return make_script(self._name, behaviour, generator=numpy_generator_for(seed, 1))
 
     def step(self, action: Action) -> None:
@@ -153,7 +153,7 @@ def place_camera(model: Any, data: Any, camera: str) -> None:
 
 
 def make_script(task: str, behaviour: str, *, generator: np.random.Generator) -> Script:
-    """What acts in an episode."""
+    """The script that acts in an episode."""
     match behaviour:
         case "random":
             return Play(generator=generator)

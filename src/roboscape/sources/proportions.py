@@ -1,4 +1,4 @@
-"""Which behaviour acts in which episode."""
+"""The shares of behaviours, and the choice of one for each episode."""
 
 from dataclasses import asdict, dataclass
 

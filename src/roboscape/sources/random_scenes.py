@@ -24,7 +24,7 @@ DEPTH_RANGE_M = (0.1, 10.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Where a robot works, and from where it can be looked at."""
+    """The place where a robot works, and the places to look at it from."""
 
     centre_m: tuple[float, float, float]
     """What cameras look at, in the world."""

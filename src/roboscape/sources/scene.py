@@ -1,4 +1,4 @@
-"""What the scenes of all simulated tasks offer: one world of true physics, without any images."""
+"""The protocol of the scenes of simulated tasks: one world of true physics, without images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Script = Callable[[Any], Float[np.ndarray, " a"]]
 
 @dataclass(frozen=True, kw_only=True)
 class SceneKind:
-    """What all scenes of a task family have in common."""
+    """The properties common to all scenes of a task family."""
 
     source: str
     """Package, version and family, as datasets have it."""
@@ -69,11 +69,11 @@ class Scene(Protocol):
         ...
 
     def solved(self) -> bool:
-        """Whether the simulator counts the task as solved now."""
+        """True if the simulator counts the task as solved now."""
         ...
 
     def view(self) -> Any:
-        """What a script may look at, objects' true poses included."""
+        """The observation of a script, objects' true poses included."""
         ...
 
     def reset(self, seed: int, *, behaviour: str) -> None:
@@ -81,7 +81,7 @@ class Scene(Protocol):
         ...
 
     def script(self, seed: int, *, behaviour: str) -> Script:
-        """What acts in the recorded episode of this seed and behaviour."""
+        """The script that acts in the recorded episode of this seed and behaviour."""
         ...
 
     def step(self, action: Float[np.ndarray, " a"]) -> None:

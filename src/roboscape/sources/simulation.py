@@ -27,7 +27,7 @@ def depth_to_metres(
 def may_be_seen(
     centres_m: Float[np.ndarray, "k 3"], radii_m: Float[np.ndarray, " k"], camera: CameraPose
 ) -> Bool[np.ndarray, " k"]:
-    """Whether spheres reach into a camera's view; radius 0 means boundless (MuJoCo's planes)."""
+    """True where spheres reach into a camera's view; radius 0: boundless (MuJoCo's planes)."""
     local = (centres_m - camera.position_m) @ camera.camera_to_world
     inside = -local[:, 2] > -radii_m
     for axis, extent_px in ((0, camera.width), (1, camera.height)):
@@ -110,7 +110,7 @@ class SceneRenderer:
         return self._one_sample(body_of_segment[segment])
 
     def camera_pose(self, data: Any) -> CameraPose:
-        """Where the camera is now."""
+        """The present pose of the camera."""
         return pose_of_camera(
             self._model, data, self._camera_id, height=self._height, width=self._width
         )
@@ -150,7 +150,7 @@ class SceneRenderer:
 
 
 def pose_of_camera(model: Any, data: Any, index: int, *, height: int, width: int) -> CameraPose:
-    """Where one of a model's cameras is now."""
+    """The present pose of one of a model's cameras."""
     fov_rad = np.deg2rad(model.cam_fovy[index])
     return CameraPose(
         position_m=data.cam_xpos[index].copy(),

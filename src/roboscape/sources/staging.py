@@ -12,7 +12,7 @@ _SEPARATOR = "|"
 
 
 def staged_path(folder: Path, number: int) -> Path:
-    """Where an episode waits."""
+    """The path of a staged episode."""
     return folder / f"episode_{number:08d}.npz"
 
 

@@ -93,7 +93,7 @@ def sample_pixels(
 def is_visible(
     projected: Float[np.ndarray, "k 3"], depth_m: Float[np.ndarray, "h w"]
 ) -> Bool[np.ndarray, " k"]:
-    """Whether projected points (x px, y px, depth m) are in the image and not behind something."""
+    """True for points (x px, y px, depth m) in the image and not behind something."""
     height, width = depth_m.shape
     x_px, y_px = np.rint(projected[:, :2]).T
     inside = (x_px >= 0) & (x_px < width) & (y_px >= 0) & (y_px < height) & (projected[:, 2] > 0)

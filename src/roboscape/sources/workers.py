@@ -22,7 +22,7 @@ OpenWork = Callable[[], AbstractContextManager[Callable[[int], Episode]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a number: staged, or not and why."""
+    """The result for a number: staged, or the error that prevented it."""
 
     number: int
     error: str = ""

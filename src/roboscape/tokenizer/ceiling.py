@@ -18,7 +18,7 @@ from roboscape.tokenizer.passes import through
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """How well frames survive `decode(encode(...))`."""
+    """The fidelity of frames after `decode(encode(...))`."""
 
     frames: int
     psnr: float

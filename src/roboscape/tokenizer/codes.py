@@ -1,4 +1,4 @@
-"""What a code is: one integer per token, its bits, its vector of plus and minus ones, its factors.
+"""Codes: one integer per token, its bits, its vector of plus and minus ones, its factors.
 
 Bit j, least significant first, is set where dimension j of the code vector is +1.
 """

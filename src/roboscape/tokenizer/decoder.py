@@ -22,7 +22,7 @@ negative elsewhere."""
 
 @dataclass(frozen=True, kw_only=True)
 class GivenView:
-    """What a decoder sees of a given frame."""
+    """The given frame as a decoder sees it."""
 
     images: Float[Tensor, "b 3 h w"]
     """The true frame, in [-1, 1]."""
@@ -135,7 +135,7 @@ class GivenFrameLayers(nn.Module):
         return self.quarter(both.contiguous(memory_format=torch.channels_last))
 
     def share(self, maps: Float[Tensor, "b c h w"], given: GivenView) -> Float[Tensor, "b 1 y x"]:
-        """How much of every pixel is the given frame's."""
+        """The share of every pixel that is taken from the given frame."""
         logits = rearrange(self.mixture(maps), "b (y x) h w -> b 1 (h y) (w x)", y=PATCH, x=PATCH)
         flags = self.spread(given, pixels_a_token=self.config.downsampling)
         return (logits.float() + UNCHANGED_LOGIT * (2 * flags.float() - 1)).sigmoid()

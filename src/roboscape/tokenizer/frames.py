@@ -51,7 +51,7 @@ class Frames(Protocol):
 
     @property
     def episode(self) -> Int[np.ndarray, " n"]:
-        """Which episode a frame is from."""
+        """The episode of a frame."""
         ...
 
     def first_of(self, indices: Int[np.ndarray, "*b"]) -> Int[np.ndarray, "*b"]:

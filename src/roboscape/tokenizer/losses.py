@@ -1,4 +1,4 @@
-"""What a tokenizer is trained for, and how it is watched. Pure functions of tensors."""
+"""The losses of a tokenizer and the figures to watch. Pure functions of tensors."""
 
 import math
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def psnr(images: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]) -> F
 
 @dataclass(frozen=True, kw_only=True)
 class CodeUsage:
-    """How much of the vocabulary is in use."""
+    """The use of the vocabulary."""
 
     lowest_bit_entropy: float
     """Entropy of the bit that changes least, in bits: 1 is a fair coin, 0 a dead bit."""

@@ -20,7 +20,7 @@ from roboscape.tokenizer.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """What one pass through the tokenizer gives to a training step."""
+    """The result of one pass through the tokenizer, for a training step."""
 
     images: Float[Tensor, "b 3 h w"]
     codes: Int[Tensor, "b n"]
@@ -34,7 +34,7 @@ class Reconstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class SoftCodes:
-    """What a world model believes of the tokens of a frame, for a decoder that reads its doubt."""
+    """A world model's belief about the tokens of a frame, for a decoder that reads its doubt."""
 
     vectors: Float[Tensor, "*b n v"]
     """Mean code vectors under the model's distribution, in [-1, 1]."""
@@ -64,7 +64,7 @@ class GivenFrame:
     """Its tokens; where they equal those to decode, nothing has changed."""
 
     def view(self, codes: Int[Tensor, "b n"], soft: SoftCodes | None = None) -> GivenView:
-        """What the decoder of `codes`, or of soft codes, sees of it."""
+        """The view of it that the decoder of `codes`, or of soft codes, gets."""
         images = self.images.expand(len(codes), -1, -1, -1)
         equal = (codes == self.codes).to(images.dtype)
         return GivenView(images=images, unchanged=equal if soft is None else soft.unchanged)
@@ -168,7 +168,7 @@ class Tokenizer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def decode(
@@ -190,7 +190,7 @@ class Tokenizer(nn.Module):
     def decoded(
         self, vectors: Float[Tensor, "b n v"], view: GivenView | None
     ) -> Float[Tensor, "b 3 h w"]:
-        """What the decoder shows of code vectors, view by view, up to its error in [-1, 1]."""
+        """The images of code vectors, view by view, up to the decoder's error in [-1, 1]."""
         tokens = self.config.tokens_per_frame
         if view is not None:
             view = GivenView(

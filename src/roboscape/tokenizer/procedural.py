@@ -185,7 +185,7 @@ def random_colour(generator: np.random.Generator) -> Float[np.ndarray, "3"]:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """How a scene is exposed; the same for all its frames but the noise."""
+    """The exposure of a scene; the same for all its frames but the noise."""
 
     gamma: float
     blur_px: float

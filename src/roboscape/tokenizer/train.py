@@ -174,7 +174,7 @@ def split_caches(
 
 
 def depth_of(dataset: LeRobotDataset, camera: str, *, config: TokenizerRun, alone: bool) -> str:
-    """Where a dataset's depth comes from: one of several may have recorded none."""
+    """The source of a dataset's depth: one of several may have recorded none."""
     recorded = any(one.has_depth for one in dataset.spec.cameras if one.name == camera)
     return NONE if config.depth == RECORDED and not recorded and not alone else config.depth
 
@@ -351,7 +351,7 @@ def given_at(
 
 
 def indices_at(number: int, *, frames: Frames, config: TokenizerRun) -> Int[np.ndarray, "2 half"]:
-    """Which frames the halves of a step's batch are from."""
+    """The frames that the halves of a step's batch are from."""
     generator = numpy_generator_for(config.seed, number)
     return frames.draw(generator, half=config.batch_size // 2)
 

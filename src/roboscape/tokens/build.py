@@ -193,7 +193,7 @@ def check_camera(spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokeniz
 
 
 def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[list[Source]]:
-    """Which episodes go into which shard."""
+    """The shards of the store, each with its episodes."""
     sources = []
     for number, dataset in enumerate(datasets):
         infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
@@ -219,7 +219,7 @@ def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[lis
 
 
 def is_written(folder: Path, settings: Mapping[str, object]) -> bool:
-    """Whether a shard is there and of these settings; one of another tokenizer is an error."""
+    """True if a shard is there and of these settings; one of another tokenizer is an error."""
     path = folder / "shard.json"
     if not path.is_file():
         return False

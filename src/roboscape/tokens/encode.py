@@ -38,7 +38,7 @@ class Source:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What its codes depend on: all but the split, so that another split encodes nothing."""
+        """The settings that its codes depend on: all but the split, which changes no codes."""
         return {name: value for name, value in asdict(self).items() if name != "split"}
 
 
@@ -83,7 +83,7 @@ def encoded_episodes(
 def view_columns(
     clip: Clip, camera: str, tokenizer: Tokenizer, *, depth: str, points: int, number: int
 ) -> dict[str, np.ndarray]:
-    """What one camera shows: its tokens and tracks, as view `number` of the frames."""
+    """The columns of one camera: its tokens and tracks, as view `number` of the frames."""
     config, depth_m = tokenizer.config, clip.depth_m[camera]
     missing = np.full(0 if depth == NONE else config.tokens_per_frame, MISSING, np.int32)
     rgb = through(tokenizer.encode_rgb, torch.from_numpy(clip.frames[camera]), tokenizer)
@@ -103,12 +103,12 @@ def view_columns(
 
 
 def records_depth(dataset: LeRobotDataset, camera: str) -> bool:
-    """Whether a camera recorded depth."""
+    """True if a camera recorded depth."""
     return any(one.has_depth for one in dataset.spec.cameras if one.name == camera)
 
 
 def has_tracks(dataset: LeRobotDataset, camera: str, annotator: str) -> bool:
-    """Whether an annotator has followed points in any of a dataset's episodes."""
+    """True if an annotator has followed points in any of a dataset's episodes."""
     root = annotations_folder(dataset.root)
     return bool(annotated_episodes(root, kind="tracks", annotator=annotator, camera=camera))
 
@@ -140,7 +140,7 @@ def lifetime(visible: Bool[np.ndarray, " t"]) -> tuple[int, int]:
 
 
 def places(tracks: Tracks, *, count: int) -> list[tuple[int, int, int]]:
-    """Which track goes to which of `count` places, and its number there, from 1 to 255.
+    """The place, of `count`, of each track, and its number there, from 1 to 255.
 
     Tracks that begin together share the places with those of other beginnings by how many they are;
     of each, the farthest travelled are kept.

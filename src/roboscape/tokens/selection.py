@@ -1,4 +1,4 @@
-"""Which clips of a dataset are trained on: what its clip index kept."""
+"""The clips of a dataset that are trained on: those that its clip index kept."""
 
 import logging
 from collections import defaultdict
@@ -26,7 +26,7 @@ class Located(Protocol):
 
     @property
     def dataset(self) -> int:
-        """Which dataset it is from."""
+        """The dataset of a clip."""
         ...
 
     @property

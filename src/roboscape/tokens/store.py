@@ -31,7 +31,7 @@ CONTROL_ARRAYS = ("actions", "first_state", "state_before", "imagined")
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """What a store holds and what made it."""
+    """The contents of a store and their origin."""
 
     tokenizer: TokenizerConfig
     tokenizer_sha256: str
@@ -320,5 +320,5 @@ def integers(column: pa.ChunkedArray) -> Int[np.ndarray, " n"]:
 
 
 def shard_folder(root: Path, shard: int) -> Path:
-    """Where a shard lies."""
+    """The folder of a shard."""
     return root / f"shard_{shard:05d}"

@@ -92,7 +92,7 @@ class TrainingState:
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint holds besides tensors."""
+        """The facts that a checkpoint holds besides tensors."""
         best = {} if self.record is None else {"best": asdict(self.record)}
         return {"step": self.step, "formats": dict(self.formats)} | best
 
@@ -223,7 +223,7 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint can be read; one that cannot is reported."""
+    """True if a checkpoint can be read; one that cannot is reported."""
     try:
         read_json(path / STATE)
         if (path / SHARDED).is_file():

@@ -46,8 +46,8 @@ class Microbatch:
 
     @property
     def divisors(self) -> dict[str, float]:
-        """What to divide the sums of the terms by, so that the losses of all microbatches add up
-        to that of the whole batch."""
+        """The numbers to divide the sums of the terms by, so that the losses of all microbatches
+        add up to that of the whole batch."""
         totals = self.counts if self.totals is None else self.totals
         return {name: max(1.0, total) for name, total in totals.items()}
 
@@ -59,7 +59,7 @@ it touches neither the model nor the other processes."""
 
 @dataclass(frozen=True, kw_only=True)
 class StopConfig:
-    """When validation ends a training. Small datasets are learnt by heart within minutes."""
+    """The rule by which validation ends a training. Small datasets are memorised within minutes."""
 
     figure: str = ""
     """Validation figure by which the best averaged weights are kept, and released, rather than the
@@ -80,7 +80,7 @@ class StopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How long, and how often to look."""
+    """The length of a training, and how often it is logged, validated and saved."""
 
     steps: int = 1000
     """Optimiser steps."""
@@ -236,7 +236,7 @@ class Learner:
             state.record = replace(record, waited=record.waited + 1)
 
     def is_over(self, config: FitConfig) -> bool:
-        """Whether all steps are done, or validation has ended the training."""
+        """True if all steps are done, or validation has ended the training."""
         record, after = self.state.record, config.stop.after
         stopped = record is not None and 0 < after <= record.waited
         return stopped or self.state.step >= config.steps

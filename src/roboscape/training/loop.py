@@ -108,7 +108,7 @@ def just_the_number(number: int) -> tuple[int]:
 
 
 def is_due(step: int, every: int, steps: int) -> bool:
-    """Whether something that happens `every` so many steps happens now."""
+    """True if something that happens `every` so many steps happens now."""
     return step % every == 0 or step == steps
 
 

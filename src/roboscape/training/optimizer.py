@@ -20,7 +20,7 @@ SLOTS = {"muon": ("momentum",), "adamw": ("first", "second", "count")}
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How weights move."""
+    """The settings of the optimiser that moves the weights."""
 
     kind: Literal["adamw", "muon"] = "muon"
     """Muon orthogonalises the updates of hidden matrices; everything else stays with AdamW."""

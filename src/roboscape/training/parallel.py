@@ -41,7 +41,7 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that logs and writes."""
+        """True if this process is the one that logs and writes."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class Pass(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a run is carried out: on which ranks, in which number formats; no model mentions it."""
+    """The execution of a run: its ranks and number formats; no model mentions it."""
 
     ranks: Ranks = ONE_RANK
     blocks: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from roboscape.training.newton_schulz import orthogonalize
 
 
 def shard_rows(rows: int, *, size: int) -> list[int]:
-    """How many of a matrix's rows each process holds, as FSDP2 cuts them."""
+    """The number of a matrix's rows that each process holds, as FSDP2 cuts them."""
     each = -(-rows // size)
     return [max(0, min(each, rows - each * rank)) for rank in range(size)]
 

@@ -15,14 +15,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(kw_only=True)
 class StopRequest:
-    """Whether this process was asked to stop, and how."""
+    """The request to this process to stop, if there was one."""
 
     number: int = 0
     """The signal; 0 for none."""
 
     @property
     def made(self) -> bool:
-        """Whether there was one."""
+        """True if there was one."""
         return self.number != 0
 
     def obey(self) -> None:

@@ -1,4 +1,4 @@
-"""What a rank learns from in one step: its own clips, with the whole batch's randomness.
+"""A rank's batch of one step: its own clips, with the whole batch's randomness.
 
 A step's inputs follow from the seed and the step alone. However the batch is split over ranks and
 microbatches, every clip gets the same inputs, and the losses add up to the whole batch's.
@@ -66,11 +66,11 @@ class Batch:
 
 @runtime_checkable
 class Draws(Protocol):
-    """What a run says about its batches."""
+    """The settings of a run from which its batches are drawn."""
 
     @property
     def seed(self) -> int:
-        """Where all randomness comes from."""
+        """The seed of all randomness."""
         ...
 
     @property
@@ -85,12 +85,12 @@ class Draws(Protocol):
 
     @property
     def masking(self) -> MaskingConfig:
-        """What is masked."""
+        """The masking."""
         ...
 
     @property
     def loss(self) -> LossConfig:
-        """Which terms, and how many keypoints."""
+        """The loss terms, and the number of keypoints."""
         ...
 
 

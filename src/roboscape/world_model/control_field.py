@@ -1,4 +1,4 @@
-"""What a control signal means at every place of the image: one vector a position."""
+"""The control field: the meaning of a control signal at every place, one vector a position."""
 
 import torch
 from einops import rearrange

@@ -76,7 +76,7 @@ def path_lengths(
 def own_steps(
     before: Float[Tensor, "*b k 2"], after: Float[Tensor, "*b k 2"], seen: Bool[Tensor, "*b k"]
 ) -> Float[Tensor, "*b k"]:
-    """How far points move beyond what the camera's motion explains, in tokens."""
+    """The motion of points beyond what the camera's motion explains, in tokens."""
     steps = (after - before).norm(dim=-1)
     points, resting = seen.sum(dim=-1), (seen & (steps <= AGREES)).sum(dim=-1)
     moves = (points >= FEWEST_POINTS) & (resting < RESTS_SHARE * points)

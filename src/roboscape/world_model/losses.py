@@ -43,7 +43,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What the losses of some clips compare with. The tokens to predict are in the inputs."""
+    """The targets of some clips' losses. The tokens to predict are in the inputs."""
 
     inputs: ModelInputs
     first: Int[Tensor, "b n"]
@@ -71,7 +71,7 @@ def chunk_of(device: torch.device) -> int:
 
 
 class Predictions:
-    """What one pass of a model predicts. Logits are computed only where a loss reads them."""
+    """The predictions of one pass of a model. Logits are computed only where a loss reads them."""
 
     def __init__(self, model: WorldModel, inputs: ModelInputs) -> None:
         self.model, self.inputs = model, inputs

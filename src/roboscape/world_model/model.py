@@ -32,7 +32,7 @@ from roboscape.world_model.views import camera_vectors, of_all_views
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInputs:
-    """What the model reads: one input a timestep, for the frame that is predicted there."""
+    """The inputs of the model: one a timestep, for the frame that is predicted there."""
 
     previous: Int[Tensor, "m b t n"] | None
     """Codes of the frame before; None under the plain masked objective."""
@@ -145,7 +145,7 @@ class InputEmbedding(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Time:
-    """What every temporal attention of one pass shares."""
+    """The parts that all temporal attentions of one pass share."""
 
     positions: Int[Tensor, "*w q"]
     """Numbers of the timesteps; with an axis of worlds where their ages may differ."""
@@ -306,7 +306,7 @@ class WorldModel(nn.Module):
     def features(
         self, inputs: ModelInputs, *, cache: Cache | None = None, turn: Turn = "next"
     ) -> tuple[Float[Tensor, "b t p e"], ...]:
-        """What the heads read: the last block's output, normalised, one tensor a modality.
+        """The features that the heads read: the last block's output, normalised, one a modality.
 
         With `copy_previous`, followed by what the previous frame holds there.
 

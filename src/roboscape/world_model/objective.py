@@ -1,4 +1,4 @@
-"""What the model learns to predict from what: inputs of training, prompts and decoding; losses."""
+"""Objectives: the inputs of training, prompts and decoding, and the losses."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from roboscape.world_model.model import ModelInputs, WorldModel
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
-    """What training masks, and how it disturbs the frames before."""
+    """The masking in training, and the disturbance of the frames before."""
 
     fully_masked: float = 0.5
     """Share of timesteps whose own frame is wholly masked (Eq. 2); others are refinement steps."""
@@ -48,7 +48,7 @@ class MaskingConfig:
 
 
 class Objective(ABC):
-    """What a timestep reads and predicts, in training and in rollouts.
+    """The inputs and the targets of a timestep, in training and in rollouts.
 
     `controls[:, t]` led into frame t; the first is ignored where nothing was before.
     """
@@ -93,7 +93,7 @@ class Objective(ABC):
     def self_predicts(
         self, step: int, *, masking: MaskingConfig, generator: torch.Generator
     ) -> bool:
-        """Whether the model predicts the previous frames of this step itself (step forcing)."""
+        """True if the model predicts the previous frames of this step itself (step forcing)."""
         return False
 
     def loss_terms(self, targets: Targets, config: LossConfig) -> dict[str, LossTerm]:
@@ -195,7 +195,7 @@ class PlainMasked(Objective):
         masked: Bool[Tensor, "m b n"],
         control: Float[Tensor, "b c"],
     ) -> ModelInputs:
-        """What is decided of the new frame; the last one is in the cache."""
+        """The inputs of the new frame from its decided tokens; the last frame is in the cache."""
         return single_inputs(current, masked=masked, control=control)
 
 

@@ -26,7 +26,7 @@ MAY_DIFFER = {"control_size", "max_frames", "branches", "inject_depth"}
 
 @dataclass(frozen=True, kw_only=True)
 class TakenOver:
-    """What became of every tensor, by name."""
+    """The result for every tensor, by name: taken over, new or left."""
 
     kept: tuple[str, ...]
     """Taken over."""
@@ -106,14 +106,14 @@ def check_shape(wanted: WorldModelConfig, folder: Path) -> None:
 
 
 def reads_controls(name: str) -> bool:
-    """Whether a tensor belongs to what reads the control signal."""
+    """True if a tensor belongs to the parts that read the control signal."""
     branches, _, part = (*name.split(".", 2), "", "")[:3]
     return branches == "branches" and part.startswith(CONTROL_PARTS)
 
 
 def begins_anew(name: str, found: dict[str, tuple[int, ...]], *, new_controls: bool) -> bool:
-    """Whether a tensor is not taken over: it reads other control signals, or belongs to a control
-    field or to further views that the start has not (which change nothing until trained)."""
+    """True if a tensor is not taken over: it reads other control signals, or belongs to a control
+    field or to further views that the start does not have (which change nothing until trained)."""
     if name not in found and name.endswith(PARTS_OF_SEVERAL_VIEWS):
         return True
     if new_controls:

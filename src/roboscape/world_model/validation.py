@@ -1,4 +1,4 @@
-"""How good, and how large, a model is."""
+"""The quality and the size of a model."""
 
 from jaxtyping import Float, Int
 from torch import Tensor

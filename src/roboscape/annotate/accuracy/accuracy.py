@@ -1,4 +1,4 @@
-"""How well a tracker does, against a simulator's true tracks."""
+"""The accuracy of a tracker, against a simulator's true tracks."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How well a cut detector does, on videos with planted cuts."""
+"""The accuracy of a cut detector, on videos with planted cuts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

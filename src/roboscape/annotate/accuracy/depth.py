@@ -1,4 +1,4 @@
-"""How well a depth annotator does, against a simulator's or a sensor's depth."""
+"""The accuracy of a depth annotator, against a simulator's or a sensor's depth."""
 
 from dataclasses import dataclass
 

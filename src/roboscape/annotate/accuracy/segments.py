@@ -1,4 +1,4 @@
-"""How well a segmenter finds the borders between actions, against a simulator's truth."""
+"""The accuracy of a segmenter's borders between actions, against a simulator's truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ class SceneDetect:
         return provenance_settings(self)
 
     def annotate(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Cuts:
-        """Where shots begin; a probability is the share that the change has of twice what it takes.
+        """Find where shots begin; a probability is the change's share of twice the threshold.
 
         The last `neighbours` rows cannot be compared with what comes after, so none is a cut.
         """

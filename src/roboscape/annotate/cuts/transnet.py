@@ -52,7 +52,7 @@ class TransNet:
         return provenance_settings(self)
 
     def annotate(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Cuts:
-        """Where shots begin."""
+        """Find where shots begin."""
         small = np.stack([cv2.resize(frame, (_WIDTH, _HEIGHT)) for frame in frames])
         pixels = torch.from_numpy(small).to(choose_device(self.device))
         with untouched_globals():

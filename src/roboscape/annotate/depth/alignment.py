@@ -82,7 +82,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def unchanged_pixels(frames: UInt8[np.ndarray, "t h w 3"]) -> Bool[np.ndarray, "t h w"]:
-    """Where a frame looks as the one before it; the first is all changed."""
+    """A mask of the pixels that look as in the frame before; in the first frame, none."""
     grey = np.stack([smooth_grey(frame) for frame in frames])
     still = np.abs(np.diff(grey, axis=0)) < UNCHANGED_GREY
     return np.concatenate([np.zeros_like(still[:1], shape=(1, *grey.shape[1:])), still])
@@ -100,7 +100,7 @@ def depth_confidence(
     *,
     tolerance: float = 0.02,
 ) -> Float[np.ndarray, " t"]:
-    """How far the depth of each frame can be trusted, whoever estimated it.
+    """The confidence in the depth of each frame, from any estimator.
 
     The share of the unchanged pixels of a frame whose depth stayed within `tolerance` of the frame
     before: 1 is steady, 0 flickers everywhere. The first frame has the second's; a frame without

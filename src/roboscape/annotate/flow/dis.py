@@ -41,7 +41,7 @@ class DenseInverseSearch:
     def flow(
         self, earlier: UInt8[np.ndarray, "b h w 3"], later: UInt8[np.ndarray, "b h w 3"]
     ) -> Float32[np.ndarray, "b h w 2"]:
-        """How far (x, y) every pixel of the earlier frames moves to the later ones, pixels."""
+        """The path (x, y) of every pixel of the earlier frames to the later ones, in pixels."""
         search = cv2.DISOpticalFlow.create(PRESETS[self.preset])
         start = np.zeros((*earlier.shape[1:3], 2), np.float32)
         pairs = zip(earlier, later, strict=True)

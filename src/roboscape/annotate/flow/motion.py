@@ -1,4 +1,4 @@
-"""How much, and how orderly, a video moves, by its flow (RoboScape, section 2.2, clip filtering).
+"""The amount and the order of a video's motion, from its flow (RoboScape, section 2.2).
 
 The paper filters out clips "with indistinct motion and disordered movement patterns" and says no
 more. Here they are two numbers, so that each can be looked at and thresholded by itself.
@@ -106,7 +106,7 @@ def unexplained_change(
     later: UInt8[np.ndarray, "h w 3"],
     flow: Float[np.ndarray, "h w 2"],
 ) -> float:
-    """How much of the change between two frames is left when the motion is undone.
+    """The share of the change between two frames that is left when the motion is undone.
 
     A sum over the pixels that change: the difference after following the flow over the difference
     without it. 0 where motion explains all, 1 where it explains nothing: noise, flicker, frames out
@@ -135,7 +135,7 @@ def turning(before: Float[np.ndarray, "h w 2"], after: Float[np.ndarray, "h w 2"
 def follow(
     picture: Float[np.ndarray, "h w"], flow: Float[np.ndarray, "h w 2"]
 ) -> Float[np.ndarray, "h w"]:
-    """What a picture shows where the flow leads each pixel."""
+    """The picture's values at the places to which the flow leads each pixel."""
     height, width = picture.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x_to, y_to = x + flow[..., 0].astype(np.float32), y + flow[..., 1].astype(np.float32)

@@ -58,7 +58,7 @@ class Raft:
     def flow(
         self, earlier: UInt8[np.ndarray, "b h w 3"], later: UInt8[np.ndarray, "b h w 3"]
     ) -> Float32[np.ndarray, "b h w 2"]:
-        """How far (x, y) every pixel of the earlier frames moves to the later ones, pixels."""
+        """The path (x, y) of every pixel of the earlier frames to the later ones, in pixels."""
         _, height, width, _ = earlier.shape
         found = []
         for start in range(0, len(earlier), self.batch_size):

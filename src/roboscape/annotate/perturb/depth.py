@@ -53,7 +53,7 @@ class DepthErrors:
 
     @property
     def any(self) -> bool:
-        """Whether anything is asked for."""
+        """True if any error is asked for."""
         return any(astuple(self))
 
 

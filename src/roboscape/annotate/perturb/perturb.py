@@ -189,7 +189,7 @@ def _provenance(
     depth: DepthCodec | None = None,
     fps: float | None = None,
 ) -> Provenance:
-    """Who made the labels wrong, and how."""
+    """The record of what made the labels wrong, and how."""
     errors = asdict(getattr(config, kind))
     return Provenance(
         kind=kind,

@@ -13,7 +13,7 @@ from roboscape.dataset.records import Tracks
 
 @dataclass(frozen=True, kw_only=True)
 class TrackErrors:
-    """How much of each error; 0 leaves it out. The first row stays true: points begin there."""
+    """The amount of each error; 0 leaves it out. The first row stays true: points begin there."""
 
     swaps: float = 0.0
     """Share of the points that jump, at some row, to where another point is, and follow that."""
@@ -34,7 +34,7 @@ class TrackErrors:
 
     @property
     def any(self) -> bool:
-        """Whether anything is asked for."""
+        """True if any error is asked for."""
         return any(astuple(self))
 
 

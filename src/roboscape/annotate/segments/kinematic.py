@@ -18,7 +18,7 @@ IDLE_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Kinematics:
-    """What the segmenter goes by."""
+    """The signals that the segmenter reads."""
 
     speed: Float[np.ndarray, " t"]
     """Of the hand, as a share of its cruising speed (90th percentile)."""
@@ -150,7 +150,7 @@ def position_dimensions(names: tuple[str, ...]) -> list[int]:
 def gripper_command(
     actions: Float[np.ndarray, "t a"], convention: ActionConvention
 ) -> Float[np.ndarray, " t"]:
-    """What the gripper (all grippers together) is commanded; zeros where there is none."""
+    """The command of the gripper (of all grippers together); zeros where there is none."""
     grippers = [index for index, name in enumerate(convention.names) if "gripper" in name]
     return actions[:, grippers].sum(axis=1) if grippers else np.zeros(len(actions))
 
@@ -249,6 +249,6 @@ def describe(
 
 
 def holds_something(seen: Kinematics, *, row: int) -> bool:
-    """Whether a closed gripper is kept open by what is in it: a tenth of its widest or more."""
+    """True if an object keeps a closed gripper open, by a tenth of its widest or more."""
     widest = float(np.abs(seen.opening).max())
     return bool(seen.opening[row] > 0.1 * widest) if np.any(seen.opening > 0) else True

@@ -37,7 +37,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedMotion:
-    """What a robot recorded of its own motion, and what it was asked to do."""
+    """The recorded motion of a robot, with the words of its task."""
 
     actions: Float[np.ndarray, "t a"]
     state: Float[np.ndarray, "t s"]

@@ -7,7 +7,7 @@ _PARTICLES = ("up", "down", "away", "out", "off")
 
 
 def object_of(task: str) -> str:
-    """What a task is about: "lift the red cube" is about "the red cube"."""
+    """The object that a task names: "the red cube" for "lift the red cube"."""
     words = re.sub(r"[.!?]", "", task.strip()).split()[1:]
     while words and words[0].lower() in _PARTICLES:
         words = words[1:]
@@ -16,14 +16,14 @@ def object_of(task: str) -> str:
 
 
 def holding_skill(task: str, *, closes: bool) -> str:
-    """What a gripper does that closes or opens."""
+    """The skill of a gripper that closes or opens."""
     return f"grasp {object_of(task)}" if closes else f"release {object_of(task)}"
 
 
 def motion_skill(
     task: str, *, closed: bool, holds: bool, closes_later: bool, closed_before: bool
 ) -> str:
-    """What a hand does between gripper events."""
+    """The skill of a hand between gripper events."""
     if closed and holds:
         return task.strip() or "carry the object"
     if closed:

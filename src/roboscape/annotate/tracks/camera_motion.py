@@ -27,7 +27,7 @@ CAMERA_MOVES_PX = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class CameraMotion:
-    """What the camera did during an episode, as seen in the image."""
+    """The camera's motion during an episode, as seen in the image."""
 
     homography: Float[np.ndarray, "t 3 3"]
     """Maps the points of row t - 1 to row t as the camera's motion alone would; row 0: identity."""
@@ -40,7 +40,7 @@ class CameraMotion:
 
     @property
     def moves(self) -> bool:
-        """Whether the camera moves in more than a tenth of the rows."""
+        """True if the camera moves in more than a tenth of the rows."""
         return bool((self.step_px >= CAMERA_MOVES_PX).mean() > 0.1)
 
 
@@ -103,14 +103,14 @@ def _agree(
     before: Float[np.ndarray, "k 2"],
     after: Float[np.ndarray, "k 2"],
 ) -> Bool[np.ndarray, " k"]:
-    """Which points move as the camera's motion says."""
+    """A mask of the points that move as the camera's motion says."""
     return np.linalg.norm(apply_homography(motion, before) - after, axis=1) <= INLIER_PX
 
 
 def apply_homography(
     homography: Float[np.ndarray, "3 3"], points_px: Float[np.ndarray, "k 2"]
 ) -> Float[np.ndarray, "k 2"]:
-    """Where a homography takes points (x, y)."""
+    """Points (x, y) after a homography."""
     moved = cv2.perspectiveTransform(rearrange(points_px, "k c -> k 1 c"), homography)
     return rearrange(moved, "k 1 c -> k c")
 
@@ -135,7 +135,7 @@ def own_motion(tracks: Tracks, motion: CameraMotion) -> Tracks:
 
 
 def activity_px(tracks: Tracks) -> Float[np.ndarray, " k"]:
-    """How far each point travels where it is visible (RoboScape, section 2.3, motion magnitude)."""
+    """The path length of each point while visible (RoboScape, section 2.3, motion magnitude)."""
     steps = np.linalg.norm(np.diff(tracks.xy_px.astype(np.float64), axis=0), axis=-1)
     return np.where(tracks.visible[1:] & tracks.visible[:-1], steps, 0.0).sum(axis=0)
 

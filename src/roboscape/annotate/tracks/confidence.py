@@ -1,4 +1,4 @@
-"""How far point tracks can be trusted, whoever made them."""
+"""The confidence in point tracks, from any tracker."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ _FEWEST_GREY = 2.0
 def track_confidence(
     frames: UInt8[np.ndarray, "t h w 3"], tracks: Tracks, *, patch_px: int = 7
 ) -> Float[np.ndarray, "t k"]:
-    """How much a point still looks as it did in the first frame, in [0, 1]; 0 where invisible.
+    """The likeness of a point to its look in the first frame, in [0, 1]; 0 where invisible.
 
     The correlation of the square patch around the point with that of the first frame, bilinearly
     sampled; negative ones count as 0. A point that slid off what it followed, and one that hides,

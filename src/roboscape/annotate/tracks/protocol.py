@@ -148,7 +148,7 @@ def grid_points(height: int, width: int, *, side: int) -> Points:
 
 
 def is_inside(points_px: Points, shape: tuple[int, ...]) -> Bool[np.ndarray, " k"]:
-    """Whether points lie on an image of this height and width."""
+    """True for points on an image of this height and width."""
     height, width = shape
     x_px, y_px = points_px.T
     return (x_px >= -0.5) & (x_px < width - 0.5) & (y_px >= -0.5) & (y_px < height - 0.5)

@@ -1,1 +1,1 @@
-"""What can be wrong with recordings, found in the data, each with evidence and its repair."""
+"""Faults of recordings, found in the data, each with evidence and its repair."""

@@ -84,7 +84,7 @@ def list_of(numbers: list[int], *, most: int = 8) -> str:
 
 
 def counted(numbers: list[int]) -> str:
-    """How many episodes, in words."""
+    """The number of episodes, in words."""
     return f"{len(numbers)} episode{'' if len(numbers) == 1 else 's'}"
 
 

@@ -76,7 +76,7 @@ def _depth(spec: DatasetSpec, name: str, camera: CameraSurvey) -> Iterator[Findi
 
 @dataclass(frozen=True, kw_only=True)
 class ImageAxes:
-    """How the picture of the hand moves when the hand moves, in the robot's axes x, y, z."""
+    """The motion of the hand's picture for a motion of the hand along the robot's axes x, y, z."""
 
     right: Float[np.ndarray, "3"]
     """Image widths to the right, a metre along each axis."""
@@ -217,7 +217,7 @@ def _late(
 def _orientation(
     seen: Survey, spec: DatasetSpec, name: str, camera: CameraSurvey
 ) -> Iterator[Finding]:
-    """Where up is: the flow of the moving pixels against the motion of the hand.
+    """The upright direction: the flow of the moving pixels against the motion of the hand.
 
     Reported only for a camera that stands still, where z is up and the camera does not look up.
     """

@@ -1,4 +1,4 @@
-"""How many rows one signal comes after another: cross-correlation inside episodes."""
+"""The lag in rows of one signal behind another: cross-correlation inside episodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class LagProfile:
         return float(self.correlation.max())
 
     def outside(self, earliest: int, latest: int) -> bool:
-        """Whether the peak, and most episodes' own peaks, lie outside of a range of lags."""
+        """True if the peak, and most episodes' own peaks, lie outside of a range of lags."""
         if self.at_peak < MIN_CORRELATION or earliest <= self.peak <= latest:
             return False
         # A later lag does not contradict an earlier one's being out of range on the other side.

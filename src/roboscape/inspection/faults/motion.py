@@ -46,7 +46,7 @@ def motion_faults(seen: Survey, spec: DatasetSpec) -> Iterator[Finding]:
 
 
 def apparent_mode(seen: Survey, pairs: list[Pair]) -> ControlMode | None:
-    """What the actions look like: they follow the state itself, its changes, or neither."""
+    """The mode that the actions seem to have: they follow the state, its changes, or neither."""
     level, motion = [], []
     for pair in pairs:
         here = np.concatenate([rows.state[:-1, [pair.state]] for rows in seen.episodes])

@@ -50,7 +50,7 @@ def constant_dimensions(values: Float[np.ndarray, "n c"]) -> Bool[np.ndarray, " 
 
 
 def spike_limits(values: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
-    """How far a value must leave both neighbours to be a spike; infinite for switches."""
+    """The distance from both neighbours that makes a value a spike; infinite for switches."""
     low, high = np.quantile(values, (0.05, 0.95), axis=0)
     limits = SPIKE_RANGES * (high - low)
     few = [len(np.unique(column[:5000])) < FEW_VALUES for column in values.T]
@@ -156,7 +156,7 @@ def _share_at_ends(rows: EpisodeRows, place: int) -> float:
 
 
 def _at_full_scale(episodes: list[EpisodeRows], place: int) -> bool:
-    """Whether the limit is 1: there a controller's own range ends, so nothing need be lost."""
+    """True if the limit is 1: there a controller's own range ends, so nothing need be lost."""
     limits = [float(np.abs(rows.actions[:, place]).max()) for rows in episodes]
     return all(abs(limit - 1) < 1e-3 for limit in limits)
 

@@ -1,4 +1,4 @@
-"""Which dimensions of the action and of the state speak of the same thing, by their names."""
+"""Pairs of dimensions of action and state that mean the same thing, by their names."""
 
 import re
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def position_axis(name: str) -> str:
 
 
 def position_places(names: tuple[str, ...]) -> list[int] | None:
-    """Where the one position (x, y, z) among some dimensions is; None where there is not one."""
+    """The places of the one position (x, y, z) among some dimensions; None without exactly one."""
     by_axis = _position_places(names)
     if any(len(places) != 1 for places in by_axis.values()):
         return None
@@ -83,7 +83,7 @@ def angle_groups(names: tuple[str, ...]) -> dict[str, list[int]]:
 def aperture(
     state: Float[np.ndarray, "t s"], names: tuple[str, ...]
 ) -> Float[np.ndarray, " t"] | None:
-    """How far the gripper is open, in units of its own, from fingers, an opening or a closing.
+    """The opening of the gripper, in units of its own, from fingers, an opening or a closing.
 
     None where no name says so.
     """

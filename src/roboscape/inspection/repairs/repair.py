@@ -1,4 +1,4 @@
-"""What a repair is, and how one is made from the text after `--fix`."""
+"""Repairs, and how one is made from the text after `--fix`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -126,7 +126,7 @@ class AgibotRecordings:
         )
 
     def _lacks_commands(self, key: str) -> bool:
-        """Whether rows of an episode have to be filled; True where its file cannot be read."""
+        """True if rows of an episode have to be filled, or its file cannot be read."""
         try:
             with h5py.File(self.source / "proprio_stats" / key / "proprio_stats.h5") as file:
                 rows = num_rows(file, "state/end/position")
@@ -170,7 +170,7 @@ class AgibotRecordings:
         return np.stack(images).astype(np.float32) * np.float32(METRES_PER_DEPTH_UNIT)
 
     def _tasks(self, task: int) -> dict[int, str]:
-        """What was to be done, by episode; none where `task_info` was not fetched."""
+        """The task of each episode, in words; none where `task_info` was not fetched."""
         path = self.source / f"task_info/task_{task}.json"
         if not path.exists():
             return {}

@@ -75,7 +75,7 @@ def _byte_list() -> list[int]:
 
 @cache
 def _move(level: int) -> UInt32[np.ndarray, "32"]:
-    """Where each bit of a register is after 2 ** level zero bytes."""
+    """The place of each bit of a register after 2 ** level zero bytes."""
     if level:
         return _apply(_move(level - 1), _move(level - 1))
     bits = np.uint32(1) << np.arange(32, dtype=np.uint32)

@@ -1,4 +1,4 @@
-"""What all ways of storing DROID have in common: cameras, poses."""
+"""Common parts of all ways of storing DROID: cameras, poses."""
 
 import numpy as np
 from jaxtyping import Float, Float32

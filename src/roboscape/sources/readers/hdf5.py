@@ -1,4 +1,4 @@
-"""What readers of HDF5 recordings share: the demonstrations in files, and arrays that fit."""
+"""Common parts of readers of HDF5 recordings: the demonstrations in files, arrays that fit."""
 
 import json
 from collections.abc import Iterator

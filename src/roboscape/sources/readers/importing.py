@@ -98,18 +98,18 @@ class ImportRecordings:
 
     @property
     def preparation(self) -> Preparation:
-        """What is changed in every episode."""
+        """The changes made in every episode."""
         return Preparation(camera=self.camera, image_size=self.image_size)
 
     @property
     def shares(self) -> SplitShares:
-        """How many episodes are held out."""
+        """The shares of episodes that are held out."""
         return SplitShares(validation=self.validation, test=self.test)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSummary:
-    """What an import left behind."""
+    """The summary of an import."""
 
     num_episodes: int
     """Episodes that the dataset holds now."""
@@ -214,7 +214,7 @@ def _checked_keys(reader: RecordingReader, source: Path) -> list[str]:
 
 
 def _staging_folder(root: Path, keys: list[str]) -> Path:
-    """Where episodes wait by their numbers; what waits under numbers of other keys is removed."""
+    """The folder of episodes by their numbers; those under numbers of other keys are removed."""
     digest = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:12]
     folder = root / f"{STAGING_FOLDER}-{digest}"
     for other in root.glob(f"{STAGING_FOLDER}-*"):

@@ -147,7 +147,7 @@ def turn(images: np.ndarray) -> np.ndarray:
 
 
 def _language(data: h5py.Group, path: Path) -> str:
-    """What was asked for: from `problem_info`, else from the file's name."""
+    """The task in words: from `problem_info`, else from the file's name."""
     if "problem_info" in data.attrs:
         said = attribute_json(data, "problem_info", path).get("language_instruction", "")
         # Some files keep the sentence letter by letter.

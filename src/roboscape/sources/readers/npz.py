@@ -62,7 +62,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class NpzFormat:
-    """What one kind of `.npz` file holds."""
+    """The layout of one kind of `.npz` file."""
 
     name: str
     robot_type: str

@@ -30,7 +30,7 @@ SEEDS: dict[Split, tuple[int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What is changed in every episode on its way into the dataset."""
+    """The changes in every episode on its way into the dataset."""
 
     camera: tuple[str, ...]
     """Cameras to keep; all where empty."""

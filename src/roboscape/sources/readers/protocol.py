@@ -1,4 +1,4 @@
-"""What a reader of recordings offers, and which readers there are."""
+"""The protocol of readers of recordings, and the list of readers."""
 
 import importlib
 import importlib.util
@@ -53,7 +53,7 @@ class RecordingReader(Protocol):
     """Recordings of one format in one place, episode by episode."""
 
     def spec(self) -> DatasetSpec:
-        """What all episodes share; may open the first of them, decodes no whole video."""
+        """The specification of all episodes; may open the first, decodes no whole video."""
         ...
 
     def keys(self) -> list[str]:
@@ -75,7 +75,7 @@ class RecordingReader(Protocol):
 
 @runtime_checkable
 class ReaderModule(Protocol):
-    """What the file of a format offers.
+    """The contents of a format's module.
 
     Those in `READERS` also have `example(folder: Path) -> Path`, which writes a tiny valid
     recording of the format, always the same, and returns the source; the tests try them on it.

@@ -181,7 +181,7 @@ class RldsRecordings:
         return feature.kind == "Text" or feature.dtype == "string"
 
     def _split(self, key: str) -> Split | None:
-        """Where several splits are there, the episode's own one."""
+        """The split of an episode where there are several."""
         splits = {name.split("-")[0] for name in self._records}
         return SPLITS.get(key.split("-")[0]) if len(splits) > 1 else None
 
@@ -223,7 +223,7 @@ def _parse(record: Record) -> dict[str, Values]:
 
 
 def _success(example: dict[str, Values], reward: np.ndarray) -> bool:
-    """Whether the last step was rewarded or ended the task (a demonstration's does)."""
+    """True if the last step was rewarded or ended the task (a demonstration's does)."""
     terminal = example.get("steps/is_terminal")
     return bool(reward[-1:] > 0) or bool(terminal is not None and len(terminal) and terminal[-1])
 

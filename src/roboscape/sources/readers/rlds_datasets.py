@@ -16,7 +16,7 @@ UNKNOWN_FPS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RldsDataset:
-    """What the records of a dataset leave open."""
+    """The facts about a dataset that its records leave open."""
 
     robot_type: str
     fps: float
@@ -115,7 +115,7 @@ DATASETS: dict[str, RldsDataset] = {
 
 
 def dataset_named(name: str, features: Mapping[str, Feature]) -> RldsDataset:
-    """What is known about a dataset, or a guess from its features with `known=False`.
+    """The facts known about a dataset, or a guess from its features with `known=False`.
 
     A known name whose features are other ones (a converted copy) is not known either.
     """

@@ -1,4 +1,4 @@
-"""What actions mean to robosuite's controllers, from an environment's arguments."""
+"""The meaning of actions to robosuite's controllers, from an environment's arguments."""
 
 import logging
 from typing import Any

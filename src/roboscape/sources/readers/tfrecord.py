@@ -15,7 +15,7 @@ _FOOTER = struct.Struct("<I")
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Where a record lies, or where a file stops making sense."""
+    """The place of a record, or the place where a file is damaged."""
 
     path: Path
     number: int
