@@ -143,7 +143,7 @@ class PlainEmbedding(nn.Module):
         x = torch.where(hidden, self.mask, current).sum(dim=3)
         if self.previous is not None and rows.previous is not None:
             x = x + self.read(rows.previous[modality])
-        position = [self.position]
+        position: list[Tensor] = [self.position]
         if self.camera is not None:
             position = [self.position + camera for camera in self.camera]
         x = x + self.control(rows.controls).unsqueeze(2) + torch.cat(position)

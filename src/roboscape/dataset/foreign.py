@@ -56,7 +56,8 @@ def dataset_spec(root: Path, info: dict[str, Any], *, source: str) -> DatasetSpe
         cameras=tuple(
             CameraSpec(
                 name=name,
-                **_size(features[keys.image]),
+                height=_size(features[keys.image])["height"],
+                width=_size(features[keys.image])["width"],
                 has_depth=keys.depth is not None,
             )
             for name, keys in cameras.items()
