@@ -45,25 +45,25 @@ class Annotate:
     dataset: Annotated[Path, tyro.conf.Positional]
     """LeRobot dataset to annotate."""
     tracks: str = "lucas_kanade"
-    """Who tracks: `lucas_kanade`; `simulator`: check that the true tracks are there; `none`."""
+    """Tracker: `lucas_kanade`; `simulator`: check that the true tracks are there; `none`."""
     depth: str = RECORDED
-    """Who estimates depth: `simulator`: check that recorded depth is there; `none`."""
+    """Depth estimator: `simulator`: check that recorded depth is there; `none`."""
     tracks_settings: str = "{}"
     """Settings of the tracker, as JSON; its class lists them."""
     depth_settings: str = "{}"
     """Settings of the depth estimator, as JSON, e.g. `{"range_m": [0.4, 2.0]}`."""
     cuts: str = NONE
-    """Who finds camera cuts: `transnet_v2`, `scene_detect`; `none`."""
+    """Detector of camera cuts: `transnet_v2`, `scene_detect`; `none`."""
     motion: str = NONE
-    """Who measures motion by optical flow: `dis`, `raft`; `none`."""
+    """Estimator of optical flow, by which motion is measured: `dis`, `raft`; `none`."""
     segments: str = NONE
-    """Who slices by action: `kinematic`, `internvl`, `server` (see `--language`); `none`."""
+    """Segmenter by action: `kinematic`, `internvl`, `server` (see `--language`); `none`."""
     language: LanguageModel = field(default_factory=LanguageModel)
     """The vision-language model of `internvl` and `server`."""
     cameras: tuple[str, ...] = ()
     """Names of the cameras; all where none is named."""
     scale: tyro.conf.OmitArgPrefixes[Scale] = field(default_factory=Scale)
-    """How many work, and where."""
+    """Number of workers, and where they work."""
     output: Path | None = None
     """Annotations folder; the dataset's own unless it cannot be written to."""
     compare: bool = False

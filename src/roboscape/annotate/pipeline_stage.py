@@ -45,7 +45,7 @@ class Stage:
     """An annotator with its dataset; small when sent to another process."""
 
     kind: AnnotationKind
-    """What it makes."""
+    """The kind of annotation that it makes."""
     make: Callable[[], Any]
     """Makes the annotator, in the process that uses it."""
     dataset: Path

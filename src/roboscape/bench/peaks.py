@@ -22,7 +22,7 @@ LARGEST = {"cpu": 2048, "cuda": 8192}
 TOO_SLOW_S = 0.5
 """A format whose call takes this long is not measured at a larger size."""
 AT_THE_END = ", at the end"
-"""What the name of a peak ends in that was measured once more."""
+"""Suffix in the name of a peak that was measured once more."""
 BLOCK_S = 0.01
 """Shortest time that is measured."""
 

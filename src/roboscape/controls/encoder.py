@@ -131,7 +131,7 @@ class ControlEncoder:
             first_state: Proprioception at frame 0; empty (b, 0) where there is none.
             state_before: One native row earlier, for the speed of the arm at frame 0; without
                 it the arm is taken to be at rest.
-            task: What is to be done, one text a world; empty where nothing is told. Not read where
+            task: What is to be done, one text a world; empty where none is given. Not read where
                 the statistics have no task.
         """
         stream = self.stream()
@@ -177,7 +177,7 @@ class ControlState:
     normalized: Float32[Tensor, "b n"]
     """The arm model's own copy of the state, in deviations; of width 0 without one."""
     task: Float32[Tensor, "b k"]
-    """What is to be done; zeros where nothing was told, of width 0 where signals hold no task."""
+    """Vector of the task; zeros where none was given, of width 0 where signals hold no task."""
 
     def take(self, index: Sequence[int]) -> "ControlState":
         """Some worlds, repeats allowed."""

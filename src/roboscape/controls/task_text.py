@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def task_vectors(texts: Sequence[str], *, size: int) -> Float32[Tensor, "b size"]:
-    """One vector of length 1 a text; zeros where nothing was told."""
+    """One vector of length 1 a text; zeros where the text is empty."""
     return torch.tensor([_task_vector(text, size) for text in texts]).reshape(len(texts), size)
 
 

@@ -28,7 +28,7 @@ AnnotationKind = Literal["tracks", "depth", "cuts", "motion", "segments", "categ
 SIMULATOR = "simulator"
 """The annotator of true tracks, which came with the episodes."""
 NONE = "none"
-"""How commands name no annotator."""
+"""Name that stands for no annotator in commands."""
 _SAFE = "annotations of the episodes before are safe, this one was not written"
 _SUFFIXES: dict[AnnotationKind, str] = {
     "tracks": ".npz",

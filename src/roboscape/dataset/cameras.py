@@ -11,7 +11,7 @@ from roboscape.dataset.records import CameraGeometry, DatasetSpec
 from roboscape.dataset.rotations import from_rotation, to_rotation
 
 HANDS = ("eef", "hand")
-"""What state dimensions call the hand: `eef_x`, `hand_x`; its rotation is `eef_quaternion_x`."""
+"""Names of the hand in state dimensions: `eef_x`, `hand_x`; its rotation is `eef_quaternion_x`."""
 DECIMALS = 6
 """Of what is kept: a micrometre. Recorded states are single precision, whose noise differs from one
 machine to the next."""

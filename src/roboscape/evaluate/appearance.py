@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 IDENTICAL_DB = 100.0
-"""What equal images score, whose PSNR is infinite; no other pair may score more."""
+"""Score of equal images, whose PSNR is infinite; no other pair may score more."""
 IVIDEOGPT_SIDE_PX = 64
 SSIM_WINDOW_PX, SSIM_SIGMA_PX = 11, 1.5
 FLAT = "b t h w c -> (b t) h w c"

@@ -29,7 +29,7 @@ class ClipSet:
 
     dataset: LeRobotDataset
     cameras: tuple[str, ...]
-    """Whose images lie below each other in a frame, from top to bottom."""
+    """Cameras whose images lie below each other in a frame, from top to bottom."""
     split: Split
     episodes: tuple[int, ...]
     """The episode of every clip."""

@@ -108,7 +108,7 @@ class TokenPredictor(Predictor, Protocol):
 
 @runtime_checkable
 class ToldPredictor(Predictor, Protocol):
-    """A predictor that can be told what is to be done."""
+    """A predictor that can be given the task of each clip, in words."""
 
     def told(self, tasks: tuple[str, ...]) -> Predictor:
         """The same predictor for a batch of clips whose tasks are these, in words."""

@@ -43,10 +43,10 @@ class BundlePredictor:
     missing: tuple[str, ...] = ()
     """Views that are not given at the start."""
     tasks: tuple[str, ...] = ()
-    """What is to be done in each clip of a batch, in words; empty: nothing is told."""
+    """What is to be done in each clip of a batch, in words; empty: no task is given."""
 
     def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
-        """The same bundle, told each clip's task."""
+        """The same bundle, given each clip's task."""
         return replace(self, tasks=tasks)
 
     def __post_init__(self) -> None:

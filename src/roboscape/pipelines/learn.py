@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
 DEFAULT_START = SCRATCH
-"""What `--from` is where it is not given."""
+"""Value of `--from` where it is not given."""
 VERDICT_CLIPS, VERDICT_EPISODES = 16, 16
 """Clips that the verdict is measured on, about, and held-out episodes at most."""
 

@@ -58,7 +58,7 @@ def general() -> WorldModelRun:
 
 
 def metaworld() -> WorldModelRun:
-    """The lift model on many tasks of Meta-World at 10 Hz, told each clip's task in words."""
+    """The lift model on many tasks of Meta-World at 10 Hz, given each clip's task in words."""
     return replace(
         lift(), tokens=Path("data/metaworld_tokens"), output=Path("runs/world_model_metaworld")
     )

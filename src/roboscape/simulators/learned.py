@@ -38,7 +38,7 @@ from roboscape.simulators.protocol import (
 from roboscape.tokenizer.codes import MISSING
 
 Decode = Literal["all", "rgb", "none"]
-"""What of an imagined frame becomes pixels: decoding costs many times what imagining does."""
+"""The parts of an imagined frame that become pixels: decoding costs far more than imagining."""
 Pictures = dict[str, np.ndarray]
 """Pixels of every world by kind: `rgb` b h w 3 uint8, `depth` b h w in metres; of several cameras
 below each other."""
@@ -129,7 +129,7 @@ class LearnedSimulator:
             seed: Of the tokens that are drawn, at a temperature above 0.
             decode: What is decoded; kinds that are not are missing in observations.
             task: What is to be done, in words; where a start tells no task of its own, the model
-                is told this one, if it is a model of many tasks.
+                is given this one, if it is a model of many tasks.
         """
         self.bundle, self.decode = bundle, decode
         model, controls = bundle.world_model.config, bundle.controls
@@ -447,7 +447,7 @@ class LearnedSimulator:
 
     @torch.no_grad()
     def _picture(self, kind: str) -> np.ndarray:
-        """Pixels of all worlds; those that nobody has looked at are decoded."""
+        """Pixels of all worlds; those not looked at yet are decoded."""
         unseen = np.flatnonzero(~self._seen[kind])
         if len(unseen):
             modality, worlds = ("rgb", "depth").index(kind), torch.from_numpy(unseen)

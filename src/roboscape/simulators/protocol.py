@@ -54,7 +54,7 @@ class Observation:
     """Probability that the model gave each token that it chose, by camera name; empty where nothing
     is imagined, 1 in given frames."""
     success: Bool[np.ndarray, " b"] | None = None
-    """Whether the task is solved, where the simulator itself knows; None where nobody does."""
+    """Whether the task is solved, where the simulator itself knows; else None."""
 
 
 @dataclass(frozen=True, kw_only=True)

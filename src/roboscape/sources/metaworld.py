@@ -30,7 +30,7 @@ LONGEST_HORIZON = 500
 CUSTOMARY_CAMERA_POSITIONS_M = {"corner2": (0.75, 0.075, 0.7)}
 """Nearer than in Meta-World's own files, as nearly everybody who learns from its images has it."""
 HAND, OBJECTS, EARLIER_OBJECTS, GOAL = slice(0, 3), slice(4, 7), slice(22, 25), slice(36, 39)
-"""Where Meta-World's observation holds the hand, the object now and before, and the goal."""
+"""Places in Meta-World's observation of the hand, the object now and before, and the goal."""
 STATE_NAMES = ("hand_x", "hand_y", "hand_z", "gripper_opening_share")
 ACTION_CONVENTION = ActionConvention(
     mode="delta",

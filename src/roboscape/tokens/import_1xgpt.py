@@ -83,7 +83,7 @@ class Segment:
     """A stretch of frames of one recording: an episode of the store."""
 
     dataset: int
-    """Which of the folders."""
+    """Number of the folder."""
     episode: int
     """Its number there, in order."""
     first_frame: int

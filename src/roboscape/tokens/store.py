@@ -37,7 +37,7 @@ class StoreConfig:
     tokenizer_sha256: str
     """Hash of the tokenizer's weights: codes of another tokenizer mean something else."""
     cameras: tuple[str, ...]
-    """Whose views a frame shows; tokens and tracks of one after those of another."""
+    """Cameras that a frame shows; tokens and tracks of one after those of another."""
     annotator: str
     """The annotator of the tracks."""
     datasets: tuple[str, ...]

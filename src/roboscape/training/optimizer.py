@@ -15,7 +15,7 @@ from roboscape.training.parallel import local
 from roboscape.training.sharded_muon import orthogonalize_sharded
 
 SLOTS = {"muon": ("momentum",), "adamw": ("first", "second", "count")}
-"""What the optimiser remembers of every parameter of a kind."""
+"""State that the optimiser keeps of every parameter of a kind."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,8 +113,8 @@ def leave() -> None:
     """Destroy the process group when its threads are at rest.
 
     A gloo thread lets go of finished work a moment after the work is seen to be finished, and takes
-    the interpreter's lock for it; whoever destroys the group holds that lock and joins the thread
-    (pytorch#56297).
+    the interpreter's lock for it; the thread that destroys the group holds that lock and joins the
+    gloo thread (pytorch#56297).
     """
     gc.collect()
     time.sleep(0.2)

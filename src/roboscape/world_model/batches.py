@@ -36,7 +36,7 @@ from roboscape.world_model.objective import (
 Value = TypeVar("Value")
 
 UNTOLD = 0x7A5C
-"""Last coordinate of the draw of the clips that are not told their task."""
+"""Last coordinate of the draw of the clips that are not given their task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +209,7 @@ class BatchMaker:
     def some_untold(
         self, controls: Float[Tensor, "b t c"], coordinates: tuple[int, ...]
     ) -> Float[Tensor, "b t c"]:
-        """Control signals, in some clips without the task (zeros: nothing was told)."""
+        """Control signals, in some clips without the task (zeros: no task is given)."""
         if not self.task_size:
             return controls
         # Numbers of its own: what is masked does not depend on whether there are tasks.

@@ -56,15 +56,15 @@ class Cache:
         self.worlds = torch.arange(batch, device=device)
         """Numbers of the worlds."""
         self.slot_index = torch.zeros(batch, dtype=torch.long, device=device)
-        """Where each world's single timestep goes unless `slot` says it; always this tensor."""
+        """Place of each world's single timestep unless `slot` says it; always this tensor."""
         self.slot: int | None = None
-        """Where all worlds' single timestep goes; None where each has a slot of its own."""
+        """Place of all worlds' single timestep; None where each has a slot of its own."""
         self.ages = [0] * batch
         """Timesteps that each world has taken, those that have left the window included."""
         self.positions = [0] * batch
         """First timestep of the pass under way, for each world; a single entry with `slot`."""
         self.turn: Turn = "next"
-        """What the pass under way does."""
+        """Kind of the pass under way."""
         self.is_prompt = False
         """Whether the pass under way has several timesteps, which see only each other."""
 

@@ -15,7 +15,7 @@ FEWEST_POINTS = 12
 AGREES = 0.1
 """A point agrees with the camera when its step is predicted this well, in tokens."""
 RESTS_SHARE = 0.6
-"""Where so many points rest, the camera does."""
+"""Share of resting points from which on the camera counts as resting."""
 REFINEMENTS = 5
 """Weighted fits of the camera's motion, each forgiving less than the one before."""
 

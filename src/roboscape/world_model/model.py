@@ -152,7 +152,7 @@ class Time:
     bias: Float[Tensor, "*b q k"]
     """0 where timestep q sees timestep k, minus infinity elsewhere; a world's own: b 1 q k."""
     rotation: Float[Tensor, "2 *b q d"] | None
-    """What `rotate` takes; a world's own: 2 b 1 q d. None with a learned time table."""
+    """Argument of `rotate`; a world's own: 2 b 1 q d. None with a learned time table."""
 
 
 def causal_bias(count: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:

@@ -84,7 +84,7 @@ class WorldModelRun:
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     """What training masks, and how it disturbs the frames before."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
-    """Which clips when: easy ones first, if it is on."""
+    """Order of the clips: easy ones first, if it is on."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Weights of the terms; zeros are the paper's ablations."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

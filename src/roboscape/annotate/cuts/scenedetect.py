@@ -15,7 +15,7 @@ class SceneDetect:
     """Cuts where the picture changes much more than in the frames before and after."""
 
     ratio: float = 3.0
-    """How many times the change of its neighbours a cut's must be."""
+    """A cut's change is at least so many times that of its neighbours."""
     smallest_change: float = 15.0
     """Mean change of hue, saturation and brightness (of 255) below which there is no cut."""
     shortest_shot: int = 8

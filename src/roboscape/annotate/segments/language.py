@@ -46,7 +46,7 @@ class LanguageModel:
     answer_tokens: int = 1024
     """Longest answer."""
     timeout_s: float = 120.0
-    """How long the server may think."""
+    """Time that the server has for an answer."""
     device: str = "auto"
     """Where `internvl` runs: `cuda`, `cpu`, or `auto`."""
 

@@ -20,7 +20,7 @@ FEWEST_POINTS = 12
 INLIER_PX = 0.5
 """A point agrees with the camera when the model predicts its step this well."""
 RESTS_SHARE = 0.6
-"""Where so many points rest, the camera does, and nothing else is tried."""
+"""Share of resting points from which on the camera rests, and nothing else is tried."""
 CAMERA_MOVES_PX = 0.5
 """A step of this many pixels a row, over the background, counts as camera motion."""
 

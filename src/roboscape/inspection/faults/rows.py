@@ -21,7 +21,7 @@ DOUBLED_SHARE = 0.005
 STEADY = 2.0
 """The fastest of the steps around a gap is at most so many times as long as the slowest."""
 JUMP = 1.6
-"""How many times as long as those around it a step is across a gap."""
+"""A step across a gap is at least so many times as long as those around it."""
 MIN_ODD_ROWS = 3
 
 

@@ -31,7 +31,7 @@ GRIPPER_OPEN_STATE, GRIPPER_CLOSED_STATE = 35.0, 120.0
 """The gripper's measured position. The dataset's own page calls it an opening in millimetres, but
 it grows as the gripper closes (OpenDriveLab/AgiBot-World, issue 133)."""
 PARTS = {"end/position": 6, "end/orientation": 8, "effector/position": 2}
-"""What makes up the action, in this order, both arms of each part together; numbers a row."""
+"""The parts of the action, in this order, both arms of each part together; numbers a row."""
 ARMS = ("left", "right")
 ACTION_NAMES = (
     *(f"{arm}_{axis}" for arm in ARMS for axis in "xyz"),
