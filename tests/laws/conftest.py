@@ -16,7 +16,7 @@ TINY = {
 
 
 PATCHED = {"grid": (2, 4), "patch": 2}
-TWO_VIEWS = {"views": ("front", "wrist"), "control_field": 8}
+TWO_VIEWS = {"views": ("front", "wrist")}
 SHAPES = {
     "one token a position": {},
     "2 x 2 tokens a position": PATCHED,

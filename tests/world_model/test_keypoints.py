@@ -158,7 +158,7 @@ def test_each_view_has_a_motion_of_its_own():
     still = torch.rand(1, 1, 20, 2, generator=generator).expand(1, 6, 20, 2) * 4
     front = still.clone()
     front[:, :, 0, 0] += 0.3 * torch.arange(6)
-    wrist = still + torch.tensor([0.2, 0.1]) * torch.arange(6).reshape(1, 6, 1, 1)
+    wrist = still + torch.tensor([0.5, 0.2]) * torch.arange(6).reshape(1, 6, 1, 1)
     wrist[..., 1] += 8
     tracks = torch.cat([front, wrist], dim=2)
     visible = torch.ones(tracks.shape[:3], dtype=torch.bool)
