@@ -122,6 +122,12 @@ def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tm
     assert world_model.config.max_frames == 5
     with pytest.raises(ValueError, match="delete the file to choose anew"):
         prepare.choose_splits(dataset, SplitShares(validation=0.5))
+    main(f"learn {foreign} --output {tmp_path}/both --cameras another wrist {LEARN}".split())
+    both = Bundle.from_pretrained(tmp_path / "both/checkpoint").world_model.config
+    assert both.views == ("another", "wrist")
+    assert (tmp_path / "both/imagined.mp4").is_file()
+    with pytest.raises(ValueError, match="no camera side; --cameras takes some of another, wrist"):
+        learn.run(parse("learn", f"{foreign} --output {tmp_path}/no --cameras side".split()))
 
 
 @pytest.mark.slow

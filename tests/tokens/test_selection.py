@@ -8,7 +8,7 @@ import pytest
 from roboscape.dataset.annotations import annotations_folder, write_values
 from roboscape.tokens.selection import kept_starts
 
-SEEN = {"camera": "front", "stride": 2}
+SEEN = {"cameras": ("front",), "stride": 2}
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,16 @@ def test_an_index_of_another_camera_is_refused(lift_train_dataset, index):
     index((0, 0, 2, True, "easy"), camera="wrist")
     with pytest.raises(ValueError, match="camera wrist, the store is for camera front"):
         kept_starts([Place(0, 0, 17)], [lift_train_dataset], **SEEN)
+
+
+def test_an_index_of_any_view_speaks_for_all(lift_train_dataset, index):
+    index((0, 0, 2, True, "easy"))
+    found = kept_starts(
+        [Place(0, 0, 17)], [lift_train_dataset], cameras=("wrist", "front"), stride=2
+    )
+    assert found.tolist() == kept_starts([Place(0, 0, 17)], [lift_train_dataset], **SEEN).tolist()
+    with pytest.raises(ValueError, match="camera front, the store is for camera wrist and left"):
+        kept_starts([Place(0, 0, 17)], [lift_train_dataset], cameras=("wrist", "left"), stride=2)
 
 
 def test_an_index_that_does_not_say_whose_cuts_it_went_by_is_refused(lift_train_dataset, index):

@@ -9,14 +9,19 @@ from roboscape.dataset.reader import LeRobotDataset
 RECORDED = "recorded"
 
 
-def depth_source(dataset: LeRobotDataset, camera: str) -> str:
-    """The source of a camera's depth: recorded, else its only annotator, else `none`.
+def depth_source(dataset: LeRobotDataset, *cameras: str) -> str:
+    """The source of some cameras' depth: recorded, else its only annotator, else `none`.
+
+    `none` too where the cameras have no source in common.
 
     Raises:
         ValueError: several annotators estimated it.
     """
-    if any(spec.name == camera and spec.has_depth for spec in dataset.spec.cameras):
+    recorded = {spec.name for spec in dataset.spec.cameras if spec.has_depth}
+    if set(cameras) <= recorded:
         return RECORDED
+    if recorded.intersection(cameras):
+        return NONE
     return annotator_of(annotations_folder(dataset.root), "depth", asked=None) or NONE
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from roboscape.clips.reader import ClipReader
 from roboscape.clips.split import SPLITS, Split
 from roboscape.core.errors import UserError
-from roboscape.dataset.depth_choice import NONE, depth_source
+from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.evaluate.protocol import PredictorSpec, check_recordings
 from roboscape.rollout.videos import Videos, chosen_views, stack_clips
@@ -73,8 +73,7 @@ class ClipSet:
     @cached_property
     def depth(self) -> str:
         """The source of all cameras' depth; `none` where they have none in common."""
-        sources = {depth_source(self.dataset, camera) for camera in self.cameras}
-        return sources.pop() if len(sources) == 1 else NONE
+        return depth_source(self.dataset, *self.cameras)
 
     @property
     def still_view(self) -> int | None:

@@ -130,7 +130,7 @@ def imagine_episode(
         cameras=cameras,
         length=min(start.horizon + 1, len(range(start.row, length, stride))),
         stride=stride,
-        depth=depth_source(dataset, cameras[0]),
+        depth=depth_source(dataset, *cameras),
     )
     actions = extend_actions(
         dataset.actions(start.episode)[start.row :],

@@ -12,6 +12,7 @@ from roboscape.clips.filters import ClipRow
 from roboscape.clips.index import FILE, read_index
 from roboscape.clips.split import episodes_of
 from roboscape.controls.train import run as train_proprioception
+from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import NONE, annotations_folder
 from roboscape.dataset.depth_choice import depth_source
 from roboscape.dataset.reader import LeRobotDataset
@@ -151,6 +152,8 @@ class Plan:
     dataset: LeRobotDataset
     clip: ClipRow
     """One of the clip index, whose shape all have."""
+    cameras: tuple[str, ...]
+    """The views of a frame."""
     depth: str
     """Its source."""
     start: StartBundle | None
@@ -161,21 +164,27 @@ class Plan:
         """Open the dataset and the bundle.
 
         Raises:
-            ValueError: no clip index, or a bundle that does not fit the recordings.
+            ValueError: no clip index, a camera that the dataset has not, or a bundle that does not
+                fit the recordings.
         """
         dataset = LeRobotDataset(config.dataset)
         clip = next(read_index(annotations_folder(config.dataset) / FILE))
-        depth = config.depth or depth_source(dataset, clip.camera)
+        cameras = config.cameras or (clip.camera,)
+        known = [camera.name for camera in dataset.spec.cameras]
+        if unknown := [name for name in cameras if name not in known]:
+            raise UserError(
+                f"{config.dataset} has no camera {', '.join(unknown)}; --cameras takes some of "
+                f"{', '.join(known)}"
+            )
+        depth = config.depth or depth_source(dataset, *cameras)
         start = None if config.start_from == SCRATCH else StartBundle.load(config.start_from)
         if start is not None:
-            start.check(dataset, camera=clip.camera)
+            for camera in cameras:
+                start.check(dataset, camera=camera)
             depth = start.depth(depth, asked=config.depth)
-        return cls(config=config, dataset=dataset, clip=clip, depth=depth, start=start)
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """The views of a frame."""
-        return self.config.cameras or (self.clip.camera,)
+        return cls(
+            config=config, dataset=dataset, clip=clip, cameras=cameras, depth=depth, start=start
+        )
 
     def tokenizer_run(self) -> TokenizerRun:
         """The preset, for this dataset and this start."""

@@ -69,7 +69,7 @@ class Imaginings:
             cameras=cameras,
             length=horizon + 1,
             stride=bundle.controls.stride,
-            depth=shape.depth or depth_source(dataset, cameras[0]),
+            depth=shape.depth or depth_source(dataset, *cameras),
         )
         every = reader.stride if split == "train" else horizon * reader.stride
         places = list(reader.places(split, every=every))

@@ -433,7 +433,7 @@ class LearnedSimulator:
             cameras=self.cameras,
             length=start.prompt_frames,
             stride=stride,
-            depth=depth_source(dataset, self.cameras[0]),
+            depth=depth_source(dataset, *self.cameras),
         )
         clip = reader.read(start.episode, first)
         return Beginning(

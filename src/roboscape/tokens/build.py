@@ -36,6 +36,7 @@ from roboscape.tokens.store import (
     StoreConfig,
     TokenStore,
     shard_folder,
+    with_cameras,
 )
 from roboscape.tokens.weights import encoder_sha256, weights_sha256
 
@@ -223,10 +224,7 @@ def is_written(folder: Path, settings: Mapping[str, object]) -> bool:
     path = folder / "shard.json"
     if not path.is_file():
         return False
-    found = read_json(path)
-    if "camera" in found:
-        # A shard made when there was one camera.
-        found["cameras"] = [found.pop("camera")]
+    found = with_cameras(read_json(path))
     for name in ("tokenizer_sha256", "cameras", "depth", "tracks", "points"):
         if found[name] != settings[name]:
             raise UserError(
@@ -276,7 +274,7 @@ def finish(
     with atomic_path(config.output / CLIPS) as temporary:
         np.save(
             temporary,
-            kept_starts(sources, datasets, camera=settings["cameras"][0], stride=config.stride),
+            kept_starts(sources, datasets, cameras=settings["cameras"], stride=config.stride),
         )
     controls = control_encoder(config, datasets=datasets)
     imagined = ""

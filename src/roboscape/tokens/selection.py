@@ -51,7 +51,11 @@ class IndexedClips:
 
 
 def kept_starts(
-    episodes: Sequence[Located], datasets: list[LeRobotDataset], *, camera: str, stride: int
+    episodes: Sequence[Located],
+    datasets: list[LeRobotDataset],
+    *,
+    cameras: Sequence[str],
+    stride: int,
 ) -> Int32[np.ndarray, "n 5"]:
     """Ranges of start rows that the clip indices keep, with the columns of `clips.npy`.
 
@@ -59,11 +63,12 @@ def kept_starts(
     share its grade, an index into `DIFFICULTIES`. But a range does not go on across a camera cut,
     and names the row at which its shot ends: a start whose own clip would reach it is no start,
     however long the clip. A dataset that was never indexed counts as a whole, and is not graded.
+    An index looks at one camera; it speaks for all views of a frame if it is one of them.
 
     Raises:
         ValueError: an index was made for another stride or camera, or by an older version.
     """
-    indices = [read_index(dataset, camera=camera, stride=stride) for dataset in datasets]
+    indices = [read_index(dataset, cameras=cameras, stride=stride) for dataset in datasets]
     ranges: list[tuple[int, int, int, int, int]] = []
     for number, place in enumerate(episodes):
         index = indices[place.dataset]
@@ -85,7 +90,9 @@ def kept_starts(
     return np.array(ranges, np.int32).reshape(-1, 5)
 
 
-def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedClips | None:
+def read_index(
+    dataset: LeRobotDataset, *, cameras: Sequence[str], stride: int
+) -> IndexedClips | None:
     """The clip index of a dataset; None without one."""
     path = annotations_folder(dataset.root) / FILE
     if not path.is_file():
@@ -94,12 +101,14 @@ def read_index(dataset: LeRobotDataset, *, camera: str, stride: int) -> IndexedC
     file = pq.ParquetFile(path)
     columns = ["episode", "start", "keep", "difficulty"]
     table = file.read([*columns, "stride", "camera"]).to_pydict()
-    for what, wanted in (("stride", stride), ("camera", camera)):
-        if wrong := set(table[what]) - {wanted}:
+    for what, wanted in (("stride", [stride]), ("camera", cameras)):
+        if wrong := set(table[what]) - set(wanted):
             raise UserError(
-                f"{path} indexes clips at {what} {wrong.pop()}, the store is for {what} {wanted}; "
-                f"run `roboscape clips {dataset.root} --{what} {wanted}` again"
+                f"{path} indexes clips at {what} {wrong.pop()}, the store is for {what} "
+                f"{' and '.join(map(str, wanted))}; run `roboscape clips {dataset.root} --{what} "
+                f"{wanted[0]}` again"
             )
+    camera = next(iter(table["camera"]), cameras[0])
     clips_of: dict[int, list[tuple[int, bool, int]]] = defaultdict(list)
     for episode, start, keep, difficulty in zip(*(table[c] for c in columns), strict=True):
         clips_of[episode].append((start, keep, grade_of(difficulty)))

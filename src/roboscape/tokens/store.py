@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -150,10 +151,7 @@ class TokenStore:
                 "`roboscape tokenize` (or `import-tokens`) command that made it again: it "
                 "encodes nothing twice"
             )
-        if "camera" in content:
-            # A store made when there was one camera.
-            content["cameras"] = [content.pop("camera")]
-        self.config = config_from_dict(StoreConfig, content, where=str(root / STORE))
+        self.config = config_from_dict(StoreConfig, with_cameras(content), where=str(root / STORE))
         # `read_table` would import a dataset engine, and `to_numpy` pandas: a second each.
         table = pq.ParquetFile(root / EPISODES).read()
         self.episodes = EpisodeTable(
@@ -297,6 +295,15 @@ class TokenStore:
         return {
             name: np.asarray(np.load(folder / file, mmap_mode="r")) for name, file in files.items()
         }
+
+
+def with_cameras(content: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a store or shard, in the present form where they name a single `camera`."""
+    if "camera" not in content:
+        return content
+    return {name: content[name] for name in content if name != "camera"} | {
+        "cameras": [content["camera"]]
+    }
 
 
 def whole_episodes(lengths: Int[np.ndarray, " e"]) -> Int32[np.ndarray, "e 5"]:
