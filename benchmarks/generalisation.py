@@ -17,14 +17,13 @@ Both write `generalisation.json` and `generalisation.md` into the output folder.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 from few_episodes import FewEpisodes, Learnt, learn_all
-from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, write_json
@@ -34,13 +33,12 @@ from roboscape.evaluate.appearance import Lpips
 from roboscape.evaluate.clips import SplitChoice, choose_clips
 from roboscape.evaluate.measure import Measurement, Plan
 from roboscape.evaluate.metrics import MOVING_PSNR, all_metrics
-from roboscape.evaluate.protocol import Codec, Predictor, PredictorSpec
+from roboscape.evaluate.protocol import Predictor
 from roboscape.evaluate.results import Row, Subject
 from roboscape.evaluate.scores import ScoreKey, known_mean
 from roboscape.evaluate.statistics import Estimate, estimate
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
-from roboscape.rollout.videos import Videos
 
 Text = Literal["told", "not told", "none"]
 """Whether the model hears each clip's task in words; `none`: it is not made for that."""
@@ -101,34 +99,6 @@ class Generalisation:
         """Refuse to measure nothing."""
         if not self.datasets and not self.fine_tune:
             raise UserError("give --datasets to measure on, or a task to --fine-tune to")
-
-
-@dataclass(frozen=True)
-class Untold:
-    """A bundle that never hears a task."""
-
-    bundle: BundlePredictor
-
-    @property
-    def spec(self) -> PredictorSpec:
-        """The bundle's."""
-        return self.bundle.spec
-
-    @property
-    def codec(self) -> Codec:
-        """Its tokenizer."""
-        return self.bundle.codec
-
-    def predict(
-        self,
-        prompt: Videos,
-        states: Float[np.ndarray, "b r s"],
-        actions: Float[np.ndarray, "b n a"],
-        *,
-        seed: int = 0,
-    ) -> Videos:
-        """As the bundle imagines it without a task."""
-        return self.bundle.predict(prompt, states, actions, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +166,7 @@ def measure(
     if not bundle.controls.statistics.task_size:
         return [line_of(measured(told, dataset, config=config), text="none", learnt=learnt)]
     with_text = measured(told, dataset, config=config)
-    without = measured(Untold(told), dataset, config=config)
+    without = measured(replace(told, hears_tasks=False), dataset, config=config)
     return [
         line_of(with_text, text="told", learnt=learnt, gain=gain(with_text, without)),
         line_of(without, text="not told", learnt=learnt),

@@ -242,8 +242,7 @@ class PlainWorldModel(nn.Module):
                 streams[RGB] = streams[RGB] + self.injections[layer](streams[DEPTH])
         features = [self.branch(m).norm(x) for m, x in enumerate(streams)]
         if config.copy_previous and rows.previous is not None:
-            known = rows.previous.clamp(min=0)
-            features = [with_previous(x, known[m], config) for m, x in enumerate(features)]
+            features = [with_previous(x, rows.previous[m], config) for m, x in enumerate(features)]
         return tuple(self.as_frames(self.branch(m).head(x)) for m, x in enumerate(features))
 
     def branch(self, modality: int) -> PlainBranch:

@@ -56,11 +56,12 @@ def dataset_spec(root: Path, info: dict[str, Any], *, source: str) -> DatasetSpe
         cameras=tuple(
             CameraSpec(
                 name=name,
-                height=_size(features[keys.image])["height"],
-                width=_size(features[keys.image])["width"],
+                height=height,
+                width=width,
                 has_depth=keys.depth is not None,
             )
             for name, keys in cameras.items()
+            for height, width in [_size(features[keys.image])]
         ),
         state_names=_names(features.get(layout.STATE_KEY), prefix="state"),
         action=unknown_convention(
@@ -144,12 +145,12 @@ def _codec(details: dict[str, Any]) -> DepthCodec:
     )
 
 
-def _size(feature: dict[str, Any]) -> dict[str, int]:
+def _size(feature: dict[str, Any]) -> tuple[int, int]:
     """Height and width; the order of a feature's axes is in its names, channels last if unsaid."""
     first, *_, last = feature["shape"]
     unsaid = ["height", "width", "channels"] if last in (1, 3) or first not in (1, 3) else _FIRST
     shape = dict(zip(feature.get("names") or unsaid, feature["shape"], strict=True))
-    return {"height": int(shape["height"]), "width": int(shape["width"])}
+    return int(shape["height"]), int(shape["width"])
 
 
 def _names(feature: dict[str, Any] | None, *, prefix: str) -> tuple[str, ...]:

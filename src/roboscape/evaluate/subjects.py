@@ -44,10 +44,8 @@ class BundlePredictor:
     """Views that are not given at the start."""
     tasks: tuple[str, ...] = ()
     """What is to be done in each clip of a batch, in words; empty: no task is given."""
-
-    def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
-        """The same bundle, given each clip's task."""
-        return replace(self, tasks=tasks)
+    hears_tasks: bool = True
+    """Whether `told` gives it any."""
 
     def __post_init__(self) -> None:
         """Refuse to withhold a view that there is not, or all of them."""
@@ -57,6 +55,10 @@ class BundlePredictor:
                 f"of the views {', '.join(views)} some can be missing, not all; got "
                 f"{', '.join(self.missing)}"
             )
+
+    def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
+        """The same bundle, given each clip's task."""
+        return replace(self, tasks=tasks) if self.hears_tasks else self
 
     @property
     def spec(self) -> PredictorSpec:

@@ -75,13 +75,13 @@ def stack_clips(clips: Sequence[Clip], cameras: Sequence[str]) -> Videos:
 
     Depth is missing where one of the cameras has none.
     """
-    depths = [
-        stack_views([found for name in cameras if (found := clip.depth_m[name]) is not None])
-        for clip in clips
-        if all(clip.depth_m[name] is not None for name in cameras)
+    rgb = [[clip.frames[name] for name in cameras] for clip in clips]
+    depth_m = [
+        [found for name in cameras if (found := clip.depth_m[name]) is not None] for clip in clips
     ]
+    depths = [stack_views(views) for views in depth_m if len(views) == len(cameras)]
     return Videos(
-        rgb=np.stack([stack_views([clip.frames[name] for name in cameras]) for clip in clips]),
+        rgb=np.stack([stack_views(views) for views in rgb]),
         depth_m=np.stack(depths) if depths else None,
     )
 

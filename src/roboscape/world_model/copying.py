@@ -42,8 +42,10 @@ def with_previous(
 ) -> Float[Tensor, "b t p e"]:
     """Features, followed by the factors of the previous frame's tokens at the same place.
 
+    Missing tokens are read as code 0.
     Counted from the middle of a factor's values, up to 512 of them are exact in bf16 too.
     """
-    groups = split_factors(fold(codes, config), code_bits=config.code_bits, factors=config.factors)
+    known = fold(codes.clamp(min=0), config)
+    groups = split_factors(known, code_bits=config.code_bits, factors=config.factors)
     entries = rearrange(groups, "... k f -> ... (k f)") - config.factor_size // 2
     return torch.cat([features, entries.to(features.dtype)], dim=-1)

@@ -332,7 +332,7 @@ class WorldModel(nn.Module):
         if not self.config.copy_previous or inputs.previous is None:
             return features
         return tuple(
-            with_previous(x, codes.clamp(min=0), self.config)
+            with_previous(x, codes, self.config)
             for x, codes in zip(features, inputs.previous, strict=True)
         )
 
