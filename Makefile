@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/check_machine.sh
 	@PYTHON=$(PYTHON) bash scripts/check_machine.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,annotate,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,annotate,policies,play,export,dev]"
 	touch $(STAMP)
 
 # tests/training runs on its own: it forks, and after all other tests the process is too large for it
