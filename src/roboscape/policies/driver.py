@@ -105,7 +105,6 @@ class PolicyDriver:
         return np.zeros((0, len(self._world.action.names)), np.float32)
 
 
-
 def _replaced(old: Observation, new: Observation, where: Mask) -> Observation:
     """A frame with some worlds replaced by those of another."""
 

@@ -118,7 +118,7 @@ class _Episodes:
         mask = np.isin(np.arange(len(self.numbers)), worlds)
         self._success.reset(observation, where=mask)
         self._driver.reset(observation, seeds=[self._plan.seeds[n] for n in numbers], where=where)
-        for world in worlds:
+        for world in worlds.tolist():
             self._actions[world], self._confidence[world] = [], []
         return observation
 
@@ -130,7 +130,7 @@ class _Episodes:
         solved = self._success(observation)
         watch(observation, self.numbers)
         ended = []
-        for world in np.flatnonzero(self.numbers != NONE):
+        for world in np.flatnonzero(self.numbers != NONE).tolist():
             self._actions[world].append(actions[world])
             self._confidence[world].append(_confidence(observation, world))
             if solved[world] or len(self._actions[world]) >= self._plan.max_frames:
@@ -141,7 +141,7 @@ class _Episodes:
     def take_next(self) -> Bool[np.ndarray, " b"]:
         """Give worlds whose episode has ended the next ones; returns which worlds got one."""
         over = np.isin(self.numbers, list(self.outcomes)) & (self.numbers != NONE)
-        for world in np.flatnonzero(over):
+        for world in np.flatnonzero(over).tolist():
             left = self._next < len(self._plan.starts)
             self.numbers[world] = self._next if left else NONE
             self._next += left

@@ -116,7 +116,7 @@ class RecordedPolicy:
     def act(self, observed: PolicyInput, *, worlds: Index) -> Float[np.ndarray, "b c a"]:
         """The recorded actions of the next frame in some worlds."""
         del observed
-        return np.stack([self._next(world) for world in worlds])
+        return np.stack([self._next(int(world)) for world in worlds])
 
     def _next(self, world: int) -> Float[np.ndarray, "c a"]:
         left, count = self._left[world], self._spec.chunk

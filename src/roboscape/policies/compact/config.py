@@ -28,7 +28,7 @@ class CompactPolicyConfig:
     executed: int = 8
     """Actions of a chunk that are taken before it is asked again."""
     channels: int = 64
-    """Of the image features; the first convolution has half as many."""
+    """Of the image features."""
     keypoints: int = 32
     """Image positions that are read off each frame (spatial softmax)."""
     condition_width: int = 256

@@ -46,16 +46,31 @@ class CompactPolicyNetwork(nn.Module):
         self.unet = ChunkUNet(actions, channels=config.unet_channels, condition=width)
 
     def encode(
-        self, images: UInt8[Tensor, "b t v h w 3"], state: Float[Tensor, "b t s"]
+        self,
+        images: UInt8[Tensor, "b t v h w 3"],
+        state: Float[Tensor, "b t s"],
+        *,
+        colours: Float[Tensor, "b 2"] | None = None,
     ) -> Float[Tensor, "b d"]:
-        """The vector that stands for what is to be seen."""
+        """The vector that stands for what is to be seen.
+
+        Args:
+            images: stored pixels.
+            state: in stored units.
+            colours: contrast (1: as it is) and light (0: as it is, 1: half of the full range
+                brighter) of each sample's images, changed in training.
+        """
+        frames = images.shape[1]
+        if colours is None:
+            colours = torch.tensor([[1.0, 0.0]], device=images.device).expand(len(images), 2)
+        changed = colours.repeat_interleave(frames, dim=0)
         views = [
-            eye(rearrange(images[:, :, view], "b t h w c -> (b t) c h w"))
+            eye(rearrange(images[:, :, view], "b t h w c -> (b t) c h w"), changed)
             for view, eye in enumerate(self.eyes)
         ]
-        frames = rearrange(torch.cat(views, dim=-1), "(b t) k -> b t k", t=images.shape[1])
+        seen = rearrange(torch.cat(views, dim=-1), "(b t) k -> b (t k)", t=frames)
         known = scaled(state, self.state_low, self.state_high)
-        return self.condition(torch.cat([frames.flatten(1), known.flatten(1)], dim=1))
+        return self.condition(torch.cat([seen, known.flatten(1)], dim=1))
 
     def velocity(
         self,
@@ -119,23 +134,25 @@ class Eye(nn.Module):
     def __init__(self, config: CompactPolicyConfig) -> None:
         super().__init__()
         width = config.channels
+        # No normalisation: the passes over large images would cost as much as the convolutions.
         self.layers = nn.Sequential(
-            nn.Conv2d(3, width // 2, 5, stride=2, padding=2),
-            nn.GroupNorm(4, width // 2),
-            nn.GELU(),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
-            nn.GroupNorm(8, width),
-            nn.GELU(),
+            nn.Conv2d(3, width, 8, stride=4, padding=2),
+            nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(8, width),
-            nn.GELU(),
-            nn.Conv2d(width, config.keypoints, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, config.keypoints, 1),
         )
         self.sharpness = nn.Parameter(torch.zeros(config.keypoints))
 
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b k2"]:
+    def forward(
+        self, images: UInt8[Tensor, "b 3 h w"], colours: Float[Tensor, "b 2"]
+    ) -> Float[Tensor, "b k2"]:
         """Positions between -1 and 1: all x, then all y."""
-        pixels = images.to(memory_format=torch.channels_last).float() / 127.5 - 1
+        contrast, light = colours[:, :, None, None, None].unbind(dim=1)
+        gain, offset = contrast / 127.5, light - contrast
+        pixels = images.to(memory_format=torch.channels_last) * gain + offset
         maps = self.layers(pixels).float() * self.sharpness.exp()[:, None, None]
         height, width = maps.shape[2:]
         share = maps.flatten(2).softmax(dim=2).unflatten(2, (height, width))
@@ -153,7 +170,7 @@ class ChunkUNet(nn.Module):
         self.down = nn.ModuleList(
             [FilmBlock(before, after, condition=condition) for before, after in levels]
         )
-        self.halve = nn.ModuleList(
+        self.shrink = nn.ModuleList(
             [nn.Conv1d(width, width, 3, stride=2, padding=1) for width in channels[:-1]]
         )
         self.middle = FilmBlock(channels[-1], channels[-1], condition=condition)
@@ -161,7 +178,7 @@ class ChunkUNet(nn.Module):
         self.up = nn.ModuleList(
             [FilmBlock(2 * before, after, condition=condition) for before, after in upward]
         )
-        self.double = nn.ModuleList(
+        self.grow = nn.ModuleList(
             [nn.ConvTranspose1d(width, width, 4, stride=2, padding=1) for _, width in upward[:-1]]
         )
         self.out = nn.Conv1d(channels[0], actions, 1)
@@ -174,13 +191,13 @@ class ChunkUNet(nn.Module):
         for level, block in enumerate(self.down):
             chunk = block(chunk, condition)
             kept.append(chunk)
-            if level < len(self.halve):
-                chunk = self.halve[level](chunk)
+            if level < len(self.shrink):
+                chunk = self.shrink[level](chunk)
         chunk = self.middle(chunk, condition)
         for level, block in enumerate(self.up):
             chunk = block(torch.cat([chunk, kept.pop()], dim=1), condition)
-            if level < len(self.double):
-                chunk = self.double[level](chunk)
+            if level < len(self.grow):
+                chunk = self.grow[level](chunk)
         return self.out(chunk)
 
 

@@ -61,8 +61,6 @@ class CompactPolicyRun:
     """Samples a step."""
     brightness: float = 0.15
     """Largest change of brightness and contrast in training, as a share of the full range."""
-    pixel_noise: float = 4.0
-    """Standard deviation of the noise on pixels in training, of 255."""
     seed: int = 0
     """Where all randomness comes from."""
     device: str = AUTO
@@ -258,14 +256,16 @@ def set_ranges(network: CompactPolicyNetwork, demonstrations: list[Demonstration
         network.state_high.copy_(torch.from_numpy(states.max(axis=0)))
 
 
-def make_prepare(samples: Samples, *, config: CompactPolicyRun) -> Callable[[int], list[Microbatch]]:
+def make_prepare(
+    samples: Samples, *, config: CompactPolicyRun
+) -> Callable[[int], list[Microbatch]]:
     """Draws the samples of a step, from its number alone."""
 
     def prepare(number: int) -> list[Microbatch]:
         generator = numpy_generator_for(config.seed, number)
         drawn = samples.read(generator.integers(len(samples), size=config.batch_size))
         drawn = replace(drawn, seed=seed_for(config.seed, number))
-        return [Microbatch(content=drawn, counts={"samples": config.batch_size})]
+        return [Microbatch(content=drawn, counts={"samples": float(config.batch_size)})]
 
     return prepare
 
@@ -279,30 +279,16 @@ def make_step(
     def step(part: Microbatch) -> tuple[Tensor, dict[str, float]]:
         batch = part.content.to(device)
         generator = torch.Generator(device).manual_seed(batch.seed)
-        images = changed_colours(batch.images, config=config, generator=generator)
+        drawn = torch.rand((len(batch.images), 2), generator=generator, device=device)
+        colours = config.brightness * (2 * drawn - 1) + torch.tensor([1.0, 0.0], device=device)
         noise = torch.randn(batch.actions.shape, generator=generator, device=device)
-        time = torch.rand(len(images), generator=generator, device=device)
+        time = torch.rand(len(noise), generator=generator, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            condition = network.encode(images, batch.state)
+            condition = network.encode(batch.images, batch.state, colours=colours)
             loss = network.loss(batch.actions, condition, noise=noise, time=time)
         return loss, {}
 
     return step
-
-
-def changed_colours(
-    images: UInt8[Tensor, "b t v h w 3"], *, config: CompactPolicyRun, generator: torch.Generator
-) -> UInt8[Tensor, "b t v h w 3"]:
-    """Other brightness and contrast, the same in all images of a sample, and noise on pixels."""
-    drawn = {"generator": generator, "device": images.device}
-    shape = len(images), 1, 1, 1, 1, 1
-    contrast = 1 + config.brightness * (2 * torch.rand(shape, **drawn) - 1)
-    light = 255 * config.brightness * (torch.rand(shape, **drawn) - 0.5)
-    # One noise image a step, of other strength in every sample: noise is what costs most here.
-    strength = config.pixel_noise * torch.randn(shape, **drawn)
-    noise = strength * torch.randn(images.shape[1:], **drawn)
-    changed = (images.float() - 127.5) * contrast + 127.5 + light + noise
-    return changed.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def make_evaluation(
