@@ -1,8 +1,9 @@
 r"""Do policies learn from imagined data? The paper's Table 3, and the comparison at equal steps.
 
 Every arm trains the compact policy for the same number of steps, on recordings, on imagined
-episodes or on both, once a seed, and acts from the same starts in the true simulator. Success rates
-have Wilson's 95 % intervals; differences from the first arm are paired over starts and bootstrapped.
+episodes or on both, once a seed, and acts from the same starts in the true simulator. Success
+rates have Wilson's 95 % intervals; differences from the first arm are paired over starts and
+bootstrapped.
 
     python benchmarks/policy_learning.py --real data/demos --validation data/demos_validation \
         --imagined data/imagined --own data/imagined_from_50 --output runs/policy_learning

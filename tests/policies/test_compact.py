@@ -12,11 +12,11 @@ from roboscape.dataset.writer import DatasetWriter
 from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
-from roboscape.policies.compact.train import CompactPolicyRun, Samples, run
+from roboscape.policies.compact.train import Batch, CompactPolicyRun, Samples, make_step, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import PolicyInput
-from roboscape.training.learner import FitConfig
+from roboscape.training.learner import FitConfig, Microbatch
 from tests.simulators.counting_simulator import SPEC
 
 CONFIG = CompactPolicyConfig(
@@ -221,6 +221,27 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(training, tmp_path
     resumed = run(halves).state_dict()
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_noise_differs_from_step_to_step(training, network, lift_train_dataset, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        CompactPolicyNetwork,
+        "loss",
+        lambda self, actions, condition, *, noise, time: drawn.append(noise) or condition.sum(),
+    )
+    config = replace(training, batch_size=2)
+    step = make_step(network, config=config, autocast=False)
+    content = Batch(
+        seed=1,
+        images=torch.zeros(2, 2, 2, 16, 16, 3, dtype=torch.uint8),
+        state=torch.zeros(2, 2, 2),
+        actions=torch.zeros(2, 8, 2),
+    )
+    for seed in (1, 1, 2):
+        step(Microbatch(content=replace(content, seed=seed), counts={"samples": 2.0}))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
 
 
 def test_a_rate_that_does_not_divide_the_actions_is_refused(training):
