@@ -78,14 +78,15 @@ class Arm:
 
 def arms_of(config: PolicyLearning) -> list[Arm]:
     """The arms, the one that others are compared with first."""
-    most = config.amounts[0]
-    found = [Arm(name=f"{most} recorded", datasets=(config.real,), counts=(most,))]
+    counts = config.amounts[0], config.few
+    found = [
+        Arm(name=f"{count} recorded", datasets=(config.real,), counts=(count,)) for count in counts
+    ]
     if config.imagined is not None:
         found += [
             Arm(name=f"{count} imagined", datasets=(config.imagined,), counts=(count,))
             for count in config.amounts
         ]
-    found.append(Arm(name=f"{config.few} recorded", datasets=(config.real,), counts=(config.few,)))
     if config.own is not None:
         found.append(
             Arm(
