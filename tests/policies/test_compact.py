@@ -244,6 +244,12 @@ def test_noise_differs_from_step_to_step(training, network, lift_train_dataset, 
     assert not torch.equal(drawn[0], drawn[2])
 
 
+def test_without_validation_episodes_nothing_is_measured_and_that_is_said(training, caplog):
+    run(replace(training, validation=None))
+    assert "has no validation episodes" in caplog.text
+    assert "validation_loss" not in (training.output / "metrics.jsonl").read_text()
+
+
 def test_a_rate_that_does_not_divide_the_actions_is_refused(training):
     with pytest.raises(UserError, match="frame_hz must divide the 20 actions a second"):
         run(replace(training, frame_hz=6.0))

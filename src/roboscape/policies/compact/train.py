@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from roboscape.clips.split import episodes_of
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision
@@ -41,7 +42,8 @@ class CompactPolicyRun:
     more: tuple[Path, ...] = ()
     """Further datasets with the same cameras, states and actions, e.g. imagined ones."""
     validation: Path | None = None
-    """LeRobot dataset to measure on; the first one's validation episodes where not given."""
+    """LeRobot dataset to measure on; the first one's validation episodes where not given, and
+    nothing is measured where it has none."""
     output: Path
     """Run folder; the policy itself ends in its `policy` folder."""
     cameras: tuple[str, ...] = ()
@@ -160,28 +162,14 @@ class Batch:
 def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
     """Train, and leave the policy in `output/policy`."""
     datasets = [LeRobotDataset(path) for path in (config.dataset, *config.more)]
-    shape = policy_config(config, datasets[0])
-    spacing = frame_spacing(config, datasets[0])
     held_out = datasets[0] if config.validation is None else LeRobotDataset(config.validation)
     for other in (*datasets[1:], held_out):
         check_same_meaning(other, datasets[0])
+    shape = policy_config(config, datasets[0])
+    frame_spacing(config, datasets[0])
     open_run(config.output, config)
-    counts = config.demonstrations or (None,) * len(datasets)
-    reading = {"cameras": shape.cameras, "stride": 1 if config.every_row else spacing}
-    learnt = Samples(
-        demonstrations=[
-            one
-            for dataset, count in zip(datasets, counts, strict=True)
-            for one in read_demonstrations(dataset, "train", most=count, **reading)
-        ],
-        config=shape,
-        spacing=spacing,
-    )
-    validation = Samples(
-        demonstrations=read_demonstrations(held_out, "validation", **reading),
-        config=shape,
-        spacing=spacing,
-    )
+    learnt = read_samples(config, shape, datasets)
+    evaluate = make_evaluation(read_held_out(config, shape, held_out))
     torch.manual_seed(seed_for(config.seed))
     network = CompactPolicyNetwork(shape)
     set_ranges(network, learnt.demonstrations)
@@ -203,12 +191,52 @@ def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
         optimizer=make_optimizer(network, config=config.optimizer, precision=formats["matmul"]),
         config=config.fit,
         run=config.output,
-        evaluate=make_evaluation(validation),
+        evaluate=evaluate,
         execution=Execution(formats=formats),
     )
     assert isinstance(trained, CompactPolicyNetwork)
     trained.eval().save_pretrained(config.output / POLICY)
     return trained
+
+
+def read_samples(
+    config: CompactPolicyRun, shape: CompactPolicyConfig, datasets: list[LeRobotDataset]
+) -> Samples:
+    """The demonstrations to learn from."""
+    spacing = frame_spacing(config, datasets[0])
+    counts = config.demonstrations or (None,) * len(datasets)
+    demonstrations = [
+        one
+        for dataset, count in zip(datasets, counts, strict=True)
+        for one in read_demonstrations(
+            dataset,
+            "train",
+            cameras=shape.cameras,
+            most=count,
+            stride=1 if config.every_row else spacing,
+        )
+    ]
+    return Samples(demonstrations=demonstrations, config=shape, spacing=spacing)
+
+
+def read_held_out(
+    config: CompactPolicyRun, shape: CompactPolicyConfig, dataset: LeRobotDataset
+) -> Samples | None:
+    """The demonstrations to measure on; None, which is logged, where there are none."""
+    if config.validation is None and not episodes_of(dataset, "validation"):
+        log.warning(
+            "%s has no validation episodes: the last weights are kept unmeasured (--validation)",
+            dataset.root,
+        )
+        return None
+    spacing = frame_spacing(config, dataset)
+    demonstrations = read_demonstrations(
+        dataset,
+        "validation",
+        cameras=shape.cameras,
+        stride=1 if config.every_row else spacing,
+    )
+    return Samples(demonstrations=demonstrations, config=shape, spacing=spacing)
 
 
 def policy_config(config: CompactPolicyRun, dataset: LeRobotDataset) -> CompactPolicyConfig:
@@ -314,9 +342,11 @@ def make_step(
 
 
 def make_evaluation(
-    samples: Samples, *, most: int = 256
-) -> Callable[[nn.Module], dict[str, float]]:
+    samples: Samples | None, *, most: int = 256
+) -> Callable[[nn.Module], dict[str, float]] | None:
     """Figures on held-out demonstrations: the flow's loss, and the drawn chunks' error."""
+    if samples is None:
+        return None
     numbers = np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int)
     drawn = samples.read(numbers)
 
