@@ -19,9 +19,10 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.frame_actions import FrameEpisode
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination, stack_prompt
-from roboscape.rollout.videos import Videos, encode_videos, stack_views
+from roboscape.rollout.videos import VideoCodes, Videos, encode_videos, stack_views
 from roboscape.synthesis.reach import ArmRange
 from roboscape.tokenizer.codes import split_factors
+from roboscape.world_model.model import WorldModel
 
 TRACKER = LucasKanade(points_per_side=16)
 CHANGED_LEVEL = 30
@@ -133,19 +134,32 @@ class Reading:
     """Mean over a frame's RGB tokens of the prediction's entropy."""
 
 
-@torch.no_grad()
 def read_again(bundle: Bundle, episodes: Sequence[FrameEpisode], videos: Videos) -> Reading:
     """Predict every frame of some episodes from the frame before it and the actions."""
-    model, tokenizer = bundle.world_model, bundle.tokenizer
-    codes = encode_videos(tokenizer, videos)
-    engine = Imagination(model, batch=len(episodes))
-    tokens = stack_prompt(model, rgb=codes.rgb, depth=codes.depth).to(engine.device)
+    codes = encode_videos(bundle.tokenizer, videos)
     actions = rearrange(np.stack([one.actions[:-1] for one in episodes]), "b t k a -> b (t k) a")
     controls = bundle.controls.encode(
         actions,
         np.stack([one.state[0] for one in episodes]),
         task=[one.task for one in episodes],
-    ).to(engine.device)
+    )
+    return read_tokens(bundle.world_model, codes, controls=controls)
+
+
+@torch.no_grad()
+def read_tokens(
+    model: WorldModel, codes: VideoCodes, *, controls: Float[Tensor, "b t c"]
+) -> Reading:
+    """Predict every frame of tokenized videos from the true frame before it and the control.
+
+    Args:
+        model: In evaluation mode, on any device.
+        codes: Tokens of t frames.
+        controls: Normalised control signals; row t led into frame t.
+    """
+    engine = Imagination(model, batch=len(codes.rgb))
+    tokens = stack_prompt(model, rgb=codes.rgb, depth=codes.depth).to(engine.device)
+    controls = controls.to(engine.device)
     engine.reset(
         rgb=codes.rgb[:, :1].to(engine.device),
         depth=None if codes.depth is None else codes.depth[:, :1].to(engine.device),

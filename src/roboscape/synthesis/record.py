@@ -55,9 +55,13 @@ class SyntheticDatasets:
 
     def __init__(self, root: Path, spec: DatasetSpec, *, about: dict[str, Any]) -> None:
         self.root, self.spec, self.about = root, spec, about
+        # A dataset begins with its specification, then anything else may lie in `meta`.
+        DatasetWriter(root, spec).close()
         path = root / RECORD
-        known = read_json(path)["episodes"] if path.is_file() else []
-        self.records: dict[int, dict[str, Any]] = {one["seed"]: one for one in known}
+        known = read_json(path) if path.is_file() else {"episodes": [], "skipped": {}}
+        self.records: dict[int, dict[str, Any]] = {one["seed"]: one for one in known["episodes"]}
+        self.skipped = {int(seed): reason for seed, reason in known["skipped"].items()}
+        """Why some seeds have no episode."""
 
     @property
     def seeds(self) -> set[int]:
@@ -87,13 +91,16 @@ class SyntheticDatasets:
         records = [self.records[seed] for seed in sorted(self.records)]
         counts = {
             "imagined": len(records),
+            "skipped": len(self.skipped),
             "plausible": sum(one["plausible"] for one in records),
             "success": sum(one["success"] is True for one in records),
             "unknown": sum(one["success"] is None for one in records),
         }
-        write_json(self.root / RECORD, {**self.about, "counts": counts, "episodes": records})
+        content = {"counts": counts, "skipped": self.skipped, "episodes": records}
+        write_json(self.root / RECORD, {**self.about, **content})
         apart = [one for one in records if not one["plausible"]]
         if apart:
+            DatasetWriter(self.root / IMPLAUSIBLE, self.spec).close()
             content = {**self.about, "implausible": True, "episodes": apart}
             write_json(self.root / IMPLAUSIBLE / RECORD, content)
 

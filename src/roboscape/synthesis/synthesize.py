@@ -26,7 +26,7 @@ from roboscape.sources.saving import check_same_settings
 from roboscape.synthesis.checkpoint import checkpoint_hash
 from roboscape.synthesis.choice import SourceChoice, open_source
 from roboscape.synthesis.imagine import FrameActions, Imagined, imagine_plans
-from roboscape.synthesis.plan import ActionSource
+from roboscape.synthesis.plan import ActionSource, Plan
 from roboscape.synthesis.plausibility import Thresholds, plausibility
 from roboscape.synthesis.record import Judged, SyntheticDatasets
 
@@ -124,11 +124,12 @@ def run(config: Synthesize) -> LeRobotDataset:
         about=description(studio, simulator),
     )
     simulator.close()
-    missing = missing_blocks(config, written.seeds)
+    missing = missing_blocks(config, written.seeds | written.skipped.keys())
     done = config.episodes - sum(len(seeds) for seeds in missing.values())
     with progress(config.episodes, "imagining", initial=done, unit="episode") as bar:
         for block, seeds in missing.items():
-            written.add(imagined_block(studio, judge, block=block, seeds=seeds))
+            plans, written.skipped = planned(studio, seeds, skipped=written.skipped)
+            written.add(imagined_block(studio, judge, plans, block=block) if plans else [])
             bar.update(len(seeds))
     report(written)
     if not any(one["plausible"] for one in written.records.values()):
@@ -225,17 +226,35 @@ def missing_blocks(config: Synthesize, there: set[int]) -> dict[int, list[int]]:
     return blocks
 
 
-def imagined_block(studio: Studio, judge: Judge, *, block: int, seeds: list[int]) -> list[Judged]:
+def planned(
+    studio: Studio, seeds: list[int], *, skipped: dict[int, str]
+) -> tuple[list[Plan], dict[int, str]]:
+    """Plans of a block, and why there is none for some seeds, added to what was skipped before.
+
+    Raises:
+        ValueError: there is no plan for any seed of the run's first block.
+    """
+    plans, skipped = [], dict(skipped)
+    for seed in seeds:
+        try:
+            plans.append(studio.source.plan(seed, number=seed - studio.config.seed))
+        except UserError as error:
+            skipped[seed] = str(error)
+            if len(skipped) == len(seeds) and not plans and seeds[0] == studio.config.seed:
+                raise
+    return plans, skipped
+
+
+def imagined_block(studio: Studio, judge: Judge, plans: list[Plan], *, block: int) -> list[Judged]:
     """The episodes of one block, with their scores."""
     config = studio.config
-    plans = [studio.source.plan(seed, number=seed - config.seed) for seed in seeds]
     simulator = new_simulator(studio, block=block)
     imagined = imagine_plans(
         simulator,
         plans,
         judge=judge,
         frames=config.frames,
-        policy=acting_policy(studio, simulator, seeds),
+        policy=acting_policy(studio, simulator, [plan.seed for plan in plans]),
     )
     simulator.close()
     return list(scored(studio, imagined))
@@ -318,10 +337,12 @@ def report(written: SyntheticDatasets) -> None:
     apart = [one for one in records if not one["plausible"]]
     kept = [one for one in records if one["plausible"]]
     log.info(
-        "%s: %d plausible episodes, of which %d succeed and %d are unknown; %d kept apart",
+        "%s: %d plausible episodes, of which %d succeed and %d are unknown; %d kept apart, %d "
+        "seeds without a plan",
         written.root,
         len(kept),
         sum(one["success"] is True for one in kept),
         sum(one["success"] is None for one in kept),
         len(apart),
+        len(written.skipped),
     )
