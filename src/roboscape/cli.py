@@ -137,6 +137,16 @@ COMMANDS: dict[str, Command] = {
         config="JudgeRun",
         summary="Learn to see whether a task is solved, on true and imagined frames.",
     ),
+    "train policy compact": Command(
+        module="roboscape.policies.compact.train",
+        config="CompactPolicyRun",
+        summary="Learn to act from demonstrations: a small policy for a laptop.",
+    ),
+    "run-policy": Command(
+        module="roboscape.policies.run",
+        config="RunPolicy",
+        summary="How often a policy succeeds, in the true simulator or in a learned one.",
+    ),
     "bundle": Command(
         module="roboscape.rollout.pack",
         config="Pack",
@@ -210,7 +220,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def command_in(words: list[str]) -> str | None:
     """The command that the first words spell."""
-    return next((name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS), None)
+    names = (" ".join(words[:count]) for count in (3, 2, 1))
+    return next((name for name in names if name in COMMANDS), None)
 
 
 def parse(name: str, flags: list[str]) -> Any:
@@ -250,7 +261,7 @@ def overview() -> str:
 
 def unknown(words: list[str]) -> str:
     """The message for a command that does not exist."""
-    asked = " ".join(words[:2])
+    asked = " ".join(words[:3] if words[:2] == ["train", "policy"] else words[:2])
     close = difflib.get_close_matches(asked, COMMANDS, n=1, cutoff=0.5)
     hint = f" Did you mean `roboscape {close[0]}`?" if close else ""
     return f"roboscape: there is no command `{asked}`.{hint} `roboscape --help` lists them all."

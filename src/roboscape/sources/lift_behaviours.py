@@ -67,6 +67,7 @@ def sample_manner(behaviour: str, *, generator: np.random.Generator) -> Manner:
         "noisy_expert": ((0.1, 0.4), 0.35),
         "miss": ((0.0, 0.15), 1.0),
         "random": ((0.05, 0.35), 0.3),
+        "recovery": ((0.0, 0.0), 0.0),
     }[behaviour]
     return Manner(
         speed=generator.uniform(0.5, 1.0),
@@ -197,17 +198,21 @@ class Approach:
     place_m: Point
     gripper: float
     yaw_rad: float
+    from_cube: bool = False
+    """Whether the place is given from the cube's, not from the world's origin."""
 
     def script(self, observation: LiftObservation) -> Phase:
         """Move there, unrecorded."""
+        origin_m = observation.cube_position_m if self.from_cube else np.zeros(3)
+        place_m = origin_m + self.place_m
         return move(
             observation,
-            lambda _: self.place_m,
+            lambda _: place_m,
             manner=self.manner,
             gripper=self.gripper,
             yaw_rad=self.yaw_rad,
-            tolerance_m=0.03,
-            steps=(1, 25),
+            tolerance_m=0.015 if self.from_cube else 0.03,
+            steps=(1, 40 if self.from_cube else 25),
         )
 
 
@@ -219,6 +224,23 @@ def sample_approach(manner: Manner, *, generator: np.random.Generator) -> Approa
         place_m=generator.uniform(low_m, WORKSPACE_HIGH_M),
         gripper=generator.choice([OPEN, CLOSED]),
         yaw_rad=generator.uniform(-0.5, 0.5),
+    )
+
+
+def sample_failure(manner: Manner, *, generator: np.random.Generator) -> Approach:
+    """Draw where a failed grasp has left the hand: low beside the cube or above it, mostly shut.
+
+    Episodes that begin there show how to recover, without showing how to fail.
+    """
+    angle, distance_m = generator.uniform(0, 2 * np.pi), generator.uniform(0.0, 0.09)
+    lowest_m = 0.0 if distance_m > 0.05 else 0.04
+    offset_m = [distance_m * np.cos(angle), distance_m * np.sin(angle)]
+    return Approach(
+        manner=manner,
+        place_m=np.array([*offset_m, generator.uniform(lowest_m, 0.08)]),
+        gripper=CLOSED if generator.random() < 0.7 else OPEN,
+        yaw_rad=generator.uniform(-0.5, 0.5),
+        from_cube=True,
     )
 
 
@@ -266,6 +288,7 @@ BEHAVIOURS: dict[str, Callable[..., Script]] = {
     "noisy_expert": keep_attempting,
     "miss": keep_attempting,
     "random": play,
+    "recovery": keep_attempting,
 }
 
 
@@ -283,7 +306,12 @@ class LiftScript:
         generator = numpy_generator_for(seed, 1)
         manner = sample_manner(behaviour, generator=generator)
         begins_elsewhere = generator.random() < APPROACH_SHARE
-        self.approach = sample_approach(manner, generator=generator) if begins_elsewhere else None
+        if behaviour == "recovery":
+            self.approach = sample_failure(manner, generator=generator)
+        else:
+            self.approach = (
+                sample_approach(manner, generator=generator) if begins_elsewhere else None
+            )
         """How the arm gets to where the episode starts; None where it starts at rest."""
         self._noise = SmoothNoise(
             manner.noise * NOISE_SHARES, generator=numpy_generator_for(seed, 2)

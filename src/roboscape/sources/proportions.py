@@ -10,7 +10,7 @@ from roboscape.core.seeding import numpy_generator_for
 
 @dataclass(frozen=True, kw_only=True)
 class Proportions:
-    """Shares of the four behaviours; they need not add up to one."""
+    """Shares of the behaviours; they need not add up to one."""
 
     expert: float = 0.30
     """Solves the task, as well as the script can."""
@@ -20,6 +20,8 @@ class Proportions:
     """Aims beside the object, so that it is touched at most."""
     random: float = 0.25
     """Random motion through the workspace, often near the object."""
+    recovery: float = 0.0
+    """Solves the task from where a failed attempt has left the hand (Lift alone has it)."""
 
 
 def behaviour_of(seed: int, proportions: Proportions) -> str:

@@ -93,13 +93,19 @@ def run(config: Calibrate) -> Thresholds:
         ValueError: fewer than 20 episodes of the split, or recordings of another robot.
     """
     place = open_workplace(config)
-    proper = rollouts(place, config, sampling=config.sampling)
+    proper = rollouts(place, config, place.episodes, sampling=config.sampling)
+    return measure(place, config, proper)
+
+
+def measure(place: Workplace, config: Calibrate, proper: Sequence[FrameEpisode]) -> Thresholds:
+    """Thresholds from every second proper rollout, measured on the others, written."""
     tables = {"proper": score(place, config, proper)}
     half = len(proper) // 2
     limits, kept = limits_of(tables["proper"][::2], kept=config.kept)
     held_out = proper[1::2]
     broken = {name: damage(held_out) for name, damage in BREAKING.items()}
-    broken[HOT] = rollouts(place, config, sampling=Sampling(temperature=3.0))[1::2]
+    hot = Sampling(temperature=3.0)
+    broken[HOT] = rollouts(place, config, place.episodes[1::2], sampling=hot)
     broken[RECORDED] = [recorded(place, config, number) for number in place.episodes[1::2]]
     for name, episodes in broken.items():
         tables[name] = score(place, config, episodes)
@@ -153,12 +159,14 @@ def open_workplace(config: Calibrate) -> Workplace:
     )
 
 
-def rollouts(place: Workplace, config: Calibrate, *, sampling: Sampling) -> list[FrameEpisode]:
-    """Every episode imagined from its first frame under its own actions."""
+def rollouts(
+    place: Workplace, config: Calibrate, episodes: list[int], *, sampling: Sampling
+) -> list[FrameEpisode]:
+    """Episodes imagined from their first frames under their own actions."""
     simulator = LearnedSimulator(
         place.bundle, batch=config.worlds, cameras=place.cameras, sampling=sampling
     )
-    known = Demonstrations(place.dataset, place.episodes)
+    known = Demonstrations(place.dataset, episodes)
     rows = config.frames * simulator.spec.stride
     source = Replay(demonstrations=known, rows=rows, repeats=False)
     plans = [source.plan(number, number=number) for number in range(len(known))]

@@ -1,0 +1,1 @@
+"""Policies behind one protocol, and the loop that runs them in any simulator."""

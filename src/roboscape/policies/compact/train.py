@@ -1,0 +1,315 @@
+"""Train a compact policy on demonstrations: `roboscape train policy compact`."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from roboscape.core.device import AUTO, resolve_device
+from roboscape.core.errors import UserError
+from roboscape.core.precision import Precision
+from roboscape.core.runs import open_run
+from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.policies.compact.config import CompactPolicyConfig
+from roboscape.policies.compact.model import CompactPolicyNetwork
+from roboscape.policies.demonstrations import Demonstration, read_demonstrations
+from roboscape.training.formats import settle_formats
+from roboscape.training.learner import FitConfig, Microbatch
+from roboscape.training.loop import fit
+from roboscape.training.optimizer import OptimizerConfig, make_optimizer
+from roboscape.training.parallel import Execution
+
+log = logging.getLogger(__name__)
+
+POLICY = "policy"
+"""Folder of the trained policy in its run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactPolicyRun:
+    """Train a small policy on the successful episodes of a dataset, in well under an hour."""
+
+    dataset: Path
+    """LeRobot dataset; the successful episodes of its training split are the demonstrations."""
+    more: tuple[Path, ...] = ()
+    """Further datasets with the same cameras, states and actions, e.g. imagined ones."""
+    validation: Path | None = None
+    """LeRobot dataset to measure on; the first one's validation episodes where not given."""
+    output: Path
+    """Run folder; the policy itself ends in its `policy` folder."""
+    cameras: tuple[str, ...] = ()
+    """Cameras that it reads; the dataset's first one where none is named."""
+    demonstrations: int | None = None
+    """At most so many demonstrations of each dataset, the first ones."""
+    state: bool = True
+    """Whether it reads the robot's state."""
+    frame_hz: float = 5.0
+    """Frames a second that it reads, as many as the simulator that it will act in shows."""
+    frames: int = 2
+    """Frames that it reads at once."""
+    chunk: int = 16
+    """Native actions that it gives at once."""
+    executed: int = 8
+    """Actions of a chunk that are taken before it is asked again."""
+    batch_size: int = 64
+    """Samples a step."""
+    brightness: float = 0.15
+    """Largest change of brightness and contrast in training, as a share of the full range."""
+    seed: int = 0
+    """Where all randomness comes from."""
+    device: str = AUTO
+    """`auto`, `cpu` or `cuda`."""
+    precision: Precision = "auto"
+    """Number format of the passes; `auto` measures which is fast."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            kind="adamw", learning_rate=1e-3, weight_decay=1e-4, warmup_steps=100
+        )
+    )
+    """How weights move."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            steps=8000, log_every=50, evaluate_every=500, checkpoint_every=500, average_decay=0.998
+        )
+    )
+    """How long."""
+
+    def __post_init__(self) -> None:
+        """Refuse empty batches."""
+        if self.batch_size < 1:
+            raise UserError(f"expected batch_size >= 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Demonstrations, ready to be drawn from."""
+
+    demonstrations: list[Demonstration]
+    config: CompactPolicyConfig
+    spacing: int
+    """Native rows between the frames that the policy reads."""
+
+    def __post_init__(self) -> None:
+        """Number all frames of all demonstrations."""
+        lengths = [len(one) for one in self.demonstrations]
+        object.__setattr__(self, "_ends", np.cumsum(lengths))
+
+    def __len__(self) -> int:
+        """Number of frames, each of which begins a sample."""
+        return int(self._ends[-1])  # pyright: ignore[reportAttributeAccessIssue]
+
+    def read(self, numbers: np.ndarray) -> "Batch":
+        """The samples of some numbers."""
+        ends = self._ends  # pyright: ignore[reportAttributeAccessIssue]
+        images, states, actions = [], [], []
+        for number in numbers:
+            which = int(np.searchsorted(ends, number, side="right"))
+            one = self.demonstrations[which]
+            frame = int(number - (ends[which] - len(one)))
+            seen = one.history(frame, frames=self.config.frames, spacing=self.spacing)
+            views = [one.images[name][seen] for name in self.config.cameras]
+            images.append(np.stack(views, axis=1))
+            states.append(one.states[seen][:, : len(self.config.state_names)])
+            actions.append(one.chunk(frame, length=self.config.chunk))
+        return Batch(
+            seed=0,
+            images=torch.from_numpy(np.stack(images)),
+            state=torch.from_numpy(np.stack(states).astype(np.float32)),
+            actions=torch.from_numpy(np.stack(actions).astype(np.float32)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples as the network takes them."""
+
+    seed: int
+    """Of the noise that is added to them."""
+    images: UInt8[Tensor, "b t v h w 3"]
+    state: Float[Tensor, "b t s"]
+    actions: Float[Tensor, "b c a"]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same samples on a device."""
+        return Batch(
+            seed=self.seed,
+            images=self.images.to(device),
+            state=self.state.to(device),
+            actions=self.actions.to(device),
+        )
+
+
+def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
+    """Train, and leave the policy in `output/policy`."""
+    datasets = [LeRobotDataset(path) for path in (config.dataset, *config.more)]
+    shape = policy_config(config, datasets[0])
+    spacing = frame_spacing(config, datasets[0])
+    for other in datasets[1:]:
+        check_same_meaning(other, datasets[0])
+    open_run(config.output, config)
+    learnt = Samples(
+        demonstrations=[
+            one
+            for dataset in datasets
+            for one in read_demonstrations(
+                dataset, "train", cameras=shape.cameras, most=config.demonstrations
+            )
+        ],
+        config=shape,
+        spacing=spacing,
+    )
+    held_out = datasets[0] if config.validation is None else LeRobotDataset(config.validation)
+    validation = Samples(
+        demonstrations=read_demonstrations(held_out, "validation", cameras=shape.cameras),
+        config=shape,
+        spacing=spacing,
+    )
+    torch.manual_seed(seed_for(config.seed))
+    network = CompactPolicyNetwork(shape)
+    set_ranges(network, learnt.demonstrations)
+    device = torch.device(resolve_device(config.device))
+    network.to(device)
+    formats = settle_formats(
+        config.output, config.precision, kinds=["matmul", "convolution"], device=str(device)
+    )
+    log.info(
+        "%d demonstrations, %d samples; %.1f M parameters",
+        len(learnt.demonstrations),
+        len(learnt),
+        sum(p.numel() for p in network.parameters()) / 1e6,
+    )
+    trained = fit(
+        network,
+        step=make_step(network, config=config, autocast=formats["convolution"] == "bf16"),
+        prepare=make_prepare(learnt, config=config),
+        optimizer=make_optimizer(network, config=config.optimizer, precision=formats["matmul"]),
+        config=config.fit,
+        run=config.output,
+        evaluate=make_evaluation(validation),
+        execution=Execution(formats=formats),
+    )
+    assert isinstance(trained, CompactPolicyNetwork)
+    trained.eval().save_pretrained(config.output / POLICY)
+    return trained
+
+
+def policy_config(config: CompactPolicyRun, dataset: LeRobotDataset) -> CompactPolicyConfig:
+    """The shape of the policy that a run trains.
+
+    Raises:
+        ValueError: a camera that the dataset lacks, or cameras of several sizes.
+    """
+    known = {camera.name: camera for camera in dataset.spec.cameras}
+    cameras = config.cameras or (dataset.spec.cameras[0].name,)
+    if unknown := [name for name in cameras if name not in known]:
+        raise UserError(f"{dataset.root} has no camera {unknown}; it has {', '.join(known)}")
+    sizes = {(known[name].height, known[name].width) for name in cameras}
+    if len(sizes) > 1 or len(set(*sizes)) > 1:
+        raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
+    return CompactPolicyConfig(
+        convention=dataset.spec.action,
+        cameras=cameras,
+        image_size=known[cameras[0]].height,
+        state_names=dataset.spec.state_names if config.state else (),
+        frame_hz=config.frame_hz,
+        frames=config.frames,
+        chunk=config.chunk,
+        executed=config.executed,
+    )
+
+
+def frame_spacing(config: CompactPolicyRun, dataset: LeRobotDataset) -> int:
+    """Native rows between two frames that the policy reads."""
+    rows = dataset.spec.action.action_hz / config.frame_hz if config.frame_hz > 0 else 0
+    if rows < 1 or rows != round(rows):
+        raise UserError(
+            f"frame_hz must divide the {dataset.spec.action.action_hz:g} actions a second of "
+            f"{dataset.root}, got {config.frame_hz:g}"
+        )
+    return round(rows)
+
+
+def check_same_meaning(other: LeRobotDataset, first: LeRobotDataset) -> None:
+    """Refuse datasets whose actions or states do not mean what the first one's do."""
+    for what in ("action", "state_names"):
+        if getattr(other.spec, what) != getattr(first.spec, what):
+            raise UserError(
+                f"{other.root} and {first.root} differ in {what}: {getattr(other.spec, what)} "
+                f"against {getattr(first.spec, what)}; a policy is trained on one convention"
+            )
+
+
+def set_ranges(network: CompactPolicyNetwork, demonstrations: list[Demonstration]) -> None:
+    """Take the ranges of states and actions from the demonstrations."""
+    actions = np.concatenate([one.actions for one in demonstrations])
+    network.action_low.copy_(torch.from_numpy(actions.min(axis=0)))
+    network.action_high.copy_(torch.from_numpy(actions.max(axis=0)))
+    if network.config.state_names:
+        states = np.concatenate([one.states for one in demonstrations]).astype(np.float32)
+        network.state_low.copy_(torch.from_numpy(states.min(axis=0)))
+        network.state_high.copy_(torch.from_numpy(states.max(axis=0)))
+
+
+def make_prepare(
+    samples: Samples, *, config: CompactPolicyRun
+) -> Callable[[int], list[Microbatch]]:
+    """Draws the samples of a step, from its number alone."""
+
+    def prepare(number: int) -> list[Microbatch]:
+        generator = numpy_generator_for(config.seed, number)
+        drawn = samples.read(generator.integers(len(samples), size=config.batch_size))
+        drawn = replace(drawn, seed=seed_for(config.seed, number))
+        return [Microbatch(content=drawn, counts={"samples": float(config.batch_size)})]
+
+    return prepare
+
+
+def make_step(
+    network: CompactPolicyNetwork, *, config: CompactPolicyRun, autocast: bool
+) -> Callable[[Microbatch], tuple[Tensor, dict[str, float]]]:
+    """The training step: from its samples to its loss."""
+    device = next(network.parameters()).device
+
+    def step(part: Microbatch) -> tuple[Tensor, dict[str, float]]:
+        batch = part.content.to(device)
+        generator = torch.Generator(device).manual_seed(batch.seed)
+        drawn = torch.rand((len(batch.images), 2), generator=generator, device=device)
+        colours = config.brightness * (2 * drawn - 1) + torch.tensor([1.0, 0.0], device=device)
+        noise = torch.randn(batch.actions.shape, generator=generator, device=device)
+        time = torch.rand(len(noise), generator=generator, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            condition = network.encode(batch.images, batch.state, colours=colours)
+            loss = network.loss(batch.actions, condition, noise=noise, time=time)
+        return loss, {}
+
+    return step
+
+
+def make_evaluation(
+    samples: Samples, *, most: int = 256
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Figures on held-out demonstrations: the flow's loss, and the drawn chunks' error."""
+    numbers = np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int)
+    drawn = samples.read(numbers)
+
+    @torch.no_grad()
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, CompactPolicyNetwork)
+        batch = drawn.to(next(model.parameters()).device)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(batch.actions.shape, generator=generator).to(batch.actions)
+        time = torch.linspace(0, 1, len(noise)).to(batch.actions)
+        condition = model.encode(batch.images, batch.state)
+        chunk = model.draw(condition, noise=noise)
+        executed = model.config.executed
+        error = (model.normalize(chunk) - model.normalize(batch.actions))[:, :executed].abs()
+        loss = model.loss(batch.actions, condition, noise=noise, time=time)
+        return {"loss": loss.item(), "action_error": error.mean().item()}
+
+    return evaluate

@@ -1,0 +1,91 @@
+"""How often a policy succeeds in a simulator: `roboscape run-policy`."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from roboscape.core.errors import UserError
+from roboscape.core.files import write_json
+from roboscape.core.progress import progress
+from roboscape.core.runs import open_run
+from roboscape.policies.episodes import EpisodeOutcome, EpisodePlan, run_episodes
+from roboscape.policies.opening import open_policy
+from roboscape.policies.rates import success_rate
+from roboscape.policies.worlds import WorldChoice, open_world, starts_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPolicy:
+    """Run a policy from many starts, and say how often it succeeds, with a 95 % interval."""
+
+    policy: str
+    """Folder of a trained policy."""
+    output: Path
+    """Folder of the results; an interrupted run continues there."""
+    world: WorldChoice = field(default_factory=WorldChoice)
+    """Where it acts."""
+    episodes: int = 100
+    """Number of starts; start i has the seed `seed` + i, in every simulator."""
+    seed: int = 800_000
+    """Seed of the first start: 800000 and above is validation, 900000 and above is test."""
+    seconds: float = 10.0
+    """Simulated time after which an episode counts as failed."""
+
+    def __post_init__(self) -> None:
+        """Refuse to measure nothing."""
+        if self.episodes < 1 or self.seconds <= 0:
+            raise UserError(
+                f"expected episodes >= 1 and seconds > 0, got {self.episodes}, {self.seconds:g}"
+            )
+
+
+def run(config: RunPolicy) -> dict[str, Any]:
+    """Run what is missing; leaves `episodes.jsonl` and `success.json`."""
+    policy = open_policy(config.policy, device=config.world.device)
+    simulator, success = open_world(config.world)
+    open_run(config.output, config)
+    file = config.output / "episodes.jsonl"
+    done = read_episodes(file)
+    seeds = [config.seed + i for i in range(config.episodes) if config.seed + i not in done]
+    bar = progress(config.episodes, "episodes", initial=len(done), unit="episodes")
+
+    def note(number: int, outcome: EpisodeOutcome) -> None:
+        row = {"seed": seeds[number], "success": outcome.success, "frames": outcome.frames}
+        row["confidence"] = round(outcome.confidence, 4)
+        with file.open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
+        done[seeds[number]] = row
+        bar.update()
+
+    if seeds:
+        plan = EpisodePlan(
+            starts=starts_of(config.world, seeds),
+            seeds=seeds,
+            max_frames=round(config.seconds * config.world.frame_hz),
+        )
+        run_episodes(simulator, policy, plan, success=success, on_end=note)
+    bar.close()
+    simulator.close()
+    rate = success_rate([row["success"] for row in done.values()])
+    result = {**asdict(rate), "seed": config.seed, "policy": config.policy}
+    write_json(config.output / "success.json", result)
+    log.info("%s succeeds in %s", config.policy, rate)
+    return result
+
+
+def read_episodes(file: Path) -> dict[int, dict[str, Any]]:
+    """Episodes that were run before, by seed; a line that was cut off counts as not run."""
+    found: dict[int, dict[str, Any]] = {}
+    if not file.is_file():
+        return found
+    for line in file.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        found[row["seed"]] = row
+    return found

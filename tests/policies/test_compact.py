@@ -1,0 +1,211 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from roboscape.core.errors import UserError
+from roboscape.policies.compact.config import CompactPolicyConfig
+from roboscape.policies.compact.model import CompactPolicyNetwork
+from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.train import CompactPolicyRun, Samples, run
+from roboscape.policies.demonstrations import Demonstration, read_demonstrations
+from roboscape.policies.opening import open_policy
+from roboscape.policies.protocol import PolicyInput
+from roboscape.training.learner import FitConfig
+from tests.simulators.counting_simulator import SPEC
+
+CONFIG = CompactPolicyConfig(
+    convention=SPEC.action,
+    cameras=("front", "hand"),
+    image_size=16,
+    state_names=("x", "y"),
+    channels=8,
+    keypoints=4,
+    condition_width=16,
+    unet_channels=(8, 16),
+    chunk=8,
+    executed=4,
+)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return CompactPolicyNetwork(CONFIG).eval()
+
+
+def observed(batch=3, *, seed=0):
+    random = np.random.default_rng(seed)
+    return PolicyInput(
+        rgb={
+            name: random.integers(0, 255, (batch, 2, 16, 16, 3), dtype=np.uint8)
+            for name in CONFIG.cameras
+        },
+        depth_m={},
+        state=random.normal(size=(batch, 2, 2)).astype(np.float32),
+    )
+
+
+def taken(values, worlds):
+    return PolicyInput(
+        rgb={name: images[worlds] for name, images in values.rgb.items()},
+        depth_m={},
+        state=values.state[worlds],
+    )
+
+
+def test_a_world_acts_the_same_alone_and_beside_others(network):
+    policy, seen = CompactPolicy(network, device="cpu"), observed()
+    policy.reset([5, 6, 7])
+    together = policy.act(seen, worlds=np.arange(3))
+    policy.reset([5, 6, 7])
+    for world in (2, 0, 1):
+        alone = policy.act(taken(seen, [world]), worlds=np.array([world]))
+        np.testing.assert_allclose(alone[0], together[world], atol=1e-5)
+
+
+def test_equal_seeds_draw_equal_chunks_and_other_seeds_other_ones(network):
+    policy, seen = CompactPolicy(network, device="cpu"), observed()
+    same = taken(seen, [0, 0, 0])
+    policy.reset([5, 5, 6])
+    first, second, third = policy.act(same, worlds=np.arange(3))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert np.abs(first - third).max() > 0.01
+    again = policy.act(same, worlds=np.arange(3))
+    assert np.abs(again[0] - first).max() > 0.01
+    policy.reset([5], where=np.array([True, False, False]))
+    np.testing.assert_allclose(policy.act(same, worlds=np.arange(3))[0], first, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["front", "hand", "older frame", "state"])
+def test_all_that_is_shown_changes_the_condition(network, which):
+    seen = observed(1)
+    changed = taken(seen, [0])
+    if which == "state":
+        changed.state[0, 0, 0] += 1
+    else:
+        name, frame = ("front", 0) if which == "older frame" else (which, 1)
+        changed.rgb[name][0, frame, :8] ^= 128
+
+    def condition(values):
+        images = np.stack([values.rgb[name] for name in CONFIG.cameras], axis=2)
+        return network.encode(torch.from_numpy(images), torch.from_numpy(values.state))
+
+    assert (condition(seen) - condition(changed)).abs().max() > 1e-4
+
+
+def test_chunks_stay_within_the_demonstrations_range(network):
+    network.action_low.copy_(torch.tensor([-0.25, 0.5]))
+    network.action_high.copy_(torch.tensor([0.5, 0.5]))
+    chunk = network.draw(torch.zeros(64, 16), noise=3 * torch.randn(64, 8, 2))
+    assert -0.25 <= chunk[..., 0].min() < chunk[..., 0].max() <= 0.5
+    assert (chunk[..., 1] == 0.5).all()
+
+
+def test_the_flow_leads_from_noise_to_the_actions(network):
+    """With the true velocity the loss is zero, and drawing returns the actions."""
+    actions, noise = torch.rand(4, 8, 2) * 2 - 1, torch.randn(4, 8, 2)
+    network.velocity = lambda chunk, time, condition: actions - noise
+    condition = torch.zeros(4, 16)
+    loss = network.loss(actions, condition, noise=noise, time=torch.rand(4))
+    assert loss.item() == pytest.approx(0, abs=1e-10)
+    torch.testing.assert_close(network.draw(condition, noise=noise), actions)
+
+
+def test_a_saved_policy_acts_as_before(network, tmp_path):
+    network.save_pretrained(tmp_path / "policy")
+    policies = CompactPolicy(network, device="cpu"), open_policy(str(tmp_path), device="cpu")
+    chunks = []
+    for policy in policies:
+        policy.reset([1, 2, 3])
+        chunks.append(policy.act(observed(), worlds=np.arange(3)))
+    np.testing.assert_array_equal(*chunks)
+    assert policies[1].spec == CONFIG.spec
+
+
+def test_a_folder_without_a_policy_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is no trained policy"):
+        open_policy(str(tmp_path))
+
+
+def demonstration(rows, *, length=20):
+    rows = np.array(rows)
+    return Demonstration(
+        images={}, states=rows[:, None] * 1.0, rows=rows, actions=np.arange(length)[:, None] * 1.0
+    )
+
+
+def test_frames_of_recordings_and_of_imagined_episodes_lie_equally_far_apart():
+    recorded, imagined = demonstration(range(20)), demonstration(range(0, 20, 4))
+    seen = [
+        one.states[one.history(at, frames=3, spacing=4)]
+        for one, at in ((recorded, 12), (imagined, 3))
+    ]
+    np.testing.assert_array_equal(*seen)
+    assert seen[0].ravel().tolist() == [4, 8, 12]
+    assert recorded.history(2, frames=3, spacing=4).tolist() == [0, 0, 2]
+
+
+def test_a_chunk_follows_its_frame_and_repeats_the_last_action():
+    imagined = demonstration(range(0, 20, 4))
+    assert imagined.chunk(4, length=6).ravel().tolist() == [16, 17, 18, 19, 19, 19]
+
+
+def test_only_successful_episodes_are_demonstrations_and_they_end_after_success(lift_dataset):
+    (one,) = read_demonstrations(lift_dataset, "test", cameras=("front",), rows_after_success=2)
+    solved = int(np.flatnonzero(lift_dataset.reward(1) > 0)[0])
+    assert len(one) == solved + 3
+    np.testing.assert_array_equal(one.actions, lift_dataset.actions(1)[: solved + 3])
+
+
+def test_no_demonstration_at_all_is_refused(lift_dataset):
+    with pytest.raises(UserError, match="no successful episode for train"):
+        read_demonstrations(lift_dataset, "train", cameras=("front",))
+
+
+@pytest.fixture
+def training(lift_train_dataset, lift_validation_dataset, tmp_path):
+    return CompactPolicyRun(
+        dataset=lift_train_dataset.root,
+        validation=lift_validation_dataset.root,
+        output=tmp_path / "run",
+        chunk=8,
+        executed=4,
+        batch_size=4,
+        device="cpu",
+        precision="fp32",
+        fit=FitConfig(steps=4, log_every=1, evaluate_every=4, checkpoint_every=2),
+    )
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(training, tmp_path, monkeypatch):
+    whole = run(training).state_dict()
+    halves = replace(training, output=tmp_path / "halves")
+    read, reads = Samples.read, itertools.count(1)
+
+    def interrupted(samples, numbers):
+        # The first read is validation's; two batches are prepared ahead of their turn.
+        if next(reads) > 4:
+            raise KeyboardInterrupt
+        return read(samples, numbers)
+
+    monkeypatch.setattr(Samples, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(halves)
+    monkeypatch.undo()
+    assert list((halves.output / "checkpoints").iterdir())
+    resumed = run(halves).state_dict()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_a_rate_that_does_not_divide_the_actions_is_refused(training):
+    with pytest.raises(UserError, match="frame_hz must divide the 20 actions a second"):
+        run(replace(training, frame_hz=6.0))
+
+
+def test_an_unknown_camera_is_refused(training):
+    with pytest.raises(UserError, match="has no camera"):
+        run(replace(training, cameras=("left",)))
