@@ -185,7 +185,11 @@ def test_the_cube_is_found_in_the_world_from_pixels_and_depth(reach):
 
 def test_starts_are_alike_where_the_object_lies_alike_from_the_hand():
     def scene(hand_m, object_m):
-        return Scene(hand_m=np.array(hand_m), hand_to_world=np.eye(3), object_m=np.array(object_m))
+        return Scene(
+            hand_m=np.array(hand_m, float),
+            hand_to_world=np.eye(3),
+            object_m=np.array(object_m, float),
+        )
 
     one = scene([0, 0, 1], [0.1, 0, 0.8])
     assert one.distance_m(scene([0.5, 0, 1], [0.6, 0, 0.8])) == pytest.approx(0, abs=1e-6)

@@ -44,7 +44,7 @@ def test_a_roc_curve_rises_from_none_to_all(proper):
     alarms, found = roc_curve(proper[:, 0], broken[:, 0])
     assert (alarms[0], found[0], alarms[-1], found[-1]) == (0, 0, 1, 1)
     assert (np.diff(alarms) >= 0).all() and (np.diff(found) >= 0).all()
-    under = np.trapezoid(found, alarms)
+    under = (np.diff(alarms) * (found[1:] + found[:-1]) / 2).sum()
     assert under == pytest.approx(area_under_roc(proper[:, 0], broken[:, 0]), abs=1e-9)
 
 

@@ -42,7 +42,7 @@ class ArmRange:
         """How far the farthest state lies outside, in deviations; 0 inside."""
         low, high, deviation = (np.array(x) for x in (self.low, self.high, self.deviation))
         outside = np.maximum(np.maximum(low - states, states - high), 0) / deviation
-        return outside.max(axis=(-2, -1))
+        return np.asarray(outside.max(axis=(-2, -1)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,13 +65,13 @@ def _kept(proper: Float[np.ndarray, "e k"], quantile: float) -> float:
 
 def detection(
     proper: Float[np.ndarray, "e k"],
-    broken: Float[np.ndarray, "e k"],
+    broken: Float[np.ndarray, "f k"],
     *,
     limits: Float[np.ndarray, " k"],
 ) -> Detection:
     """How well scores and thresholds find broken rollouts, on episodes that set no threshold."""
     areas = {name: area_under_roc(proper[:, i], broken[:, i]) for i, name in enumerate(SCORES)}
-    apart: Bool[np.ndarray, " e"] = (broken > limits).any(axis=1)
+    apart: Bool[np.ndarray, " f"] = (broken > limits).any(axis=1)
     return Detection(area=areas, found=float(apart.mean()), count=len(broken))
 
 
