@@ -142,6 +142,13 @@ def fitted(
     return np.concatenate([actions[:rows], np.tile(rest, (missing, 1))]).astype(np.float32)
 
 
+def start_state(start: EpisodeStart | FrameStart) -> Float32[np.ndarray, " s"]:
+    """Proprioception at a start."""
+    if isinstance(start, FrameStart):
+        return np.asarray(start.state, np.float32)
+    return start.dataset.state(start.episode)[start.row]
+
+
 def grasp_row(actions: Float[np.ndarray, "n a"], convention: ActionConvention) -> int | None:
     """The first row in which an open gripper is commanded to close; None where there is none."""
     ends = gripper_ends(convention)

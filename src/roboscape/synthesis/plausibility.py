@@ -89,6 +89,7 @@ def plausibility(
     *,
     state_range: ArmRange | None,
     cameras: Sequence[str],
+    first_states: Sequence[np.ndarray] | None = None,
 ) -> list[Plausibility]:
     """The scores of some episodes of equal length.
 
@@ -97,6 +98,7 @@ def plausibility(
         episodes: With frames of the bundle's cameras, and depth if it imagines depth.
         state_range: Of recorded states; no state counts as far without one.
         cameras: The bundle's views, from top to bottom.
+        first_states: Where the arms began; the episodes' own first states where not given.
 
     Raises:
         ValueError: an episode of one frame, of another length, or without the depth that the
@@ -109,7 +111,8 @@ def plausibility(
             f"{sorted(len(one) for one in episodes)}"
         )
     videos = videos_of(bundle, episodes, cameras=cameras)
-    read = read_again(bundle, episodes, videos)
+    begun = [one.state[0] for one in episodes] if first_states is None else first_states
+    read = read_again(bundle, episodes, videos, first_states=begun)
     return [
         Plausibility(
             entropy=float(read.entropy[i].mean()),
@@ -134,13 +137,19 @@ class Reading:
     """Mean over a frame's RGB tokens of the prediction's entropy."""
 
 
-def read_again(bundle: Bundle, episodes: Sequence[FrameEpisode], videos: Videos) -> Reading:
+def read_again(
+    bundle: Bundle,
+    episodes: Sequence[FrameEpisode],
+    videos: Videos,
+    *,
+    first_states: Sequence[np.ndarray],
+) -> Reading:
     """Predict every frame of some episodes from the frame before it and the actions."""
     codes = encode_videos(bundle.tokenizer, videos)
     actions = rearrange(np.stack([one.actions[:-1] for one in episodes]), "b t k a -> b (t k) a")
     controls = bundle.controls.encode(
         actions,
-        np.stack([one.state[0] for one in episodes]),
+        np.stack(first_states),
         task=[one.task for one in episodes],
     )
     return read_tokens(bundle.world_model, codes, controls=controls)

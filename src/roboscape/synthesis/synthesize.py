@@ -26,7 +26,7 @@ from roboscape.sources.saving import check_same_settings
 from roboscape.synthesis.checkpoint import checkpoint_hash
 from roboscape.synthesis.choice import SourceChoice, open_source
 from roboscape.synthesis.imagine import FrameActions, Imagined, imagine_plans
-from roboscape.synthesis.plan import ActionSource, Plan
+from roboscape.synthesis.plan import ActionSource, Plan, start_state
 from roboscape.synthesis.plausibility import Thresholds, plausibility
 from roboscape.synthesis.record import Judged, SyntheticDatasets
 
@@ -283,6 +283,8 @@ def scored(studio: Studio, imagined: list[Imagined]) -> Iterator[Judged]:
         [one.episode for one in imagined],
         state_range=limits.range,
         cameras=studio.cameras,
+        # A checkpoint without an arm model imagines no states.
+        first_states=[start_state(one.plan.start) for one in imagined],
     )
     for one, found in zip(imagined, scores, strict=True):
         yield Judged(imagined=one, scores=found, reasons=limits.reasons(found))
