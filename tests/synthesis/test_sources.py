@@ -89,7 +89,7 @@ def test_a_detour_ends_where_the_demonstration_closed_the_gripper(actions, reach
         )
         row = about["grasp_row"]
         aimed, missed_m = reach.aimed(changed, state, row=row, place_m=place_m)
-        assert missed_m < 0.004
+        assert missed_m < 0.01
         assert np.linalg.norm(reach.hand_m(aimed[:row], state)[-1] - place_m) == pytest.approx(
             missed_m, abs=1e-5
         )
