@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from roboscape.core.errors import UserError
+from roboscape.dataset.frame_actions import frame_episode, stacked_episode, stacked_spec
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.writer import DatasetWriter
 from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
-from roboscape.policies.compact.train import CompactPolicyRun, Samples, run
+from roboscape.policies.compact.train import Batch, CompactPolicyRun, Samples, make_step, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import PolicyInput
-from roboscape.training.learner import FitConfig
+from roboscape.training.learner import FitConfig, Microbatch
 from tests.simulators.counting_simulator import SPEC
 
 CONFIG = CompactPolicyConfig(
@@ -160,6 +163,25 @@ def test_only_successful_episodes_are_demonstrations_and_they_end_after_success(
     np.testing.assert_array_equal(one.actions, lift_dataset.actions(1)[: solved + 3])
 
 
+def test_an_imagined_dataset_gives_the_demonstrations_of_its_recording(lift_dataset, tmp_path):
+    """A row of it holds all native actions up to the next frame."""
+    found = frame_episode(lift_dataset, 1, stride=4)
+    with DatasetWriter(tmp_path, stacked_spec(lift_dataset.spec, stride=4)) as writer:
+        writer.add(stacked_episode(found, behaviour="imagined"))
+    imagined, recorded = (
+        read_demonstrations(dataset, "test", cameras=("front",), stride=4, rows_after_success=0)[0]
+        for dataset in (LeRobotDataset(tmp_path), lift_dataset)
+    )
+    # Success is seen in the first frame that shows it, up to three rows later.
+    count = min(len(imagined), len(recorded))
+    assert len(recorded) <= len(imagined) <= len(recorded) + 1
+    np.testing.assert_array_equal(imagined.rows[:count], recorded.rows[:count])
+    np.testing.assert_array_equal(imagined.states[:count], recorded.states[:count])
+    np.testing.assert_array_equal(
+        imagined.actions[: len(recorded.actions)], recorded.actions[: len(imagined.actions)]
+    )
+
+
 def test_no_demonstration_at_all_is_refused(lift_dataset):
     with pytest.raises(UserError, match="no successful episode for train"):
         read_demonstrations(lift_dataset, "train", cameras=("front",))
@@ -201,9 +223,35 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(training, tmp_path
         assert torch.equal(value, resumed[name]), name
 
 
+def test_noise_differs_from_step_to_step(training, network, lift_train_dataset, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        CompactPolicyNetwork,
+        "loss",
+        lambda self, actions, condition, *, noise, time: drawn.append(noise) or condition.sum(),
+    )
+    config = replace(training, batch_size=2)
+    step = make_step(network, config=config, autocast=False)
+    content = Batch(
+        seed=1,
+        images=torch.zeros(2, 2, 2, 16, 16, 3, dtype=torch.uint8),
+        state=torch.zeros(2, 2, 2),
+        actions=torch.zeros(2, 8, 2),
+    )
+    for seed in (1, 1, 2):
+        step(Microbatch(content=replace(content, seed=seed), counts={"samples": 2.0}))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
 def test_a_rate_that_does_not_divide_the_actions_is_refused(training):
     with pytest.raises(UserError, match="frame_hz must divide the 20 actions a second"):
         run(replace(training, frame_hz=6.0))
+
+
+def test_a_number_of_demonstrations_for_each_dataset_is_expected(training):
+    with pytest.raises(UserError, match="for each of 1 datasets, got 2"):
+        replace(training, demonstrations=(1, 2))
 
 
 def test_an_unknown_camera_is_refused(training):

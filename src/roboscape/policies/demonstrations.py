@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from roboscape.clips.split import episodes_of
 from roboscape.core.errors import UserError
 from roboscape.core.progress import progress
+from roboscape.dataset.frame_actions import stride_of
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Split
 
@@ -50,46 +51,63 @@ def read_demonstrations(
     *,
     cameras: Sequence[str],
     most: int | None = None,
+    stride: int = 1,
     rows_after_success: int = 10,
 ) -> list[Demonstration]:
     """The successful episodes of a split, decoded into memory.
 
     Args:
-        dataset: rewards say in which rows the task is solved; without any, whole episodes count.
+        dataset: recordings, or imagined episodes with all native actions of a frame in one row
+            (`dataset/frame_actions.py`). Rewards say which rows show the task solved; without any,
+            whole episodes count.
         split: which episodes.
         cameras: whose images are read.
         most: at most so many demonstrations, the first ones.
+        stride: native rows from one frame that is read to the next; imagined episodes have no
+            others than those of their world model.
         rows_after_success: native rows that are kept after the first one that shows success.
 
     Raises:
         ValueError: an unknown camera, or no successful episode.
     """
-    found: list[Demonstration] = []
     episodes = [
         episode
         for episode in episodes_of(dataset, split)
         if dataset.episode_info(episode).success is not False
     ][:most]
-    bar = progress(len(episodes), f"reading {split}", unit="episodes")
-    for episode in episodes:
-        solved = np.flatnonzero(dataset.reward(episode) > 0)
-        length = dataset.episode_info(episode).length
-        end = min(length, int(solved[0]) + 1 + rows_after_success) if len(solved) else length
-        rows = slice(0, end)
-        found.append(
-            Demonstration(
-                images={name: dataset.frames(episode, name, rows) for name in cameras},
-                states=dataset.state(episode)[rows],
-                rows=np.arange(end),
-                actions=dataset.actions(episode)[rows],
-            )
-        )
-        bar.update()
-    bar.close()
-    if not found:
+    if not episodes:
         raise UserError(
             f"{dataset.root} has no successful episode for {split}; record demonstrations, e.g. "
             "`roboscape collect lift --proportions.expert 1 --proportions.noisy-expert 0 "
             "--proportions.miss 0 --proportions.random 0`"
         )
+    bar = progress(len(episodes), f"reading {split}", unit="episodes")
+    found: list[Demonstration] = []
+    for episode in episodes:
+        found.append(
+            _demonstration(
+                dataset, episode, cameras=cameras, stride=stride, after=rows_after_success
+            )
+        )
+        bar.update()
+    bar.close()
     return found
+
+
+def _demonstration(
+    dataset: LeRobotDataset, episode: int, *, cameras: Sequence[str], stride: int, after: int
+) -> Demonstration:
+    """One episode, up to `after` native rows after its success."""
+    stored = stride_of(dataset.spec.action)
+    solved = np.flatnonzero(dataset.reward(episode) > 0)
+    length = dataset.episode_info(episode).length * stored
+    end = min(length, int(solved[0]) * stored + 1 + after) if len(solved) else length
+    step = max(1, stride // stored)
+    frames = slice(0, -(-end // stored), step)
+    actions = dataset.actions(episode).reshape(length, -1)
+    return Demonstration(
+        images={name: dataset.frames(episode, name, frames) for name in cameras},
+        states=dataset.state(episode)[frames],
+        rows=np.arange(0, end, step * stored),
+        actions=actions[:end],
+    )

@@ -11,6 +11,7 @@ from roboscape.core.files import write_json
 from roboscape.core.progress import progress
 from roboscape.core.runs import open_run
 from roboscape.policies.episodes import EpisodeOutcome, EpisodePlan, run_episodes
+from roboscape.policies.filming import Filming
 from roboscape.policies.opening import open_policy
 from roboscape.policies.rates import success_rate
 from roboscape.policies.worlds import WorldChoice, open_world, starts_of
@@ -34,12 +35,15 @@ class RunPolicy:
     """Seed of the first start: 800000 and above is validation, 900000 and above is test."""
     seconds: float = 10.0
     """Simulated time after which an episode counts as failed."""
+    videos: int = 0
+    """So many episodes are written as `videos/<seed>.mp4`, the first ones that are run."""
 
     def __post_init__(self) -> None:
         """Refuse to measure nothing."""
-        if self.episodes < 1 or self.seconds <= 0:
+        if self.episodes < 1 or self.seconds <= 0 or self.videos < 0:
             raise UserError(
-                f"expected episodes >= 1 and seconds > 0, got {self.episodes}, {self.seconds:g}"
+                "expected episodes >= 1, seconds > 0 and videos >= 0, got "
+                f"{self.episodes}, {self.seconds:g}, {self.videos}"
             )
 
 
@@ -51,6 +55,9 @@ def run(config: RunPolicy) -> dict[str, Any]:
     file = config.output / "episodes.jsonl"
     done = read_episodes(file)
     seeds = [config.seed + i for i in range(config.episodes) if config.seed + i not in done]
+    film = Filming(
+        config.output / "videos", seeds=seeds[: config.videos], fps=config.world.frame_hz
+    )
     bar = progress(config.episodes, "episodes", initial=len(done), unit="episodes")
 
     def note(number: int, outcome: EpisodeOutcome) -> None:
@@ -59,6 +66,7 @@ def run(config: RunPolicy) -> dict[str, Any]:
         with file.open("a") as lines:
             lines.write(json.dumps(row) + "\n")
         done[seeds[number]] = row
+        film.finish(number)
         bar.update()
 
     if seeds:
@@ -67,7 +75,7 @@ def run(config: RunPolicy) -> dict[str, Any]:
             seeds=seeds,
             max_frames=round(config.seconds * config.world.frame_hz),
         )
-        run_episodes(simulator, policy, plan, success=success, on_end=note)
+        run_episodes(simulator, policy, plan, success=success, watch=film.watch, on_end=note)
     bar.close()
     simulator.close()
     rate = success_rate([row["success"] for row in done.values()])

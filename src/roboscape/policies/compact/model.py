@@ -28,6 +28,11 @@ LEAST_RANGE = 1e-4
 class CompactPolicyNetwork(nn.Module):
     """From frames and states to the velocity of a chunk in the flow from noise to actions."""
 
+    state_low: Tensor
+    state_high: Tensor
+    action_low: Tensor
+    action_high: Tensor
+
     def __init__(self, config: CompactPolicyConfig) -> None:
         super().__init__()
         self.config = config

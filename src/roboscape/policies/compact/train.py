@@ -15,6 +15,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.dataset.frame_actions import native_convention, stride_of
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
@@ -45,8 +46,11 @@ class CompactPolicyRun:
     """Run folder; the policy itself ends in its `policy` folder."""
     cameras: tuple[str, ...] = ()
     """Cameras that it reads; the dataset's first one where none is named."""
-    demonstrations: int | None = None
-    """At most so many demonstrations of each dataset, the first ones."""
+    demonstrations: tuple[int, ...] = ()
+    """At most so many demonstrations of each dataset, the first ones; empty: all of them."""
+    every_row: bool = True
+    """Whether a sample begins in every native row of recordings; otherwise only where the frames of
+    the policy's rate lie, as in imagined episodes, which have no others."""
     state: bool = True
     """Whether it reads the robot's state."""
     frame_hz: float = 5.0
@@ -82,8 +86,16 @@ class CompactPolicyRun:
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""
-        if self.batch_size < 1:
-            raise UserError(f"expected batch_size >= 1, got {self.batch_size}")
+        if self.batch_size < 1 or any(count < 1 for count in self.demonstrations):
+            raise UserError(
+                f"expected batch_size >= 1 and demonstrations >= 1, got {self.batch_size} and "
+                f"{self.demonstrations}"
+            )
+        if len(self.demonstrations) not in (0, 1 + len(self.more)):
+            raise UserError(
+                f"expected a number of demonstrations for each of {1 + len(self.more)} datasets, "
+                f"got {len(self.demonstrations)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,23 +162,23 @@ def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
     datasets = [LeRobotDataset(path) for path in (config.dataset, *config.more)]
     shape = policy_config(config, datasets[0])
     spacing = frame_spacing(config, datasets[0])
-    for other in datasets[1:]:
+    held_out = datasets[0] if config.validation is None else LeRobotDataset(config.validation)
+    for other in (*datasets[1:], held_out):
         check_same_meaning(other, datasets[0])
     open_run(config.output, config)
+    counts = config.demonstrations or (None,) * len(datasets)
+    reading = {"cameras": shape.cameras, "stride": 1 if config.every_row else spacing}
     learnt = Samples(
         demonstrations=[
             one
-            for dataset in datasets
-            for one in read_demonstrations(
-                dataset, "train", cameras=shape.cameras, most=config.demonstrations
-            )
+            for dataset, count in zip(datasets, counts, strict=True)
+            for one in read_demonstrations(dataset, "train", most=count, **reading)
         ],
         config=shape,
         spacing=spacing,
     )
-    held_out = datasets[0] if config.validation is None else LeRobotDataset(config.validation)
     validation = Samples(
-        demonstrations=read_demonstrations(held_out, "validation", cameras=shape.cameras),
+        demonstrations=read_demonstrations(held_out, "validation", **reading),
         config=shape,
         spacing=spacing,
     )
@@ -213,7 +225,7 @@ def policy_config(config: CompactPolicyRun, dataset: LeRobotDataset) -> CompactP
     if len(sizes) > 1 or len(set(*sizes)) > 1:
         raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
     return CompactPolicyConfig(
-        convention=dataset.spec.action,
+        convention=native_convention(dataset.spec.action),
         cameras=cameras,
         image_size=known[cameras[0]].height,
         state_names=dataset.spec.state_names if config.state else (),
@@ -226,22 +238,32 @@ def policy_config(config: CompactPolicyRun, dataset: LeRobotDataset) -> CompactP
 
 def frame_spacing(config: CompactPolicyRun, dataset: LeRobotDataset) -> int:
     """Native rows between two frames that the policy reads."""
-    rows = dataset.spec.action.action_hz / config.frame_hz if config.frame_hz > 0 else 0
+    action_hz = native_convention(dataset.spec.action).action_hz
+    rows = action_hz / config.frame_hz if config.frame_hz > 0 else 0
     if rows < 1 or rows != round(rows):
         raise UserError(
-            f"frame_hz must divide the {dataset.spec.action.action_hz:g} actions a second of "
-            f"{dataset.root}, got {config.frame_hz:g}"
+            f"frame_hz must divide the {action_hz:g} actions a second of {dataset.root}, got "
+            f"{config.frame_hz:g}"
+        )
+    stored = stride_of(dataset.spec.action)
+    if round(rows) % stored:
+        raise UserError(
+            f"{dataset.root} has a frame every {stored} native actions, and frames "
+            f"{config.frame_hz:g} a second lie {rows:g} apart; choose a frame_hz of its frames"
         )
     return round(rows)
 
 
 def check_same_meaning(other: LeRobotDataset, first: LeRobotDataset) -> None:
     """Refuse datasets whose actions or states do not mean what the first one's do."""
-    for what in ("action", "state_names"):
-        if getattr(other.spec, what) != getattr(first.spec, what):
+    for what, found, expected in (
+        ("actions", native_convention(other.spec.action), native_convention(first.spec.action)),
+        ("states", other.spec.state_names, first.spec.state_names),
+    ):
+        if found != expected:
             raise UserError(
-                f"{other.root} and {first.root} differ in {what}: {getattr(other.spec, what)} "
-                f"against {getattr(first.spec, what)}; a policy is trained on one convention"
+                f"the {what} of {other.root} and {first.root} differ: {found} against {expected}; "
+                "a policy is trained on one convention"
             )
 
 
