@@ -155,7 +155,8 @@ def verdicts(success, unknown):
 @pytest.mark.parametrize(
     ("success", "unknown", "outcome"),
     [
-        ([0, 1, 0], [0, 0, 1], True),
+        ([0, 1, 1], [0, 0, 0], True),
+        ([0, 1, 0, 1], [0, 0, 1, 0], False),
         ([0, 0, 0], [0, 0, 1], False),
         ([0, 0, 0], [0, 1, 1], None),
         ([0, 0], [1, 0], False),

@@ -26,7 +26,7 @@ class JudgeAccuracy:
     frames: Confusion
     """A frame at a time."""
     episodes: Confusion
-    """An episode at a time: success in any frame, as `EpisodeVerdict` has it."""
+    """An episode at a time, found as `EpisodeVerdict` has it; solved in truth in any frame."""
     calibration_error: float
     """Of known frames' probabilities (`calibration_error`)."""
     calibration_error_before: float

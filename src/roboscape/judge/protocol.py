@@ -1,6 +1,7 @@
 """The protocol of success judges: a verdict on every world's newest frame, "unknown" among them."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -68,8 +69,12 @@ class EpisodeVerdict:
 
     @property
     def outcome(self) -> bool | None:
-        """True if any frame shows success; None (unknown) if not and most frames are unknown."""
-        if any(self.success):
+        """True if two frames in a row show success; else None (unknown) if most are unknown.
+
+        One frame of many is easily wrong: asked for two, the bundled judge raises no false alarm on
+        60 recorded episodes, and half as many on imagined ones (`docs/policies.md`).
+        """
+        if any(map(all, pairwise(self.success))):
             return True
         return None if 2 * sum(self.unknown) > len(self.unknown) else False
 
