@@ -132,6 +132,11 @@ COMMANDS: dict[str, Command] = {
         config="DecoderRun",
         summary="Teach a checkpoint's decoder to show what its world model believes.",
     ),
+    "train judge": Command(
+        module="roboscape.judge.train",
+        config="JudgeRun",
+        summary="Learn to see whether a task is solved, on true and imagined frames.",
+    ),
     "train policy compact": Command(
         module="roboscape.policies.compact.train",
         config="CompactPolicyRun",
@@ -146,6 +151,21 @@ COMMANDS: dict[str, Command] = {
         module="roboscape.rollout.pack",
         config="Pack",
         summary="Put a tokenizer and a world model together for release.",
+    ),
+    "at-frames": Command(
+        module="roboscape.clips.at_frames",
+        config="AtFrames",
+        summary="Copy recordings in the form of imagined episodes: a row a frame, actions stacked.",
+    ),
+    "synthesize": Command(
+        module="roboscape.synthesis.synthesize",
+        config="Synthesize",
+        summary="Imagine episodes for a policy to learn from, as a dataset.",
+    ),
+    "calibrate": Command(
+        module="roboscape.synthesis.calibrate",
+        config="Calibrate",
+        summary="Thresholds that set implausible imagined episodes apart.",
     ),
     "rollout": Command(
         module="roboscape.evaluate.rollout",

@@ -1,0 +1,101 @@
+"""Training a judge: on recordings, on imagined frames, with its errors measured."""
+
+import json
+
+import numpy as np
+import pytest
+
+from roboscape.judge.examples import JudgeExamples, imagined_examples, recorded_examples
+from roboscape.judge.measure import read_accuracy
+from roboscape.judge.network import JudgeConfig, SuccessNetwork, last_frames
+from roboscape.judge.train import JudgeRun, judge_config, run
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.training.learner import FitConfig
+
+CONFIG = JudgeConfig(camera="front", image_size=64, input_size=32)
+
+
+def test_no_frame_reads_across_the_beginning_of_its_episode(lift_dataset):
+    found = recorded_examples(lift_dataset, [0, 1, 2], config=CONFIG, stride=4)
+    # Two phases: every second row of 17, the past 4 rows back.
+    assert len(found) == 27
+    assert found.past[:4].tolist() == [[0, 0], [0, 1], [0, 2], [1, 3]]
+    assert found.past[9:12].tolist() == [[9, 9], [9, 10], [9, 11]]
+    np.testing.assert_array_equal(found.episode[found.past[:, 0]], found.episode)
+    np.testing.assert_array_equal(
+        found.success[9:18], lift_dataset.reward(1)[::2] > 0, "labels are the recorded rewards"
+    )
+    assert found.seen.all()
+
+
+def test_imagined_frames_carry_the_truth_of_the_recorded_row(tiny_bundle, lift_dataset):
+    simulator = LearnedSimulator(tiny_bundle, batch=2, cameras=("front",))
+    found = imagined_examples(simulator, lift_dataset, [0, 1, 2], config=CONFIG, frames=5)
+    assert found.episode.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    np.testing.assert_array_equal(found.success[5:10], lift_dataset.reward(1)[:10:2] > 0)
+    given = recorded_examples(lift_dataset, [1], config=CONFIG, stride=2)
+    np.testing.assert_array_equal(found.images[5], given.images[0])
+
+
+def test_last_frames_repeat_the_first_where_there_is_none_before():
+    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    assert last_frames(images, count=2)[:, :, 0, 0, 0].tolist() == [[0, 0], [0, 1], [1, 2]]
+
+
+def test_examples_are_read_back_as_they_were_written(lift_dataset, tmp_path):
+    found = recorded_examples(lift_dataset, [0], config=CONFIG, stride=4)
+    found.save(tmp_path / "some.npz")
+    again = JudgeExamples.load(tmp_path / "some.npz")
+    for name, value in vars(found).items():
+        np.testing.assert_array_equal(value, getattr(again, name))
+
+
+def test_a_judge_learns_measures_itself_and_is_read_back(trained, validation):
+    network, folder = trained
+    accuracy = read_accuracy(folder, "recorded")
+    assert accuracy.frames.accuracy > 0.85
+    content = json.loads((folder / "accuracy.json").read_text())
+    assert content["episodes"] == 2 and content["dataset"] == str(validation.root)
+    again = SuccessNetwork.from_pretrained(folder)
+    images = recorded_examples(validation, [3], config=again.config, stride=2)
+    probability, _ = again.probabilities(images.take(np.arange(len(images))))
+    same, _ = network.probabilities(images.take(np.arange(len(images))))
+    np.testing.assert_array_equal(probability, same)
+    with pytest.raises(ValueError, match="no errors on imagined frames"):
+        read_accuracy(folder, "imagined")
+
+
+def test_imagined_frames_are_measured_where_a_checkpoint_imagines(
+    tiny_bundle, lift_train_dataset, validation, tmp_path
+):
+    tiny_bundle.save_pretrained(tmp_path / "bundle")
+    config = JudgeRun(
+        dataset=lift_train_dataset.root,
+        validation=validation.root,
+        output=tmp_path / "run",
+        checkpoint=str(tmp_path / "bundle"),
+        imagined_frames=8,
+        worlds=2,
+        input_size=16,
+        batch_size=4,
+        device="cpu",
+        fit=FitConfig(steps=2, log_every=1, evaluate_every=2, checkpoint_every=1),
+    )
+    run(config)
+    assert read_accuracy(tmp_path / "run" / "judge", "imagined").frames is not None
+    kept = {path.name for path in (tmp_path / "run").glob("*.npz")}
+    assert kept == {
+        f"{kind}_{part}.npz"
+        for kind in ("recorded", "imagined")
+        for part in ("training", "validation")
+    }
+    # Run again, it reads what it made and ends with the same judge.
+    before = (tmp_path / "run" / "judge" / "model.safetensors").read_bytes()
+    run(config)
+    assert (tmp_path / "run" / "judge" / "model.safetensors").read_bytes() == before
+
+
+def test_a_camera_that_is_not_there_is_refused(lift_dataset, tmp_path):
+    config = JudgeRun(dataset=lift_dataset.root, output=tmp_path, camera="wrist")
+    with pytest.raises(ValueError, match="depth of front, asked for was 'wrist'"):
+        judge_config(config, lift_dataset)
