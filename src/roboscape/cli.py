@@ -137,6 +137,11 @@ COMMANDS: dict[str, Command] = {
         config="Pack",
         summary="Put a tokenizer and a world model together for release.",
     ),
+    "export onnx": Command(
+        module="roboscape.export.onnx",
+        config="ExportOnnx",
+        summary="Write a checkpoint as ONNX files, for browsers, robots and other languages.",
+    ),
     "rollout": Command(
         module="roboscape.evaluate.rollout",
         config="Rollout",
