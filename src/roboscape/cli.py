@@ -142,6 +142,11 @@ COMMANDS: dict[str, Command] = {
         config="ExportOnnx",
         summary="Write a checkpoint as ONNX files, for browsers, robots and other languages.",
     ),
+    "export page": Command(
+        module="roboscape.export.page",
+        config="ExportPage",
+        summary="Write a folder of static files in which a checkpoint is driven in a browser.",
+    ),
     "rollout": Command(
         module="roboscape.evaluate.rollout",
         config="Rollout",

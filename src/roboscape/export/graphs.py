@@ -22,7 +22,7 @@ from roboscape.rollout.sampling import choose
 from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.model import Tokenizer, image_to_rgb, rgb_to_image
-from roboscape.world_model.model import ModelInputs, Time, WorldModel, rotation_at, visibility_bias
+from roboscape.world_model.model import ModelInputs, Time, rotation_at, visibility_bias
 
 
 @dataclass(kw_only=True)
@@ -254,9 +254,7 @@ class CommandStep(nn.Module):
             return normalized(self.statistics, torch.cat([actions[:, -1], state], -1), task), moved
         scaled = actions.double() * self.get_buffer("scale")
         # The order of the sum is that of `commanded_motion`.
-        moved = torch.where(
-            self.get_buffer("is_gripper"), scaled[:, -1], moved + scaled.sum(dim=1)
-        )
+        moved = torch.where(self.get_buffer("is_gripper"), scaled[:, -1], moved + scaled.sum(dim=1))
         signal = torch.cat([actions.flatten(1), moved.float(), state], dim=-1)
         return normalized(self.statistics, signal, task), moved
 

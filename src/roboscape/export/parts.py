@@ -155,7 +155,7 @@ def decode_graph(bundle: Bundle, batch: int) -> Graph:
 
 
 def control_graphs(bundle: Bundle, batch: int) -> list[Graph]:
-    """Actions to control signals, and where the arm is; the arm model's start where there is one."""
+    """Actions to control signals; with an arm model, its start and the arm's states too."""
     controls = bundle.controls
     statistics, arm = controls.statistics, controls.proprioception
     numbers, size = len(controls.convention.names), statistics.task_size

@@ -43,13 +43,15 @@ async function open(backend) {
   return World.load(ort, new URL("model", import.meta.url).href, {
     providers: backend === "webgpu" ? ["webgpu", "wasm"] : ["wasm"],
     onBytes: progress,
+    names: ["controls", "world_model", "decode"],
+    suffix: ".gz",
   });
 }
 
 /** Refuse a backend that returns other tokens than the exporter's, or is too slow to drive. */
 async function check(candidate, page) {
   const { start, actions, codes } = page.check;
-  await candidate.reset(starts[start]);
+  candidate.begin(starts[start]);
   let equal = 0;
   for (let frame = 0; frame < codes.length; frame++) {
     const found = (await candidate.step(Float32Array.from(actions[frame].flat()))).codes;
@@ -75,7 +77,10 @@ async function loadStarts(page) {
       const depth_m = stored.length
         ? Float32Array.from(stored, (units) => units * page.depth_unit_m)
         : undefined;
-      return { rgb, depth_m, state: start.state, task: start.task, seed: start.seed };
+      const arm = {};
+      for (const [name, values] of Object.entries(start.arm))
+        arm[name] = name === "moved" ? Float64Array.from(values) : Float32Array.from(values);
+      return { ...start, rgb, depth_m, arm, codes: Int32Array.from(start.codes) };
     }),
   );
 }
@@ -124,7 +129,7 @@ const calls = {
   },
   async reset({ start, seed }) {
     const chosen = starts[start];
-    return shown(await world.reset({ ...chosen, seed: seed ?? chosen.seed }));
+    return shown(world.begin({ ...chosen, seed: seed ?? chosen.seed }));
   },
   async step({ actions, temperature }) {
     world.temperature = temperature;

@@ -105,15 +105,20 @@ export class World {
     this.values = new Float32Array(past.shape[0] * this.slotLength);
   }
 
-  /** Load a folder's manifest and graphs; `providers` as ONNX Runtime names them. */
-  static async load(ort, base, { providers, onBytes } = {}) {
+  /**
+   * Load a folder's manifest and graphs.
+   *
+   * `providers` as ONNX Runtime names them; `names` of the graphs, all where not given; `suffix` of
+   * their files, such as ".gz".
+   */
+  static async load(ort, base, { providers, onBytes, names, suffix = "" } = {}) {
     const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(`${base}/manifest.json`)));
-    const graphs = Object.entries(manifest.graphs);
+    names ??= Object.keys(manifest.graphs);
     const files = await Promise.all(
-      graphs.map(([, graph]) => fetchBytes(`${base}/${graph.stored ?? graph.file}`, onBytes)),
+      names.map((name) => fetchBytes(`${base}/${manifest.graphs[name].file}${suffix}`, onBytes)),
     );
     const sessions = {};
-    for (const [i, [name]] of graphs.entries())
+    for (const [i, name] of names.entries())
       sessions[name] = await ort.InferenceSession.create(files[i], {
         executionProviders: providers ?? ["wasm"],
         graphOptimizationLevel: "all",
@@ -164,13 +169,18 @@ export class World {
    * Begin at a given frame: `rgb` bytes (h w 3), `depth_m` metres (h w), `state` (and
    * `state_before` for an arm that moves), `task` one of the manifest's texts, `seed` of draws.
    */
-  async reset({ rgb, depth_m, state, state_before, task = "", seed = 0 }) {
+  async reset({ rgb, depth_m, state, state_before, task, seed }) {
     const { codes } = await this.call("encode", { rgb, depth_m });
     let arm = { state: Float32Array.from(state) };
     if (this.sessions.controls_start) {
       const before = state_before ?? state;
       arm = { ...arm, ...(await this.call("controls_start", { state, state_before: before })) };
     } else arm.moved = new Float64Array(this.manifest.action.names.length);
+    return this.begin({ rgb, depth_m, codes, arm, task, seed });
+  }
+
+  /** The same with the frame's tokens, and with what `controls` reads besides actions. */
+  begin({ rgb, depth_m, codes, arm, task = "", seed = 0 }) {
     this.task = this.manifest.tasks[task];
     this.given = { given_codes: codes, given_rgb: rgb, given_depth_m: depth_m };
     this.random = randomNumbers(seed);
