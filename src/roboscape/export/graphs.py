@@ -74,8 +74,8 @@ class WorldModelStep(nn.Module):
         given_codes: Int[Tensor, "m b n"],
         control: Float[Tensor, "b c"],
         position: Int[Tensor, " b"],
-        past_keys: Float[Tensor, "t r b q d"],
-        past_values: Float[Tensor, "t r b q d"],
+        past_keys: Float[Tensor, "r b q t d"],
+        past_values: Float[Tensor, "r b q t d"],
     ) -> tuple[Tensor, ...]:
         """Codes, code vectors for the decoder, share unchanged, confidence, logits, key, value."""
         memory = self.memory(past_keys, past_values)
@@ -108,11 +108,10 @@ class WorldModelStep(nn.Module):
         return codes, vectors, unchanged, confidence, torch.stack(logits), keys, values
 
     def memory(
-        self, keys: Float[Tensor, "t r b q d"], values: Float[Tensor, "t r b q d"]
+        self, keys: Float[Tensor, "r b q t d"], values: Float[Tensor, "r b q t d"]
     ) -> GivenMemory:
         """Every layer's part."""
         config = self.model.config
-        keys, values = (rearrange(x, "t r b q d -> r b q t d") for x in (keys, values))
         layers = [
             GivenLayer(keys=k, values=v)
             for k, v in zip(keys.unbind(), values.unbind(), strict=True)

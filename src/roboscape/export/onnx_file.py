@@ -57,7 +57,7 @@ def write_graph(graph: Graph, path: Path, *, half: bool) -> None:
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             opset_version=OPSET,
-            custom_translation_table=integer_operators(),
+            custom_translation_table=translations(),
             verbose=False,
         )
     assert program is not None
@@ -70,10 +70,12 @@ def write_graph(graph: Graph, path: Path, *, half: bool) -> None:
         onnx.save(model, temporary)
 
 
-def integer_operators() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Shifts and masks of codes, as divisions and remainders by powers of two.
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Operators that the exporter translates badly, or not at all.
 
-    Codes are not negative where they are split. The exporter has no translation of its own.
+    Shifts and masks of codes, which are not negative where they are split, become divisions and
+    remainders by powers of two. Sums of table entries become one look-up and one sum, for all bags
+    here are of one size; the exporter's own form is a loop over bags, five times a step's time.
     """
     onnxscript = optional_package("onnxscript")
     op, ir = onnxscript.opset20, onnxscript.ir
@@ -91,11 +93,20 @@ def integer_operators() -> dict[Callable[..., Any], Callable[..., Any]]:
     def lowest_bits(value: Any, mask: int) -> Any:
         return op.Mod(value, op.Constant(value=ir.tensor([mask + 1], dtype=value.dtype)))
 
+    def sums_of_entries(table: Any, entries: Any, first_of_bag: Any, *_: Any) -> Any:
+        bags = op.Constant(value=ir.tensor([first_of_bag.shape[0], -1], dtype=ir.DataType.INT64))
+        found = op.Gather(table, op.Reshape(entries, bags))
+        axis = op.Constant(value=ir.tensor([1], dtype=ir.DataType.INT64))
+        # Nothing reads the other three results, so they may be anything; the optimiser drops them.
+        unread = (op.Identity(entries) for _ in range(3))
+        return op.ReduceSum(found, axis, keepdims=False), *unread
+
     aten = torch.ops.aten
     return {
         aten.__rshift__.Tensor: shift_right,
         aten.__lshift__.Tensor: shift_left,
         aten.__and__.Scalar: lowest_bits,
+        aten.embedding_bag.padding_idx: sums_of_entries,
     }
 
 

@@ -36,7 +36,7 @@ MEANINGS = {
     "given_codes": "tokens of the given frame, from its start on",
     "control": "normalised control signal that leads into the frame",
     "position": "steps since the world's start, 0 at its first",
-    "past_keys": "memory: keys of earlier steps; slot p % slots holds those of step p",
+    "past_keys": "memory: keys of earlier steps, by layer, world, row, slot; slot p % slots holds step p",
     "past_values": "memory: values of earlier steps, as past_keys",
     "new_keys": "this step's keys, for slot position % slots of past_keys",
     "new_values": "this step's values, for slot position % slots of past_values",
@@ -111,7 +111,7 @@ def world_model_graph(bundle: Bundle, batch: int) -> Graph:
     module, config = WorldModelStep(bundle), bundle.world_model.config
     codes = torch.zeros(config.modalities, batch, config.tokens_per_frame, dtype=torch.int32)
     layers, rows = config.modalities * config.num_layers, config.patches_per_frame * config.heads
-    past = torch.zeros(module.slots, layers, batch, rows, config.head_size)
+    past = torch.zeros(layers, batch, rows, module.slots, config.head_size)
     return Graph(
         name=WORLD_MODEL,
         module=module,

@@ -179,7 +179,7 @@ class ExportedWorlds:
 def with_slot(memory: np.ndarray, slot: int, new: np.ndarray) -> np.ndarray:
     """A copy of the memory in which one slot is replaced."""
     changed = memory.copy()
-    changed[slot] = new
+    changed[:, :, :, slot] = new
     return changed
 
 

@@ -100,9 +100,10 @@ export class World {
     this.frames = [];
     this.firstKept = 0;
     const past = this.input("world_model", "past_keys");
-    this.slotLength = past.shape.slice(1).reduce((a, b) => a * b, 1);
-    this.keys = new Float32Array(past.shape[0] * this.slotLength);
-    this.values = new Float32Array(past.shape[0] * this.slotLength);
+    const length = past.shape.reduce((a, b) => a * b, 1);
+    [this.slots, this.headSize] = past.shape.slice(-2);
+    this.keys = new Float32Array(length);
+    this.values = new Float32Array(length);
   }
 
   /**
@@ -222,7 +223,7 @@ export class World {
       values: tokens.new_values,
     });
     this.write(position, this.newest);
-    const surplus = this.frames.length - 1 - KEPT_FRAMES - this.manifest.memory_slots;
+    const surplus = this.frames.length - 1 - KEPT_FRAMES - this.slots;
     if (surplus > 0) {
       this.frames.splice(0, surplus);
       this.firstKept += surplus;
@@ -252,15 +253,20 @@ export class World {
     if (!(frame >= this.oldest && frame <= this.position))
       throw new Error(`frame ${frame} is not kept: ${this.oldest} to ${this.position} are`);
     this.frames.length = frame - this.firstKept + 1;
-    for (let step = Math.max(0, frame - this.manifest.memory_slots); step < frame; step++)
+    for (let step = Math.max(0, frame - this.slots); step < frame; step++)
       this.write(step, this.frames[step + 1 - this.firstKept]);
     return this.newest;
   }
 
   /** Put a step's keys and values, which its frame keeps, into their slot. */
-  write(step, { keys, values }) {
-    const first = (step % this.manifest.memory_slots) * this.slotLength;
-    this.keys.set(keys, first);
-    this.values.set(values, first);
+  write(step, frame) {
+    const slot = step % this.slots;
+    for (const part of ["keys", "values"]) {
+      const [memory, added] = [this[part], frame[part]];
+      for (let from = 0; from < added.length; from += this.headSize) {
+        const row = added.subarray(from, from + this.headSize);
+        memory.set(row, from * this.slots + slot * this.headSize);
+      }
+    }
   }
 }
