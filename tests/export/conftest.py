@@ -19,7 +19,7 @@ from roboscape.world_model.model import WorldModel
 
 TASK = "lift the red cube"
 KINDS = {
-    "arm": {"arm": True, "given_frame": True, "soft_codes": True},
+    "arm": {"arm": True, "layers": 2, "given_frame": True, "soft_codes": True},
     "commands": {"branches": "rgb"},
     "views": {"views": ("front", "wrist"), "task_size": 8, "given_frame": True, "batch": 2},
 }
@@ -61,7 +61,7 @@ def make_bundle(tiny_bundle, **kind):
         views=kind.get("views", ()),
         patch=2,
         control_field=4,
-        num_layers=2,
+        num_layers=kind.get("layers", 1),
         copy_previous="task_size" in kind,
     )
     tokenizer = replace(
@@ -134,8 +134,8 @@ def export(tiny_bundle, tmp_path_factory):
     pytest.importorskip("onnxruntime", reason="pip install 'roboscape[export]'")
     done = {}
 
-    def exported(name, *, half=False):
-        if (name, half) not in done:
+    def exported(name):
+        if name not in done:
             bundle, batch = make_bundle(tiny_bundle, **KINDS[name]), KINDS[name].get("batch", 1)
             root = tmp_path_factory.mktemp(name)
             bundle.save_pretrained(root / "bundle")
@@ -143,15 +143,15 @@ def export(tiny_bundle, tmp_path_factory):
                 checkpoint=str(root / "bundle"),
                 output=root / "exported",
                 batch=batch,
-                half=half,
+                half=False,
                 tasks=(TASK,) if "task_size" in KINDS[name] else (),
             )
-            done[name, half] = Exported(
+            done[name] = Exported(
                 bundle=bundle,
                 checkpoint=root / "bundle",
                 folder=run(config),
                 batch=batch,
             )
-        return done[name, half]
+        return done[name]
 
     return exported

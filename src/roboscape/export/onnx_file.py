@@ -42,13 +42,22 @@ def write_graph(graph: Graph, path: Path, *, half: bool) -> None:
     Args:
         graph: What is written.
         path: The file, ending in `.onnx`.
-        half: Store weights as 16-bit floats, which the first node turns back; half the size. Those
-            of an exact graph keep 32 bits.
+        half: Store large weights as 16-bit floats. Those of an exact graph keep 32 bits.
 
     Raises:
         ValueError: a package of the extra `export` is missing.
     """
+    model = translated(graph)
+    if half and not graph.exact:
+        halve_weights(model)
     onnx = optional_package("onnx")
+    onnx.checker.check_model(model)
+    with atomic_path(path) as temporary:
+        onnx.save(model, temporary)
+
+
+def translated(graph: Graph) -> Any:
+    """The graph as an ONNX model, weights with 32 bits."""
     with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             graph.module.eval(),
@@ -63,11 +72,7 @@ def write_graph(graph: Graph, path: Path, *, half: bool) -> None:
     assert program is not None
     model = program.model_proto
     forget_origin(model.graph)
-    if half and not graph.exact:
-        halve_weights(model.graph, onnx)
-    onnx.checker.check_model(model)
-    with atomic_path(path) as temporary:
-        onnx.save(model, temporary)
+    return model
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -135,7 +140,7 @@ def forget_origin(graph: Any) -> None:
     graph.doc_string = ""
 
 
-def halve_weights(graph: Any, onnx: Any) -> None:
+def halve_weights(model: Any) -> None:
     """Store large 32-bit tensors with 16 bits, each turned back by a `Cast` before it is read.
 
     A runtime folds these casts when it loads the file, so that a step costs nothing more.
@@ -143,7 +148,7 @@ def halve_weights(graph: Any, onnx: Any) -> None:
     Raises:
         ValueError: a number beyond the range of 16-bit floats.
     """
-    casts = []
+    onnx, graph, casts = optional_package("onnx"), model.graph, []
     for weight in graph.initializer:
         if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < LARGE:
             continue

@@ -401,6 +401,10 @@ function bind() {
   });
   // Nobody watches a hidden page; a phone's battery would pay for it.
   document.addEventListener("visibilitychange", () => document.hidden && ui.playing && play(false));
+  // After a click arrow keys drive again; with the keyboard they move what has the focus.
+  document.addEventListener("pointerup", () =>
+    setTimeout(() => document.activeElement?.matches("input") && document.activeElement.blur()),
+  );
   bindKeys();
 }
 
