@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -188,3 +189,23 @@ def test_a_client_that_is_used_wrongly_says_so(export, tmp_path):
             state=np.zeros((1, 2), np.float32),
             task="dance",
         )
+
+
+def test_the_documented_client_imagines_the_same(export, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (client,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exported = export("arm")
+    (tmp_path / "exported").symlink_to(exported.folder)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(client, "docs/export.md", "exec"), names)
+    worlds = ExportedWorlds(exported.folder)
+    worlds.reset(
+        rgb=np.full((1, 64, 64, 3), 128, np.uint8),
+        depth_m=np.ones((1, 64, 64), np.float32),
+        state=np.zeros((1, 2), np.float32),
+    )
+    for _ in range(10):
+        frame = worlds.step(np.zeros((1, 2, 3), np.float32))
+    np.testing.assert_array_equal(names["codes"], frame.codes)
+    np.testing.assert_array_equal(names["frame"]["rgb"], frame.rgb)

@@ -36,7 +36,7 @@ MEANINGS = {
     "given_codes": "tokens of the given frame, from its start on",
     "control": "normalised control signal that leads into the frame",
     "position": "steps since the world's start, 0 at its first",
-    "past_keys": "memory: earlier keys (layer, world, row, slot); slot p % slots holds those of step p",
+    "past_keys": "memory: earlier keys (layer, world, row, slot); slot p % slots is of step p",
     "past_values": "memory: values of earlier steps, as past_keys",
     "new_keys": "this step's keys, for slot position % slots of past_keys",
     "new_values": "this step's values, for slot position % slots of past_values",
@@ -120,7 +120,7 @@ def world_model_graph(bundle: Bundle, batch: int) -> Graph:
             "given_codes": codes.clone(),
             "control": torch.zeros(batch, config.control_size),
             "position": torch.zeros(batch, dtype=torch.int32),
-            "past_keys": "memory: earlier keys (layer, world, row, slot); slot p % slots holds those of step p",
+            "past_keys": past,
             "past_values": past.clone(),
         },
         outputs=(
