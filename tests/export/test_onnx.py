@@ -18,6 +18,9 @@ from roboscape.export.onnx import ExportOnnx, run
 from roboscape.export.onnx_file import LARGE, halve_weights
 from roboscape.export.parts import graphs_of
 from roboscape.export.runtime import ExportedWorlds
+from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.starts import TrueStarts
 from roboscape.world_model.model import WorldModel
 from tests.export.conftest import KINDS
 
@@ -209,3 +212,26 @@ def test_the_documented_client_imagines_the_same(export, tmp_path, monkeypatch):
         frame = worlds.step(np.zeros((1, 2, 3), np.float32))
     np.testing.assert_array_equal(names["codes"], frame.codes)
     np.testing.assert_array_equal(names["frame"]["rgb"], frame.rgb)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", [True, False])
+def test_the_bundled_model_is_exported_without_loss(tmp_path, half):
+    starts = TrueStarts("Lift", camera="agentview", image_size=128)
+    start = starts(910_001)
+    starts.close()
+    folder = run(ExportOnnx(checkpoint="lift", output=tmp_path / "lift", half=half))
+    bundle = Bundle.from_pretrained("lift").for_imagining(Compute(device="cpu", precision="fp32"))
+    simulator, worlds = LearnedSimulator(bundle), ExportedWorlds(folder)
+    simulator.reset([start])
+    worlds.reset(
+        rgb=start.rgb["agentview"][None],
+        depth_m=start.depth_m["agentview"][None].astype(np.float32),
+        state=np.float32(start.state)[None],
+    )
+    equal = []
+    for actions in np.random.default_rng(1).uniform(-0.5, 0.5, (20, 1, 4, 7)).astype(np.float32):
+        true, found = simulator.step(actions), worlds.step(actions)
+        equal.append((found.codes == simulator.tokens.numpy()).mean())
+        assert np.abs(found.rgb.astype(int) - true.rgb["agentview"].astype(int)).max() <= 1
+    assert equal == [1.0] * 20
