@@ -157,6 +157,11 @@ COMMANDS: dict[str, Command] = {
         config="Evaluate",
         summary="Measure imagined video and write a report.",
     ),
+    "judge": Command(
+        module="roboscape.human_evaluation.judge",
+        config="Judge",
+        summary="Let people compare recorded and imagined videos blindly, and count.",
+    ),
     "bench": Command(
         module="roboscape.bench.bench",
         config="Bench",

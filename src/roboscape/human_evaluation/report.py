@@ -93,9 +93,7 @@ def report_of(
         success_alpha=krippendorff_alpha(
             by_rater([one for one in shown if one.success != "unclear"], "success")
         ),
-        plausibility_alpha=krippendorff_alpha(
-            by_rater(shown, "plausibility"), distance=interval
-        ),
+        plausibility_alpha=krippendorff_alpha(by_rater(shown, "plausibility"), distance=interval),
     )
 
 

@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = TIMEOUT_S
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_GET(self) -> None:
         """The page, its questions, a video."""
         place = self.place()
         if place is None:
@@ -70,7 +70,9 @@ class Handler(BaseHTTPRequestHandler):
         elif place in ("", "judge.js", "judge.css"):
             name = place or "index.html"
             kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-            self.send((PAGE_FILES / name).read_bytes(), kinds[Path(name).suffix] + "; charset=utf-8")
+            self.send(
+                (PAGE_FILES / name).read_bytes(), kinds[Path(name).suffix] + "; charset=utf-8"
+            )
         elif found := re.fullmatch(r"questions/([0-9a-zA-Z]{8,64})", place):
             self.send(json.dumps(self.server.questions(found[1])).encode(), "application/json")
         elif place.removeprefix("videos/") in self.server.videos:
@@ -78,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.refuse(HTTPStatus.NOT_FOUND)
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_POST(self) -> None:
         """An answer."""
         if self.place() != "answers":
             self.refuse(HTTPStatus.NOT_FOUND)
@@ -133,7 +135,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
+        policy = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
+        self.send_header("Content-Security-Policy", policy)
         self.end_headers()
         self.wfile.write(body)
 

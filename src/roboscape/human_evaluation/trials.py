@@ -75,7 +75,10 @@ def write_trials(
     """
     random, trials = numpy_generator_for(seed), []
     sources = (TRUE, *bundles)
-    with atomic_path(folder) as temporary, progress(len(episodes), "imagining", unit="episode") as bar:
+    with (
+        atomic_path(folder) as temporary,
+        progress(len(episodes), "imagining", unit="episode") as bar,
+    ):
         (temporary / VIDEOS).mkdir(parents=True)
         for episode in episodes:
             videos = videos_of(dataset, bundles, episode=episode, horizon=horizon)
@@ -116,9 +119,7 @@ def videos_of(
     """Frames and frames a second of every source, of equal length."""
     found = {}
     for name, bundle in bundles.items():
-        imagined = imagine_episode(
-            bundle, dataset, start=Start(episode=episode, horizon=horizon)
-        )
+        imagined = imagine_episode(bundle, dataset, start=Start(episode=episode, horizon=horizon))
         length = imagined.truth.rgb.shape[1]
         found[name] = imagined.imagined.rgb[0, :length], imagined.frame_hz
         found[TRUE] = imagined.truth.rgb[0], imagined.frame_hz
