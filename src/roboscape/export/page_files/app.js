@@ -284,6 +284,8 @@ function sliderOf(name, index) {
   const value = document.createElement("output");
   const input = document.createElement("input");
   Object.assign(input, { type: "range", min: -1, max: 1, step: 0.05, value: 0 });
+  // Without it the label would be the output's, which comes first.
+  input.id = label.htmlFor = `dimension-${index}`;
   const unit = ui.manifest.action.units[index];
   const scale = ui.manifest.action.scale[index];
   const update = () => {
