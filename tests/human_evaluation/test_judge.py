@@ -144,7 +144,8 @@ def test_hostile_messages_are_refused_and_the_server_lives(folder):
         huge = {"Content-Length": str(LARGEST_BODY + 1)}
         assert ask(server, "answers", method="POST", body=b"x", headers=huge)[0] == 413
         for _ in range(100):
-            path = "".join(chr(numbers.randrange(33, 127)) for _ in range(30))
+            # A question mark would begin a query, which the page takes no notice of.
+            path = "".join(chr(numbers.randrange(33, 127)) for _ in range(30)).replace("?", "")
             with suppress(HTTPException):
                 assert ask(server, path)[0] == 404
         assert ask(server, "questions/0123456789ab")[0] == 200
