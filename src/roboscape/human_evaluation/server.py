@@ -58,9 +58,14 @@ class EvaluationServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One request."""
 
-    server: EvaluationServer
     timeout = TIMEOUT_S
     protocol_version = "HTTP/1.1"
+
+    @property
+    def evaluation(self) -> EvaluationServer:
+        """The server that got the request."""
+        assert isinstance(self.server, EvaluationServer)
+        return self.server
 
     def do_GET(self) -> None:
         """The page, its questions, a video."""
@@ -74,9 +79,9 @@ class Handler(BaseHTTPRequestHandler):
                 (PAGE_FILES / name).read_bytes(), kinds[Path(name).suffix] + "; charset=utf-8"
             )
         elif found := re.fullmatch(r"questions/([0-9a-zA-Z]{8,64})", place):
-            self.send(json.dumps(self.server.questions(found[1])).encode(), "application/json")
-        elif place.removeprefix("videos/") in self.server.videos:
-            self.send_video(self.server.folder / VIDEOS / place.removeprefix("videos/"))
+            self.send(json.dumps(self.evaluation.questions(found[1])).encode(), "application/json")
+        elif place.removeprefix("videos/") in self.evaluation.videos:
+            self.send_video(self.evaluation.folder / VIDEOS / place.removeprefix("videos/"))
         else:
             self.refuse(HTTPStatus.NOT_FOUND)
 
@@ -91,17 +96,17 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             content = json.loads(self.rfile.read(int(length)))
-            answer = answer_of(content, trials=self.server.ids)
+            answer = answer_of(content, trials=self.evaluation.ids)
         except (UserError, ValueError, RecursionError) as error:
             self.refuse(HTTPStatus.BAD_REQUEST, str(error)[:500])
             return
-        self.server.answers.add(answer)
+        self.evaluation.answers.add(answer)
         self.send(b"{}", "application/json")
 
     def place(self) -> str | None:
         """The path below the secret; None where the secret is not given."""
         _, secret, *rest = [*self.path.split("?")[0].split("/", 2), ""][:3]
-        if not rest or not compare_digest(secret.encode(), self.server.token.encode()):
+        if not rest or not compare_digest(secret.encode(), self.evaluation.token.encode()):
             return None
         return rest[0]
 

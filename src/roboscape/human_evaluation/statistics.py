@@ -1,14 +1,15 @@
 """Intervals of shares, and agreement of raters."""
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import nan, sqrt
 from statistics import NormalDist
+from typing import Any
 
 from roboscape.core.errors import UserError
 
-Ratings = Mapping[Hashable, Mapping[str, float]]
+Ratings = Mapping[Any, Mapping[str, float]]
 """Values by item and rater; who has not rated an item is not in its mapping."""
 
 
@@ -74,14 +75,14 @@ def krippendorff_alpha(
         ratings: Values by item and rater.
         distance: `nominal` for names, `interval` for steps.
     """
-    coincidences: Counter[tuple[float, float]] = Counter()
+    coincidences: dict[tuple[float, float], float] = defaultdict(float)
     for by_rater in ratings.values():
         values = list(by_rater.values())
         for i, one in enumerate(values):
             for j, other in enumerate(values):
                 if i != j:
                     coincidences[one, other] += 1 / (len(values) - 1)
-    totals: Counter[float] = Counter()
+    totals: dict[float, float] = defaultdict(float)
     for (one, _), count in coincidences.items():
         totals[one] += count
     pairable = sum(totals.values())
