@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo quickstart test check mutants format lerobot test-lerobot clean
+.PHONY: help demo quickstart play-page test check mutants format lerobot test-lerobot clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,9 @@ demo: $(STAMP)  ## Collect fresh episodes, fine-tune the released model, imagine
 
 quickstart: $(STAMP)  ## Collect and train everything from scratch, small (30 minutes)
 	$(BIN)/roboscape quickstart
+
+play-page: $(STAMP)  ## Write docs/play again: the page in which the released model is driven (needs npm)
+	$(BIN)/roboscape export page --checkpoint lift --output docs/play
 
 test: $(STAMP)  ## All tests that this machine can run
 	$(BIN)/python -m pytest -m "not gpu and not lerobot" tests/training

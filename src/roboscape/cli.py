@@ -167,6 +167,16 @@ COMMANDS: dict[str, Command] = {
         config="Calibrate",
         summary="Thresholds that set implausible imagined episodes apart.",
     ),
+    "export onnx": Command(
+        module="roboscape.export.onnx",
+        config="ExportOnnx",
+        summary="Write a checkpoint as ONNX files, for browsers, robots and other languages.",
+    ),
+    "export page": Command(
+        module="roboscape.export.page",
+        config="ExportPage",
+        summary="Write a folder of static files in which a checkpoint is driven in a browser.",
+    ),
     "rollout": Command(
         module="roboscape.evaluate.rollout",
         config="Rollout",
@@ -176,6 +186,11 @@ COMMANDS: dict[str, Command] = {
         module="roboscape.evaluate.evaluate",
         config="Evaluate",
         summary="Measure imagined video and write a report.",
+    ),
+    "judge": Command(
+        module="roboscape.human_evaluation.judge",
+        config="Judge",
+        summary="Let people compare recorded and imagined videos blindly, and count.",
     ),
     "bench": Command(
         module="roboscape.bench.bench",

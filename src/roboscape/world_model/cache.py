@@ -8,7 +8,7 @@ own position, slot and visible timesteps.
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +19,32 @@ from roboscape.world_model.config import WorldModelConfig
 Turn = Literal["next", "again", "replace"]
 """What a pass does: `next` adds timesteps, `again` reads the newest once more and leaves no trace
 (refinement inside a frame), `replace` puts another version of the newest in its place."""
+
+
+@runtime_checkable
+class LayerMemory(Protocol):
+    """The earlier timesteps that one temporal attention reads."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format that keys and values are kept in."""
+        ...
+
+    def exchange(
+        self, k: Float[Tensor, "b s t d"], v: Float[Tensor, "b s t d"]
+    ) -> tuple[Float[Tensor, "b s k d"], Float[Tensor, "b s k d"]]:
+        """Take the pass's own keys and values; return all that its queries may see."""
+        ...
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """The earlier timesteps that all temporal attentions of a model read."""
+
+    @property
+    def layers(self) -> Sequence[Sequence[LayerMemory]]:
+        """One entry a layer of each modality."""
+        ...
 
 
 class Cache:
@@ -48,7 +74,7 @@ class Cache:
         # One slot more than the window: the last is scratch, for passes that leave no trace.
         sequences = config.patches_per_frame * config.heads
         shape = (2, batch, sequences, self.window + 1, config.head_size)
-        self.layers = [
+        self.layers: list[list[LayerCache]] = [
             [LayerCache(torch.zeros(shape, device=device, dtype=dtype), self) for _ in range(depth)]
             for depth in [config.num_layers] * config.modalities
         ]

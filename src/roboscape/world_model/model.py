@@ -22,7 +22,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.core.recompute import recomputed
 from roboscape.tokenizer.codes import MISSING, split_factors
-from roboscape.world_model.cache import Cache, LayerCache, Turn
+from roboscape.world_model.cache import Cache, LayerMemory, Memory, Turn
 from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.control_field import ControlField
 from roboscape.world_model.copying import CopyingHead, with_previous
@@ -218,7 +218,7 @@ class TemporalAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerCache | None = None
+        self, x: Float[Tensor, "b t n d"], *, time: Time, cache: LayerMemory | None = None
     ) -> Float[Tensor, "b t n d"]:
         """Mix timesteps within every token position; with a cache, those remembered too."""
         projected = self.qkv(x)
@@ -249,7 +249,7 @@ class Block(nn.Module):
             nn.init.zeros_(last.weight)
 
     def forward(
-        self, x: Float[Tensor, "b t p d"], *, time: Time, cache: LayerCache | None = None
+        self, x: Float[Tensor, "b t p d"], *, time: Time, cache: LayerMemory | None = None
     ) -> Float[Tensor, "b t p d"]:
         """Refine the residual stream."""
         x = x + self.space(self.norm_space(x))
@@ -322,7 +322,7 @@ class WorldModel(nn.Module):
         return streams
 
     def run(
-        self, inputs: ModelInputs, *, time: Time, cache: Cache | None
+        self, inputs: ModelInputs, *, time: Time, cache: Memory | None
     ) -> tuple[Float[Tensor, "b t p e"], ...]:
         """`features` without its bookkeeping: what it computes depends on tensors alone."""
         streams = self.embed(inputs, positions=time.positions)
@@ -384,7 +384,7 @@ class WorldModel(nn.Module):
         streams: list[Float[Tensor, "b t p d"]],
         *,
         time: Time,
-        cache: Cache | None,
+        cache: Memory | None,
     ) -> list[Float[Tensor, "b t p d"]]:
         """One block of each branch, then `h_rgb += W_l(h_depth)` (Eq. 3)."""
         streams = [

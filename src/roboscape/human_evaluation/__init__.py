@@ -1,0 +1,1 @@
+"""Blind evaluation by people: pairs of videos, their answers, intervals and agreement."""
