@@ -142,6 +142,11 @@ COMMANDS: dict[str, Command] = {
         config="RunPolicy",
         summary="How often a policy succeeds, in the true simulator or in a learned one.",
     ),
+    "serve-policy": Command(
+        module="roboscape.policies.remote.serve",
+        config="ServePolicy",
+        summary="Serve a policy to openpi's clients and to run-policy.",
+    ),
     "bundle": Command(
         module="roboscape.rollout.pack",
         config="Pack",
