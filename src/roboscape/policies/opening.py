@@ -5,6 +5,7 @@ from pathlib import Path
 from roboscape.core.device import AUTO
 from roboscape.core.errors import UserError
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.lerobot.environment import lerobot_checkpoint
 from roboscape.policies.protocol import Policy
 from roboscape.policies.remote.client import RemotePolicy
 
@@ -26,6 +27,11 @@ def open_policy(name: str, *, device: str = AUTO, described: Path | None = None)
     if described is not None:
         raise UserError(f"{described} describes a policy server, and {name} is a folder")
     folder = Path(name)
+    if lerobot_checkpoint(folder) is not None:
+        raise UserError(
+            f"{name} is a policy of lerobot's, which runs in lerobot's environment: "
+            f"`roboscape serve-policy --policy {name}`, then give ws://127.0.0.1:8000 here"
+        )
     if (folder / "policy" / "config.json").is_file():
         folder = folder / "policy"
     if not (folder / "config.json").is_file():

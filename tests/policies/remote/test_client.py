@@ -102,16 +102,16 @@ def test_another_policy_at_the_same_address_is_refused():
     remote.act(shown(1), worlds=np.array([0]))
     running.close()
     other = policy_server(tiny_policy(frames=1))
-    with served(other, port=urlparse(address).port):
-        with pytest.raises(UserError, match="another policy is served"):
-            remote.act(shown(1), worlds=np.array([0]))
+    restarted = served(other, port=urlparse(address).port)
+    with restarted, pytest.raises(UserError, match="another policy is served"):
+        remote.act(shown(1), worlds=np.array([0]))
 
 
 def test_what_the_server_refuses_is_reported_and_not_tried_again():
     with served(policy_server(tiny_policy())) as address:
         remote = RemotePolicy(address, patience=PATIENT)
         remote.reset([5])
-        with pytest.raises(UserError, match="could not answer: .*2 frames of 16x16x3"):
+        with pytest.raises(UserError, match=r"could not answer: .*2 frames of 16x16x3"):
             remote.act(shown(1, frames=1), worlds=np.array([0]))
 
 
@@ -126,8 +126,9 @@ def test_an_observation_that_is_too_large_is_reported():
 
 def test_actions_of_another_meaning_are_refused_before_any_is_asked():
     with served(policy_server(RememberingPolicy(action_hz=7.0))) as address:
-        with pytest.raises(UserError, match="gives 7 actions a second"):
-            PolicyDriver(RemotePolicy(address), SPEC)
+        remote = RemotePolicy(address)
+    with pytest.raises(UserError, match="gives 7 actions a second"):
+        PolicyDriver(remote, SPEC)
 
 
 def foreign(answer, *, seen=None):
@@ -244,9 +245,9 @@ def test_a_wrong_description_is_refused(tmp_path, content, reason):
 
 def test_a_server_that_describes_itself_needs_no_file(tmp_path):
     (tmp_path / "server.json").write_text("{}")
-    with served(policy_server(tiny_policy())) as address:
-        with pytest.raises(UserError, match="describes itself"):
-            RemotePolicy(address, described=tmp_path / "server.json")
+    running = served(policy_server(tiny_policy()))
+    with running as address, pytest.raises(UserError, match="describes itself"):
+        RemotePolicy(address, described=tmp_path / "server.json")
 
 
 def test_a_state_without_a_quaternion_cannot_be_turned():

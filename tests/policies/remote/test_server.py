@@ -158,10 +158,10 @@ def test_single_frames_are_made_a_history_where_that_is_asked_for(history, older
         }
         for observed in (oldest, newest)
     ]
-    with served(policy_server(tiny_policy(), history=history)) as address:
-        with OtherClient(address) as client:
-            client.ask(single[0] | {"roboscape/seed": 3})
-            second = client.ask(single[1])
+    running = served(policy_server(tiny_policy(), history=history))
+    with running as address, OtherClient(address) as client:
+        client.ask(single[0] | {"roboscape/seed": 3})
+        second = client.ask(single[1])
     frames = [oldest, oldest], [(oldest, newest)[older], newest]
     np.testing.assert_array_equal(second, local(3, *[joined(pair) for pair in frames])[1])
 
@@ -176,9 +176,9 @@ def joined(frames):
 
 def test_a_port_that_is_taken_is_refused(address):
     port = urlparse(address).port
-    with pytest.raises(UserError, match="choose another --port"):
-        with served(policy_server(tiny_policy()), port=port):
-            pass
+    second = served(policy_server(tiny_policy()), port=port)
+    with pytest.raises(UserError, match="choose another --port"), second:
+        pass
 
 
 def test_limits_that_admit_nothing_are_refused():

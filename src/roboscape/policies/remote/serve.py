@@ -3,16 +3,21 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from roboscape.core.device import AUTO
+from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
+from roboscape.policies.lerobot.environment import lerobot_checkpoint, lerobot_python, run_there
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import Policy, PolicyInput
 from roboscape.policies.remote.description import METADATA, SEED, ServerDescription, description_of
 from roboscape.policies.remote.server import Answer, PolicyServer, ServerLimits, serve_forever
+
+LEROBOT_SERVER = "roboscape.policies.lerobot.serve"
+"""Module that serves a checkpoint of lerobot's, in its environment."""
 
 History = Literal["sent", "repeated", "remembered"]
 """Where a policy of several frames has them from, see `ServePolicy.history`."""
@@ -23,7 +28,7 @@ class ServePolicy:
     """Serve a policy at a port, to `run-policy --policy ws://...` and to openpi's clients."""
 
     policy: str
-    """Folder of a trained policy, of ours or lerobot's."""
+    """Folder of a trained policy: ours, or a run or a checkpoint of lerobot's."""
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 lets other machines in, and there is no password."""
     port: int = 8000
@@ -38,6 +43,8 @@ class ServePolicy:
     """Clients at a time; each is an episode of its own."""
     max_message_mib: int = 64
     """Largest message in MiB."""
+    python: Path | None = None
+    """Python that has lerobot, for a checkpoint of lerobot's; that of .venv-lerobot by default."""
 
     def limits(self) -> ServerLimits:
         """What the server accepts."""
@@ -47,8 +54,16 @@ class ServePolicy:
 
 
 def run(config: ServePolicy) -> None:
-    """Serve until interrupted."""
+    """Serve until interrupted; a checkpoint of lerobot's from lerobot's environment."""
     limits = config.limits()
+    checkpoint = lerobot_checkpoint(Path(config.policy))
+    if checkpoint is not None:
+        words = [str(checkpoint), "--host", config.host, "--port", str(config.port)]
+        words += ["--device", resolve_device(config.device)]
+        words += ["--max-connections", str(config.max_connections)]
+        words += ["--max-message-mib", str(config.max_message_mib)]
+        run_there(lerobot_python(config.python), [LEROBOT_SERVER, *words], offline=True)
+        return
     policy = open_policy(config.policy, device=config.device)
     server = policy_server(policy, history=config.history, limits=limits)
     serve_forever(server, host=config.host, port=config.port)
