@@ -167,6 +167,11 @@ COMMANDS: dict[str, Command] = {
         config="ServePolicy",
         summary="Serve a policy to openpi's clients and to run-policy.",
     ),
+    "serve-world": Command(
+        module="roboscape.policies.lerobot.world_server",
+        config="ServeWorld",
+        summary="Serve a simulated world to lerobot-eval.",
+    ),
     "bundle": Command(
         module="roboscape.rollout.pack",
         config="Pack",
