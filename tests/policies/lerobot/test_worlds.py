@@ -97,8 +97,8 @@ def test_actions_that_are_not_finite_are_refused(worlds):
 
 
 def test_a_policy_server_is_no_world():
-    with served(policy_server(RememberingPolicy())) as address:
-        with pytest.raises(UserError, match="serves no world"):
-            RemoteWorlds(address)
+    running = served(policy_server(RememberingPolicy()))
+    with running as address, pytest.raises(UserError, match="serves no world"):
+        RemoteWorlds(address)
     with pytest.raises(UserError, match="no world is served"):
         RemoteWorlds(address)
