@@ -1,6 +1,8 @@
 import json
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -169,6 +171,24 @@ def test_a_checkpoint_of_lerobots_is_opened_through_a_server(config):
     run(config)
     with pytest.raises(UserError, match="serve-policy"):
         open_policy(str(config.output))
+
+
+def test_a_server_of_lerobots_takes_the_place_of_the_command(tmp_path):
+    """The same process goes on, in the other environment, with the package to import."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$$ $PYTHONPATH $*"\n')
+    python.chmod(0o755)
+    code = (
+        "import os, pathlib, sys; print(os.getpid(), flush=True); "
+        "from roboscape.policies.lerobot.environment import become; "
+        f"become(pathlib.Path({str(python)!r}), ['module', '--port', '1'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = ran.stdout.splitlines()
+    process, source, *words = after.split()
+    assert process == before
+    assert (Path(source) / "roboscape" / "cli.py").is_file()
+    assert words == ["-u", "-m", "module", "--port", "1"]
 
 
 def test_a_dataset_without_that_camera_is_refused(config):

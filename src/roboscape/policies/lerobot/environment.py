@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import roboscape
 from roboscape.core.errors import UserError
@@ -89,6 +90,18 @@ def run_there(
             f"{f' ({log_file} holds all it said)' if log_file else ''}; its last lines:\n"
             f"{''.join(last)}"
         )
+
+
+def become(python: Path, words: Sequence[str]) -> NoReturn:
+    """Go on as a module in lerobot's environment: signals reach it, and no parent is left.
+
+    Args:
+        python: of that environment.
+        words: after `python -m`.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(_source_folder()), **_settings(offline=True)}
+    sys.stderr.flush()
+    os.execve(python, [str(python), "-u", "-m", *words], environment)
 
 
 def _settings(*, offline: bool) -> Mapping[str, str]:

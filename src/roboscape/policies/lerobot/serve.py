@@ -51,9 +51,9 @@ def read_description(folder: Path) -> dict[str, Any]:
 def load_chunk(folder: Path, *, device: str, executed: int) -> Chunk:
     """The policy of a checkpoint, as a function of an observation and a seed."""
     import torch
-    from lerobot.configs import PreTrainedConfig
-    from lerobot.policies import make_pre_post_processors
-    from lerobot.policies.factory import get_policy_class
+    from lerobot.configs import PreTrainedConfig  # pyright: ignore[reportMissingImports]
+    from lerobot.policies import make_pre_post_processors  # pyright: ignore[reportMissingImports]
+    from lerobot.policies.factory import get_policy_class  # pyright: ignore[reportMissingImports]
 
     config = PreTrainedConfig.from_pretrained(str(folder))
     config.device = device

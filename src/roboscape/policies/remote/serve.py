@@ -10,7 +10,7 @@ import numpy as np
 
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
-from roboscape.policies.lerobot.environment import lerobot_checkpoint, lerobot_python, run_there
+from roboscape.policies.lerobot.environment import become, lerobot_checkpoint, lerobot_python
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import Policy, PolicyInput
 from roboscape.policies.remote.description import METADATA, SEED, ServerDescription, description_of
@@ -62,8 +62,7 @@ def run(config: ServePolicy) -> None:
         words += ["--device", resolve_device(config.device)]
         words += ["--max-connections", str(config.max_connections)]
         words += ["--max-message-mib", str(config.max_message_mib)]
-        run_there(lerobot_python(config.python), [LEROBOT_SERVER, *words], offline=True)
-        return
+        become(lerobot_python(config.python), [LEROBOT_SERVER, *words])
     policy = open_policy(config.policy, device=config.device)
     server = policy_server(policy, history=config.history, limits=limits)
     serve_forever(server, host=config.host, port=config.port)
