@@ -12,8 +12,8 @@ from roboscape.policies.protocol import PolicyInput
 from roboscape.policies.remote.link import Patience
 from tests.simulators.counting_simulator import SPEC
 
-IMPATIENT = Patience(answer_s=20, server_s=0.3, first_wait_s=0.05)
-PATIENT = Patience(answer_s=20, server_s=20, first_wait_s=0.05)
+IMPATIENT = Patience(answer_s=20.0, server_s=0.3, first_wait_s=0.05)
+PATIENT = Patience(answer_s=20.0, server_s=20.0, first_wait_s=0.05)
 
 
 def tiny_policy(*, frames=2):
