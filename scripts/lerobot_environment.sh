@@ -2,7 +2,7 @@
 # Installs lerobot into .venv-lerobot: it needs other versions of Python, torch and NumPy than roboscape.
 set -euo pipefail
 environment=.venv-lerobot
-requirement="lerobot[dataset,diffusion]==0.6.1"
+requirement="lerobot[training,diffusion]==0.6.1"
 
 is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null
@@ -34,6 +34,6 @@ fi
 
 echo "installing $requirement with $("$python" --version) into $environment (5 to 8 GB, some minutes)"
 test -x "$environment/bin/python" || "$python" -m venv "$environment"
-"$environment/bin/pip" install --quiet --disable-pip-version-check "$requirement" pytest
+"$environment/bin/pip" install --quiet --disable-pip-version-check "$requirement" pytest msgpack websockets
 "$environment/bin/python" -c 'from lerobot.datasets.lerobot_dataset import LeRobotDataset'
 echo "done; \`make test-lerobot\` proves that both programs open each other's datasets"

@@ -142,10 +142,40 @@ COMMANDS: dict[str, Command] = {
         config="CompactPolicyRun",
         summary="Learn to act from demonstrations: a small policy for a laptop.",
     ),
+    "train policy diffusion": Command(
+        module="roboscape.policies.lerobot.train",
+        config="DiffusionRun",
+        summary="Learn to act by lerobot's Diffusion Policy, in lerobot's environment.",
+    ),
+    "train policy act": Command(
+        module="roboscape.policies.lerobot.train",
+        config="ActRun",
+        summary="Learn to act by lerobot's ACT, in lerobot's environment.",
+    ),
+    "train policy smolvla": Command(
+        module="roboscape.policies.lerobot.train",
+        config="SmolVlaRun",
+        summary="Fine-tune lerobot's SmolVLA, in lerobot's environment.",
+    ),
+    "train policy pi0": Command(
+        module="roboscape.policies.lerobot.train",
+        config="Pi0Run",
+        summary="Fine-tune lerobot's pi0, in lerobot's environment.",
+    ),
     "run-policy": Command(
         module="roboscape.policies.run",
         config="RunPolicy",
         summary="How often a policy succeeds, in the true simulator or in a learned one.",
+    ),
+    "serve-policy": Command(
+        module="roboscape.policies.remote.serve",
+        config="ServePolicy",
+        summary="Serve a policy to openpi's clients and to run-policy.",
+    ),
+    "serve-world": Command(
+        module="roboscape.policies.lerobot.world_server",
+        config="ServeWorld",
+        summary="Serve a simulated world to lerobot-eval.",
     ),
     "bundle": Command(
         module="roboscape.rollout.pack",

@@ -95,6 +95,10 @@ def test_a_policy_of_another_camera_rate_or_convention_is_refused(change, messag
         check_policy_fits(replace(RememberingPolicy().spec, **change), SPEC)
 
 
+def test_a_policy_of_a_single_frame_acts_at_any_frame_rate():
+    check_policy_fits(replace(RememberingPolicy(frames=1).spec, frame_hz=10.0), SPEC)
+
+
 def test_chunks_that_end_in_the_middle_of_a_frame_are_refused():
     with pytest.raises(UserError, match="multiple of the 3 of a frame"):
         PolicyDriver(RememberingPolicy(chunk=6, executed=4), SPEC)

@@ -5,25 +5,39 @@ from pathlib import Path
 from roboscape.core.device import AUTO
 from roboscape.core.errors import UserError
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.lerobot.environment import lerobot_checkpoint
 from roboscape.policies.protocol import Policy
+from roboscape.policies.remote.client import RemotePolicy
 
 
-def open_policy(name: str, *, device: str = AUTO) -> Policy:
+def open_policy(name: str, *, device: str = AUTO, described: Path | None = None) -> Policy:
     """The policy of a name.
 
     Args:
-        name: the folder of a trained compact policy (a run's own folder too).
-        device: where it computes.
+        name: the folder of a trained compact policy (a run's own folder too), or the address of a
+            policy server, `ws://host:port`.
+        device: where it computes; a server's policy computes where the server does.
+        described: JSON file that says what a server takes and gives which does not say it itself.
 
     Raises:
         ValueError: there is none.
     """
+    if name.startswith(("ws://", "wss://")):
+        return RemotePolicy(name, described=described)
+    if described is not None:
+        raise UserError(f"{described} describes a policy server, and {name} is a folder")
     folder = Path(name)
+    if lerobot_checkpoint(folder) is not None:
+        raise UserError(
+            f"{name} is a policy of lerobot's, which runs in lerobot's environment: "
+            f"`roboscape serve-policy --policy {name}`, then give ws://127.0.0.1:8000 here"
+        )
     if (folder / "policy" / "config.json").is_file():
         folder = folder / "policy"
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{name} is no trained policy: expected a folder with config.json and "
-            "model.safetensors, as `roboscape train policy compact` leaves in its `policy` folder"
+            "model.safetensors, as `roboscape train policy compact` leaves in its `policy` folder, "
+            "or the address of a policy server, ws://host:port"
         )
     return CompactPolicy.from_pretrained(folder, device=device)

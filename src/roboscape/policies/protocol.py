@@ -146,7 +146,7 @@ def check_policy_fits(policy: PolicySpec, world: WorldSpec, *, image_size: bool 
             f"this policy is shown the state {', '.join(unknown)}, and the simulator's states are "
             f"{', '.join(world.state_names) or 'none (its bundle has no arm model)'}"
         )
-    if policy.frame_hz != world.frame_hz:
+    if policy.frames > 1 and policy.frame_hz != world.frame_hz:
         raise UserError(
             f"this policy was trained on frames {policy.frame_hz:g} a second, and the simulator "
             f"shows {world.frame_hz:g}; frames of another spacing show another speed"

@@ -24,7 +24,9 @@ class RunPolicy:
     """Run a policy from many starts, and say how often it succeeds, with a 95 % interval."""
 
     policy: str
-    """Folder of a trained policy."""
+    """Folder of a trained policy, or the address of a policy server, `ws://host:port`."""
+    described: Path | None = None
+    """JSON file that says what a policy server takes and gives; one of ours says it itself."""
     output: Path
     """Folder of the results; an interrupted run continues there."""
     world: WorldChoice = field(default_factory=WorldChoice)
@@ -49,7 +51,7 @@ class RunPolicy:
 
 def run(config: RunPolicy) -> dict[str, Any]:
     """Run what is missing; leaves `episodes.jsonl` and `success.json`."""
-    policy = open_policy(config.policy, device=config.world.device)
+    policy = open_policy(config.policy, device=config.world.device, described=config.described)
     simulator, success = open_world(config.world)
     open_run(config.output, config)
     file = config.output / "episodes.jsonl"
@@ -78,6 +80,7 @@ def run(config: RunPolicy) -> dict[str, Any]:
         run_episodes(simulator, policy, plan, success=success, watch=film.watch, on_end=note)
     bar.close()
     simulator.close()
+    policy.close()
     rate = success_rate([row["success"] for row in done.values()])
     result = {**asdict(rate), "seed": config.seed, "policy": config.policy}
     write_json(config.output / "success.json", result)
