@@ -142,6 +142,11 @@ COMMANDS: dict[str, Command] = {
         config="RunPolicy",
         summary="How often a policy succeeds, in the true simulator or in a learned one.",
     ),
+    "policy-eval": Command(
+        module="roboscape.policy_evaluation.evaluate",
+        config="PolicyEval",
+        summary="Success rates in a true and an imagined world, and how far to trust them.",
+    ),
     "bundle": Command(
         module="roboscape.rollout.pack",
         config="Pack",

@@ -5,6 +5,7 @@ from pathlib import Path
 from roboscape.core.device import AUTO
 from roboscape.core.errors import UserError
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.steps import network_of_step
 from roboscape.policies.protocol import Policy
 
 
@@ -12,12 +13,16 @@ def open_policy(name: str, *, device: str = AUTO) -> Policy:
     """The policy of a name.
 
     Args:
-        name: the folder of a trained compact policy (a run's own folder too).
+        name: the folder of a trained compact policy (a run's own folder too), or `RUN@STEP`, a
+            checkpoint of a training run.
         device: where it computes.
 
     Raises:
         ValueError: there is none.
     """
+    run, at, step = name.rpartition("@")
+    if at and step.isdecimal():
+        return CompactPolicy(network_of_step(Path(run), int(step)), device=device)
     folder = Path(name)
     if (folder / "policy" / "config.json").is_file():
         folder = folder / "policy"
