@@ -142,6 +142,11 @@ COMMANDS: dict[str, Command] = {
         config="RunPolicy",
         summary="How often a policy succeeds, in the true simulator or in a learned one.",
     ),
+    "plan": Command(
+        module="roboscape.planning.plan",
+        config="Plan",
+        summary="Act by imagination in the true simulator: rank a policy, or reach a goal.",
+    ),
     "policy-eval": Command(
         module="roboscape.policy_evaluation.evaluate",
         config="PolicyEval",
