@@ -71,7 +71,9 @@ def test_the_first_proposal_is_what_the_policy_alone_would_do(imaginer, observed
     planner.reset([5, 6, 7])
     for asked in (1, 2):
         found = planner.act(observed, worlds=np.arange(3))
-        np.testing.assert_allclose(found, alone(imaginer.simulator, [5, 6, 7], asked=asked), atol=1e-6)
+        np.testing.assert_allclose(
+            found, alone(imaginer.simulator, [5, 6, 7], asked=asked), atol=1e-6
+        )
 
 
 def test_the_cheapest_proposal_is_taken(imaginer, observed):

@@ -22,7 +22,8 @@ def goals(imaginer, observed):
     """For each seed where a known sequence brings the hand."""
     actions = np.random.default_rng(4).uniform(-0.7, 0.7, (3, 1, 3 * STRIDE, 3))
     reached = imaginer.imagine(observed, actions, seeds=[5, 6, 7]).states[:, -1]
-    return {seed: Goal(rgb={}, depth_m={}, state=state) for seed, state in zip((5, 6, 7), reached)}
+    states = zip((5, 6, 7), reached, strict=True)
+    return {seed: Goal(rgb={}, depth_m={}, state=state) for seed, state in states}
 
 
 def planned(imaginer, goals, observed, *, config=CONFIG, seeds=(5, 6, 7)):
