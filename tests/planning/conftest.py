@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,9 +26,10 @@ def bundle(tiny_bundle, randomised):
         torch.nn.init.normal_(parameter, std=0.5)
     arm.eval().requires_grad_(requires_grad=False)
     controls = unscaled(convention, stride=STRIDE, state_size=2, proprioception=arm)
+    config = replace(tiny_bundle.world_model.config, control_size=controls.size)
     return Bundle(
         tokenizer=tiny_bundle.tokenizer,
-        world_model=randomised(WorldModel(tiny_bundle.world_model.config)),
+        world_model=randomised(WorldModel(config)),
         controls=controls,
     )
 

@@ -58,7 +58,7 @@ def test_the_nearest_hand_is_the_cheapest_and_the_cube_is_where_physics_has_it(l
 
 
 def test_an_experts_goal_is_a_frame_on_the_way_to_the_cube(lift, seen):
-    (goal,) = expert_goals(WorldChoice(), [SEED], seconds=1.0).values()
+    (goal,) = expert_goals(WorldChoice(), [SEED], seconds=1.0, action_hz=20.0).values()
     columns = hand_columns(lift.spec.state_names)
     body = lift.worlds[0].scene.model.body("cube_main").id
     cube_m = lift.worlds[0].scene.data.xpos[body]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from roboscape.policies.protocol import PolicyInput
 from roboscape.policies.scripted import RecordedPolicy
 from roboscape.policy_evaluation.episodes import (
     EpisodeFiles,
@@ -111,7 +112,8 @@ def test_replays_take_the_actions_of_the_true_episodes(files):
     policy = replay_of(files, world(simulator=simulator), seeds=SEEDS)
     assert isinstance(policy, RecordedPolicy)
     policy.reset([9, 4])
-    taken = policy.act(None, worlds=np.array([1]))
+    nothing = PolicyInput(rgb={}, depth_m={}, state=np.zeros((1, 1, 0), np.float32))
+    taken = policy.act(nothing, worlds=np.array([1]))
     np.testing.assert_array_equal(taken[0], read_actions(files.actions(4))[:STRIDE])
 
 

@@ -47,7 +47,7 @@ def outcomes():
 
 @pytest.fixture(scope="module")
 def scores(outcomes):
-    return scores_of(outcomes, true_episodes=6, flagged=0.1)
+    return scores_of(outcomes, true_episodes=6, flagged=0.1, draws=50)
 
 
 def test_false_successes_and_failures_are_counted_apart(scores, outcomes):
@@ -89,7 +89,7 @@ def test_few_true_episodes_are_the_first_ones(scores, outcomes):
 
 def test_scores_are_strict_json(outcomes):
     alike = replace(outcomes, imagined=np.ones_like(outcomes.true))
-    found = as_json(scores_of(alike, true_episodes=3, flagged=0.0))
+    found = as_json(scores_of(alike, true_episodes=3, flagged=0.0, draws=20))
     assert found["closed_loop"]["pearson"]["value"] is None
     assert found["policies"][0]["powered"] is None
     json.dumps(found, allow_nan=False)

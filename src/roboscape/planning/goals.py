@@ -31,7 +31,9 @@ def hand_columns(state_names: Sequence[str]) -> list[int]:
     return [state_names.index(name) for name in HAND]
 
 
-def expert_goals(choice: WorldChoice, seeds: Sequence[int], *, seconds: float) -> dict[int, Goal]:
+def expert_goals(
+    choice: WorldChoice, seeds: Sequence[int], *, seconds: float, action_hz: float
+) -> dict[int, Goal]:
     """The frame that an expert reaches from each start, by seed.
 
     What the start leads to can be reached from there: the cube lies where it lies.
@@ -40,27 +42,19 @@ def expert_goals(choice: WorldChoice, seeds: Sequence[int], *, seconds: float) -
         choice: the true simulator's task, cameras and image size.
         seeds: of the starts.
         seconds: how long the expert acts.
+        action_hz: actions a second of the task.
     """
     simulator = MujocoSimulator(
         choice.task,
         cameras=choice.cameras,
         image_size=choice.image_size,
         # A script sees what every single action did.
-        frame_hz=native_hz(choice),
+        frame_hz=action_hz,
         proportions=EXPERT,
     )
     try:
         script = ScriptedPolicy(simulator)
         return {seed: _reached(simulator, script, seed, seconds=seconds) for seed in seeds}
-    finally:
-        simulator.close()
-
-
-def native_hz(choice: WorldChoice) -> float:
-    """Actions a second of a choice's task."""
-    simulator = MujocoSimulator(choice.task, frame_hz=choice.frame_hz)
-    try:
-        return simulator.spec.action.action_hz
     finally:
         simulator.close()
 

@@ -157,7 +157,12 @@ def run(config: Plan) -> list[ActorResult]:
     assert isinstance(imagining, LearnedSimulator)
     goals: dict[int, Goal] = {}
     if config.goal != "lift":
-        goals = expert_goals(config.world, config.seeds, seconds=config.goal_seconds)
+        goals = expert_goals(
+            config.world,
+            config.seeds,
+            seconds=config.goal_seconds,
+            action_hz=simulator.spec.action.action_hz,
+        )
     actors = make_actors(config, Imaginer(imagining, task=simulator.spec.task), goals=goals)
     results = []
     for name, policy in actors.items():
@@ -222,12 +227,11 @@ def _measure(
         _act(config, simulator, timed, seeds=seeds, goals=goals, file=file, actor=actor)
         done = read_episodes(file)
     rows = [done[seed] for seed in config.seeds]
-    reached = goals and np.median([[row["first_m"], row["final_m"]] for row in rows], axis=0)
     return ActorResult(
         actor=actor,
         success=success_rate([row["success"] for row in rows]),
-        first_distance_m=float(reached[0]) if goals else None,
-        final_distance_m=float(reached[1]) if goals else None,
+        first_distance_m=float(np.median([row["first_m"] for row in rows])) if goals else None,
+        final_distance_m=float(np.median([row["final_m"] for row in rows])) if goals else None,
         seconds_per_decision=timed.seconds / timed.decisions if timed.decisions else None,
     )
 

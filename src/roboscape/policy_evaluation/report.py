@@ -135,8 +135,8 @@ def warning(outcomes: Outcomes) -> str:
 
 def scatter(scores: PolicyScores) -> str:
     """Imagined over true rates, with their intervals, as inline SVG."""
-    x = Axis(low=0.0, high=1.0, start_px=MARGIN, end_px=SIDE - 12)
-    y = Axis(low=0.0, high=1.0, start_px=SIDE - MARGIN, end_px=12)
+    x = Axis(low=0.0, high=1.0, start_px=MARGIN, end_px=SIDE - 12.0)
+    y = Axis(low=0.0, high=1.0, start_px=SIDE - MARGIN, end_px=12.0)
     parts = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         h, v = x.place(share), y.place(share)

@@ -20,6 +20,7 @@ from roboscape.policy_evaluation.agreement import (
 from roboscape.policy_evaluation.episodes import EpisodeRecord, World
 from roboscape.policy_evaluation.prediction_powered import LEAST_PAIRS, PoweredRate, powered_rate
 from roboscape.policy_evaluation.uncertainty import (
+    DRAWS,
     Interval,
     Statistic,
     bootstrap,
@@ -184,13 +185,16 @@ STATISTICS: dict[str, Statistic] = {
 }
 
 
-def scores_of(outcomes: Outcomes, *, true_episodes: int, flagged: float) -> PolicyScores:
+def scores_of(
+    outcomes: Outcomes, *, true_episodes: int, flagged: float, draws: int = DRAWS
+) -> PolicyScores:
     """All figures.
 
     Args:
         outcomes: of the episodes.
         true_episodes: those that a prediction-powered interval is shown.
         flagged: share of imagined episodes that a sign of hallucination flags.
+        draws: of the bootstrap, the ceilings and the shuffles.
     """
     true, rates = outcomes.true, outcomes.true.mean(axis=1)
     return PolicyScores(
@@ -198,12 +202,14 @@ def scores_of(outcomes: Outcomes, *, true_episodes: int, flagged: float) -> Poli
             policy_score(outcomes, place, true_episodes=true_episodes)
             for place in range(len(outcomes.labels))
         ),
-        closed_loop=world_agreement(true, outcomes.imagined),
-        open_loop=None if outcomes.replayed is None else world_agreement(true, outcomes.replayed),
+        closed_loop=world_agreement(true, outcomes.imagined, draws=draws),
+        open_loop=None
+        if outcomes.replayed is None
+        else world_agreement(true, outcomes.replayed, draws=draws),
         rule=episode_agreement(true, outcomes.true_by_rule),
-        ceiling_unpaired=unpaired_ceiling(rates, starts=true.shape[1]),
-        ceiling_paired=paired_ceiling(true),
-        by_chance=shuffled_policies(rates, outcomes.imagined.mean(axis=1)),
+        ceiling_unpaired=unpaired_ceiling(rates, starts=true.shape[1], draws=draws),
+        ceiling_paired=paired_ceiling(true, draws=draws),
+        by_chance=shuffled_policies(rates, outcomes.imagined.mean(axis=1), draws=draws),
         flags=(
             flagged_episodes(outcomes, "low confidence", -outcomes.confidence, share=flagged),
             flagged_episodes(
@@ -214,7 +220,7 @@ def scores_of(outcomes: Outcomes, *, true_episodes: int, flagged: float) -> Poli
 
 
 def world_agreement(
-    true: Bool[np.ndarray, "p s"], imagined: Bool[np.ndarray, "p s"]
+    true: Bool[np.ndarray, "p s"], imagined: Bool[np.ndarray, "p s"], *, draws: int = DRAWS
 ) -> WorldAgreement:
     """Agreement of imagined outcomes with true ones."""
     rates = true.mean(axis=1), imagined.mean(axis=1)
@@ -222,7 +228,7 @@ def world_agreement(
     figures = {
         name: Figure(
             value=statistic(*rates),
-            over_policies_and_starts=bootstrap(true, imagined, statistic),
+            over_policies_and_starts=bootstrap(true, imagined, statistic, draws=draws),
         )
         for name, statistic in STATISTICS.items()
     }
@@ -232,7 +238,7 @@ def world_agreement(
         false_success_rate=episodes.false_success_rate,
         false_failure_rate=episodes.false_failure_rate,
         mcnemar_p=episodes.mcnemar_p,
-        agreement_by_chance=shuffled_agreement(true, imagined),
+        agreement_by_chance=shuffled_agreement(true, imagined, draws=draws),
     )
 
 
