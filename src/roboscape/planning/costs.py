@@ -136,7 +136,8 @@ class GoalTokenCost:
         """The difference of every candidate."""
         wanted = np.stack([self._tokens[seed] for seed in futures.seeds], axis=1)
         different = np.bitwise_xor(futures.tokens, wanted[: len(futures.tokens), futures.world])
-        return np.bitwise_count(different).mean(axis=(0, 2)) / self._bits
+        bits = different[..., None] >> np.arange(self._bits) & 1
+        return bits.mean(axis=(0, 2, 3))
 
 
 @torch.no_grad()
