@@ -14,7 +14,6 @@ from roboscape.policies.opening import open_policy
 from roboscape.policies.worlds import WorldChoice, open_world, starts_of
 from roboscape.policy_evaluation.episodes import (
     EpisodeFiles,
-    EpisodeRecord,
     EvaluatedWorld,
     World,
     replay_of,
@@ -85,22 +84,16 @@ def run(config: PolicyEval) -> PolicyScores:
     """Run what is missing; leaves `scores.json`, `report.html` and a folder for each policy."""
     open_run(config.output, config)
     labels = labels_of(config.policies)
-    records: dict[World, dict[str, dict[int, EpisodeRecord]]] = {"true": {}, "imagined": {}}
-    names: tuple[World, ...] = ("true", "imagined")
-    for name in names:
-        with opened(config, name) as world:
-            for policy, label in zip(config.policies, labels, strict=True):
-                records[name][label] = run_missing(
-                    world,
-                    open_policy(policy, device=config.world.device),
-                    seeds=config.seeds,
-                    files=files_of(config, label, name),
-                    label=f"{label}, {name}",
-                )
-            if name == "imagined" and config.replays:
-                records["replayed"] = {
-                    label: _replayed(config, world, label=label) for label in labels
-                }
+    worlds: list[World] = ["true", "imagined", *(["replayed"] if config.replays else [])]
+    for name in worlds:
+        if any(missing_of(config, label, name) for label in labels):
+            with opened(config, name) as world:
+                for policy, label in zip(config.policies, labels, strict=True):
+                    _run_policy(config, world, policy=policy, label=label)
+    records = {
+        name: {label: files_of(config, label, name).records() for label in labels}
+        for name in worlds
+    }
     outcomes = Outcomes.of(records, seeds=config.seeds)
     scores = scores_of(outcomes, true_episodes=config.true_episodes, flagged=config.flagged)
     write_json(config.output / "scores.json", as_json(scores))
@@ -116,21 +109,32 @@ def run(config: PolicyEval) -> PolicyScores:
     return scores
 
 
-def _replayed(config: PolicyEval, world: EvaluatedWorld, *, label: str) -> dict[int, EpisodeRecord]:
-    """The true episodes' actions, imagined."""
-    return run_missing(
-        replace(world, name="replayed"),
-        replay_of(files_of(config, label, "true"), world, seeds=config.seeds),
+def missing_of(config: PolicyEval, label: str, name: World) -> list[int]:
+    """Seeds of the episodes that were not run yet."""
+    done = files_of(config, label, name).records()
+    return [seed for seed in config.seeds if seed not in done]
+
+
+def _run_policy(config: PolicyEval, world: EvaluatedWorld, *, policy: str, label: str) -> None:
+    """The episodes of one policy in one world, or those of its true actions."""
+    if world.name == "replayed":
+        acting = replay_of(files_of(config, label, "true"), world, seeds=config.seeds)
+    else:
+        acting = open_policy(policy, device=config.world.device)
+    run_missing(
+        world,
+        acting,
         seeds=config.seeds,
-        files=files_of(config, label, "replayed"),
-        label=f"{label}, replayed",
+        files=files_of(config, label, world.name),
+        label=f"{label}, {world.name}",
     )
+    acting.close()
 
 
 @contextmanager
 def opened(config: PolicyEval, name: World) -> Iterator[EvaluatedWorld]:
-    """One of the two worlds; closed afterwards."""
-    choice = config.world if name == "imagined" else replace(config.world, bundle="")
+    """The true or the imagined world; closed afterwards."""
+    choice = replace(config.world, bundle="") if name == "true" else config.world
     simulator, _ = open_world(choice)
     try:
         yield EvaluatedWorld(
