@@ -158,7 +158,7 @@ class SamplingPlanner:
     ) -> Float[np.ndarray, "b k c a"]:
         """Samples around the mean; the first is the mean itself."""
         config = self._config
-        shape = config.samples, *mean.shape[1:]
+        shape = config.samples, mean.shape[1], mean.shape[2]
         noise = np.stack(
             [
                 correlated_noise(shape, correlation=config.correlation, generator=search.noise)

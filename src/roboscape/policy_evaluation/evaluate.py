@@ -14,6 +14,7 @@ from roboscape.policies.opening import open_policy
 from roboscape.policies.worlds import WorldChoice, open_world, starts_of
 from roboscape.policy_evaluation.episodes import (
     EpisodeFiles,
+    EpisodeRecord,
     EvaluatedWorld,
     World,
     replay_of,
@@ -90,7 +91,7 @@ def run(config: PolicyEval) -> PolicyScores:
             with opened(config, name) as world:
                 for policy, label in zip(config.policies, labels, strict=True):
                     _run_policy(config, world, policy=policy, label=label)
-    records = {
+    records: dict[World, dict[str, dict[int, EpisodeRecord]]] = {
         name: {label: files_of(config, label, name).records() for label in labels}
         for name in worlds
     }
