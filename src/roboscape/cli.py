@@ -177,6 +177,16 @@ COMMANDS: dict[str, Command] = {
         config="ServeWorld",
         summary="Serve a simulated world to lerobot-eval.",
     ),
+    "plan": Command(
+        module="roboscape.planning.plan",
+        config="Plan",
+        summary="Act by imagination in the true simulator: rank a policy, or reach a goal.",
+    ),
+    "policy-eval": Command(
+        module="roboscape.policy_evaluation.evaluate",
+        config="PolicyEval",
+        summary="Success rates in a true and an imagined world, and how far to trust them.",
+    ),
     "bundle": Command(
         module="roboscape.rollout.pack",
         config="Pack",

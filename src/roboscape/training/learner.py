@@ -90,6 +90,8 @@ class FitConfig:
     """Steps between validations; the last step is always validated."""
     checkpoint_every: int = 100
     """Steps between checkpoints; an interrupt saves one too."""
+    keep_checkpoints: int = 2
+    """The newest checkpoints that are kept."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
     average_decay: float = 0.99
@@ -99,10 +101,10 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for a run without steps."""
-        if self.steps < 1 or not 0 <= self.average_decay < 1:
+        if self.steps < 1 or self.keep_checkpoints < 1 or not 0 <= self.average_decay < 1:
             raise UserError(
-                f"expected steps >= 1 and 0 <= average_decay < 1, got {self.steps} and "
-                f"{self.average_decay}"
+                "expected steps >= 1, keep_checkpoints >= 1 and 0 <= average_decay < 1, got "
+                f"{self.steps}, {self.keep_checkpoints} and {self.average_decay}"
             )
 
 

@@ -77,7 +77,7 @@ def fit(
             stop = ranks.sum(torch.tensor(float(request.made))).item() > 0
             over = learner.is_over(config)
             if stop or over or is_due(state.step, config.checkpoint_every, config.steps):
-                save_checkpoint(state, run / "checkpoints")
+                save_checkpoint(state, run / "checkpoints", keep=config.keep_checkpoints)
             if over:
                 break
             if stop:

@@ -1,0 +1,153 @@
+"""Futures of candidate actions, imagined from what a policy is shown now.
+
+Axes: b world, k candidate of a world, n candidate of all worlds (b times k), f frame, c native
+action, a action dimension, s state dimension.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float, Int
+
+from roboscape.core.errors import UserError
+from roboscape.policies.protocol import PolicyInput, PolicySpec
+from roboscape.simulators.learned import Decode, LearnedSimulator
+from roboscape.simulators.protocol import FrameStart, Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Futures:
+    """What candidate actions lead to. Candidates of one world follow each other."""
+
+    given: Observation
+    """The present frame of every world, as it is."""
+    seeds: Sequence[int]
+    """Of the worlds' episodes."""
+    world: Int[np.ndarray, " n"]
+    """The world of each candidate, as its place in `given`."""
+    last: Observation
+    """The last imagined frame of every candidate; pixels only where the cost asks for them."""
+    states: Float[np.ndarray, "n f s"]
+    """Of the robot, after every imagined frame."""
+    confidence: Float[np.ndarray, " n"]
+    """Mean probability of the chosen tokens, over all frames."""
+    tokens: Int[np.ndarray, "m n t"]
+    """Of the last frame: m RGB, then depth."""
+
+    def __len__(self) -> int:
+        """Number of candidates."""
+        return len(self.world)
+
+
+class Imaginer:
+    """A learned simulator that starts, again and again, from what a policy is shown."""
+
+    def __init__(self, simulator: LearnedSimulator, *, task: str = "") -> None:
+        """Use a simulator, whose worlds are replaced by those that are imagined.
+
+        Args:
+            simulator: of the bundle.
+            task: what is to be done, in words.
+
+        Raises:
+            ValueError: nothing in the bundle says where the arm is, so its state has no names.
+        """
+        if not simulator.spec.state_names:
+            raise UserError(
+                "planning starts from the robot's state, and this bundle has no arm model that "
+                "names it; train one (`roboscape train proprioception`)"
+            )
+        self.simulator, self._task = simulator, task
+        # Pixels are decoded for the last frame alone.
+        simulator.decode = "none"
+
+    def spec(self, *, executed: int, chunk: int, frames: int = 2) -> PolicySpec:
+        """What a policy that plans here is shown and gives; lengths in native actions."""
+        world = self.simulator.spec
+        return PolicySpec(
+            cameras=tuple(camera.name for camera in world.cameras),
+            depth_cameras=tuple(camera.name for camera in world.cameras if camera.has_depth),
+            image_size=world.cameras[0].height,
+            state_names=world.state_names,
+            # Two frames say how fast the arm is.
+            frames=max(2, frames),
+            frame_hz=world.frame_hz,
+            action=world.action,
+            chunk=chunk,
+            executed=executed,
+        )
+
+    def imagine(
+        self,
+        observed: PolicyInput,
+        actions: Float[np.ndarray, "b k c a"],
+        *,
+        seeds: Sequence[int],
+        decode: Decode = "none",
+    ) -> Futures:
+        """The futures of several candidates of every world.
+
+        Args:
+            observed: the worlds now, as `spec` says; two frames at least.
+            actions: native ones, whole frames of them.
+            seeds: of the worlds' episodes.
+            decode: pixels that are wanted of the last frame.
+        """
+        worlds, candidates, length, _ = actions.shape
+        simulator, stride = self.simulator, self.simulator.spec.stride
+        if length % stride or not length:
+            raise UserError(
+                f"expected whole frames of {stride} native actions, got {length} actions"
+            )
+        self._begin(observed)
+        index = np.repeat(np.arange(worlds), candidates)
+        simulator.restore(simulator.snapshot(), index=index)
+        steps = rearrange(actions, "b k (f stride) a -> f (b k) stride a", stride=stride)
+        states, confidence = [], []
+        for native in steps:
+            seen = simulator.step(native.astype(np.float32))
+            states.append(seen.state)
+            confidence.append(
+                np.mean([grid.mean(axis=(1, 2)) for grid in seen.confidence.values()], axis=0)
+            )
+        return Futures(
+            given=present(observed),
+            seeds=seeds,
+            world=index,
+            last=simulator.observe(decode),
+            states=np.stack(states, axis=1),
+            confidence=np.mean(confidence, axis=0),
+            tokens=simulator.tokens.cpu().numpy(),
+        )
+
+    def _begin(self, observed: PolicyInput) -> None:
+        """Start a world from each of the present frames."""
+        simulator, batch = self.simulator, len(observed)
+        if simulator.batch != batch:
+            simulator.restore(simulator.snapshot(), index=np.zeros(batch, int))
+        now, before = observed.state[:, -1], observed.state[:, -2]
+        # The state a native row ago, of an arm that has kept its speed since the last frame.
+        row_before = now - (now - before) / simulator.spec.stride
+        simulator.reset(
+            [
+                FrameStart(
+                    rgb={name: images[world, -1] for name, images in observed.rgb.items()},
+                    depth_m={name: depth[world, -1] for name, depth in observed.depth_m.items()},
+                    state=now[world],
+                    state_before=row_before[world],
+                    task=self._task,
+                )
+                for world in range(batch)
+            ]
+        )
+
+
+def present(observed: PolicyInput) -> Observation:
+    """The newest frame that a policy is shown."""
+    return Observation(
+        rgb={name: images[:, -1] for name, images in observed.rgb.items()},
+        depth_m={name: depth_m[:, -1] for name, depth_m in observed.depth_m.items()},
+        state=observed.state[:, -1],
+    )

@@ -1,0 +1,35 @@
+"""Policies of single steps of a training: one run is a set of policies from useless to good."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from roboscape.core.config import load_config
+from roboscape.core.errors import UserError
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.policies.compact.model import CompactPolicyNetwork
+from roboscape.policies.compact.train import CompactPolicyRun, policy_config
+from roboscape.training.checkpoint import WHOLE, below, checkpoints
+
+
+def network_of_step(run: Path, step: int) -> CompactPolicyNetwork:
+    """The averaged weights of a checkpoint; the plain ones where the run has no average.
+
+    Args:
+        run: folder of a `roboscape train policy compact`.
+        step: of one of its checkpoints (`--fit.keep-checkpoints` says how many are kept).
+
+    Raises:
+        ValueError: no such run, or no checkpoint of this step.
+    """
+    config = load_config(CompactPolicyRun, run / "config.json")
+    found = {int(path.name.split("_")[1]): path for path in checkpoints(run / "checkpoints")}
+    if step not in found:
+        raise UserError(
+            f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, found)) or 'none'}"
+            ". A run keeps its newest two unless it was trained with --fit.keep-checkpoints"
+        )
+    tensors = load_file(found[step] / WHOLE)
+    network = CompactPolicyNetwork(policy_config(config, LeRobotDataset(config.dataset)))
+    network.load_state_dict(below(tensors, "average/") or below(tensors, "model/"))
+    return network.eval().requires_grad_(requires_grad=False)

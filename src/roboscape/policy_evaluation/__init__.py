@@ -1,0 +1,1 @@
+"""Scores of policies in imagined worlds, and how far they can be trusted."""
