@@ -263,3 +263,8 @@ def test_a_number_of_demonstrations_for_each_dataset_is_expected(training):
 def test_an_unknown_camera_is_refused(training):
     with pytest.raises(UserError, match="has no camera"):
         run(replace(training, cameras=("left",)))
+
+
+def test_the_bundled_policy_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert open_policy("lift-policy", device="cpu").spec.cameras == ("agentview",)
