@@ -85,15 +85,18 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     onnxscript = optional_package("onnxscript")
     op, ir = onnxscript.opset20, onnxscript.ir
 
-    def power_of_two(value: Any, exponent: Any) -> Any:
-        two = op.Constant(value=ir.tensor([2], dtype=value.dtype))
-        return op.Pow(two, op.CastLike(exponent, two))
+    int64 = ir.DataType.INT64
 
+    def power_of_two(exponent: Any) -> Any:
+        two = op.Constant(value=ir.tensor([2], dtype=int64))
+        return op.Pow(two, op.Cast(exponent, to=int64))
+
+    # Counts of bits are 64-bit tensors, to which torch raises what is shifted.
     def shift_right(value: Any, count: Any) -> Any:
-        return op.Div(value, power_of_two(value, count))
+        return op.Div(op.Cast(value, to=int64), power_of_two(count))
 
     def shift_left(value: Any, count: Any) -> Any:
-        return op.Mul(value, power_of_two(value, count))
+        return op.Mul(op.Cast(value, to=int64), power_of_two(count))
 
     def lowest_bits(value: Any, mask: int) -> Any:
         return op.Mod(value, op.Constant(value=ir.tensor([mask + 1], dtype=value.dtype)))
