@@ -3,16 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-import torch
 import numpy as np
+import pytest
 
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Tracks
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.presets.world_model import lift
 from roboscape.reproduce.setup import StudyFlags
-from roboscape.reproduce.training import Recipe
 from roboscape.world_model.config import WorldModelConfig
 from tests.conftest import LENGTH, SIDE, SPEC, make_episode
 
@@ -61,7 +59,7 @@ def tiny_base():
     model = WorldModelConfig(
         num_layers=1, width=16, heads=2, patch=2, factors=2, max_frames=6, control_field=8
     )
-    return replace(run, model=model, batch_size=2, validation_clips=2)
+    return replace(run, model=model, batch_size=2, validation_clips=2, device="cpu")
 
 
 @pytest.fixture

@@ -200,12 +200,12 @@ def method_text(study: Study) -> list[Block]:
             "measuring included."
         ),
         Paragraph(
-            "Differences are variant minus reference, paired by seed: equal initial weights, clips "
-            "and masks. Intervals: bootstrap over seeds and clips. dz: Cohen's, difference over "
-            "its standard deviation. Holm: corrected over the metrics of one table. Wilcoxon's "
-            "test over five seeds is never below .0625. `clips`: Wilcoxon over clips, which says "
-            "something of these trainings, not of others. Verdict: the corrected t-test over "
-            "seeds, at .05."
+            "Differences are variant minus reference, paired by seed: equal clips in equal order, "
+            "and equal initial weights and masks where both have the same branches. Intervals: "
+            "bootstrap over seeds and clips. dz: Cohen's, difference over its standard deviation. "
+            "Holm: corrected over the metrics of one table. Wilcoxon's test over five seeds is "
+            "never below .0625. `clips`: Wilcoxon over clips, which says something of these "
+            "trainings, not of others. Verdict: the corrected t-test over seeds, at .05."
         ),
     ]
 

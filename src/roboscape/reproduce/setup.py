@@ -49,6 +49,9 @@ class StudyFlags:
     """Repetitions: seeds 0, 1, ... of initial weights, clips and masks, equal for all variants."""
     budget_s: float = 120.0
     """CPU seconds of one thread that a training takes."""
+    step_s: float | None = None
+    """CPU seconds of a step of the reference; timed where not given. Give those of a quiet machine
+    where others work on it too, for CPU seconds grow then."""
     steps: int | None = None
     """Optimiser steps of the reference's training instead of `budget_s`; on a GPU, whose work CPU
     seconds do not count."""
@@ -76,6 +79,8 @@ class StudyFlags:
             raise UserError("--seeds, --clips and --horizon must be 1 or more, --budget-s above 0")
         if self.steps is not None and self.steps < 1:
             raise UserError(f"--steps must be 1 or more, got {self.steps}")
+        if self.step_s is not None and self.step_s <= 0:
+            raise UserError(f"--step-s must be above 0, got {self.step_s}")
         if self.device != "cpu" and self.steps is None:
             raise UserError(
                 f"a training on {self.device} is not counted in CPU seconds; give --steps"
@@ -136,6 +141,7 @@ def open_study(plan: StudyPlan) -> Study:
         validation=TokenStore(tokens.of_validation()),
         results=results,
         budget_s=flags.budget_s,
+        step_s=flags.step_s,
         fixed_steps=flags.steps,
         seeds=tuple(range(flags.seeds)),
         # With a number of steps given, that is what all have in common.
@@ -231,6 +237,7 @@ def settings_of(
         "tokenizer_sha256": weights_sha256(resolve(flags.checkpoint) / TOKENIZER),
         "stride": bundle.controls.stride,
         "budget_s": None if flags.steps else flags.budget_s,
+        "step_s": flags.step_s,
         "reference_steps": flags.steps,
         "clips": flags.clips,
         "horizon": flags.horizon,

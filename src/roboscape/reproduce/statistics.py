@@ -59,8 +59,6 @@ def compare(
         variant: One score a seed and clip, NaN where there is none.
         reference: The same of the reference.
     """
-    if variant.shape != reference.shape:
-        raise ValueError(f"expected scores of equal shape, got {variant.shape}, {reference.shape}")
     known = np.isfinite(variant).all(axis=0) & np.isfinite(reference).all(axis=0)
     if not known.any():
         return None

@@ -57,6 +57,8 @@ class Study:
     """CPU seconds of one thread a run."""
     seeds: tuple[int, ...]
     protocols: tuple[str, ...] = (CPU,)
+    step_s: float | None = None
+    """CPU seconds of the reference's step, where they are not those that were timed."""
     fixed_steps: int | None = None
     """Steps of every run, where it is not the budget that decides."""
     only: tuple[str, ...] = ()
@@ -127,19 +129,20 @@ class Study:
         reference, ratio = self._cost(self.variants[0]), self._cost(variant)["ratio"]
         if protocol == STEPS or abs(ratio - 1) <= SAME_COST:
             ratio = 1.0
-        return max(1, round(variant.budget * self.budget_s / (reference["step_s"] * ratio)))
+        step_s = (self.step_s or reference["step_s"]) * ratio
+        return max(1, round(variant.budget * self.budget_s / step_s))
 
     def time_steps(self) -> None:
         """Time a step of every variant that has not been timed, beside one of the reference."""
         reference = self.variants[0]
-        timed = {variant.step_as or variant.name: variant for variant in reversed(self.variants)}
+        timed = {variant.step_as or variant.name for variant in (reference, *self.chosen)}
         missing = [name for name in timed if self.results.cost(name) is None]
         for name in sorted(missing, key=lambda one: one != reference.name):
             variant = next(one for one in self.variants if one.name == name)
             costs = step_costs(self.recipe, {reference.name: reference, name: variant})
             ratio = costs[name] / costs[reference.name]
             self.results.save_cost(name, {"step_s": costs[name], "ratio": ratio})
-            log.info("a step of %s: %.3f CPU s, %.2f x %s", name, costs[name], ratio, "full")
+            log.info("a step of %s: %.3f CPU s, %.2f x the unit", name, costs[name], ratio)
 
     def perform(self, one: Planned, measure: Measure) -> RunResult:
         """Train and measure."""

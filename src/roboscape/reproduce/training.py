@@ -57,7 +57,7 @@ class Trained:
     model: WorldModel
     """The averaged one where there is an average; no gradients."""
     cpu_s: float
-    """CPU seconds of this process, which other processes do not lengthen as they do the clock."""
+    """CPU seconds of this process. Others lengthen them less than they do the clock."""
     losses: dict[int, float]
     """Training loss by step, the mean since the step before."""
     frames: int
@@ -161,10 +161,10 @@ def train_variant(
 
 
 def step_costs(recipe: Recipe, variants: dict[str, Variant]) -> dict[str, float]:
-    """CPU seconds of an average step of each variant, by name.
+    """CPU seconds of a step of each variant where nothing disturbs it, by name.
 
-    They take their steps in turns, so that other load of the machine meets all alike. Steps with
-    self-predicted pasts cost more, and count by their share.
+    They take their steps in turns, so that other load of the machine meets all alike, and the
+    shortest counts. Steps with self-predicted pasts cost more, and count by their share.
     """
     kinds = {
         (name, share): Trainer(timed_run(recipe, variant, share=share))
@@ -177,11 +177,12 @@ def step_costs(recipe: Recipe, variants: dict[str, Variant]) -> dict[str, float]
             start = time.process_time()
             trainer.advance(number)
             seconds[kind].append(time.process_time() - start)
-    median = {kind: statistics.median(times[WARM_STEPS:]) for kind, times in seconds.items()}
+    # Other load lengthens CPU seconds too (shared caches and cores), and never shortens them.
+    least = {kind: min(times[WARM_STEPS:]) for kind, times in seconds.items()}
     return {
-        name: median[name, 0.0]
+        name: least[name, 0.0]
         + late_share(recipe, variant)
-        * (median.get((name, 1.0), median[name, 0.0]) - median[name, 0.0])
+        * (least.get((name, 1.0), least[name, 0.0]) - least[name, 0.0])
         for name, variant in variants.items()
     }
 
