@@ -75,13 +75,13 @@ def test_the_given_frame_has_the_errors_of_the_training_labels(flags, base, shar
 
 
 def test_the_study_reports_what_is_left_of_the_gain(flags, base):
-    only = ("full", "no_depth", "bias_0.15")
+    only = ("full", "no_depth", "bias_15")
     page = noise.run(Noise(study=replace(flags, seeds=1, only=only)), base=base)
     text = page.with_suffix(".md").read_text()
-    assert "bias_0.15 − full" in text and "bias_0.15 − no_depth" in text
-    assert "| bias_0.15 | depth wrong by a factor an episode, AbsRel 0.15 |" in text
+    assert "bias_15 − full" in text and "bias_15 − no_depth" in text
+    assert "| bias_15 | depth wrong by a factor an episode, AbsRel 0.15 |" in text
     assert len(list(page.parent.glob("runs/*/*.json"))) == 3
-    assert not (page.parent / "tokens" / "flicker_0.05").exists()
+    assert not (page.parent / "tokens" / "flicker_05").exists()
 
 
 def test_two_sources_of_tracks_are_refused():

@@ -101,13 +101,15 @@ def test_results_of_other_settings_are_not_mixed(flags, base):
 
 
 def test_a_run_that_fails_leaves_no_result(flags, base):
-    study = study_of(flags, base)
-    measure = study.measure()
-    broken = replace(study, validation=None)
-    (one, *_) = study.plan()
-    with pytest.raises(AttributeError):
-        broken.results.save(broken.perform(one, measure))
+    def exploding():
+        run = base()
+        rates = {"learning_rate": 1e30, "muon_learning_rate": 1e30}
+        return replace(run, optimizer=replace(run.optimizer, **rates))
+
+    with pytest.raises(FloatingPointError):
+        study_of(replace(flags, steps=4), exploding).run()
     assert not results_of(flags.output)
+    assert not list(flags.output.glob("runs/*/.*"))
 
 
 def test_an_unknown_variant_is_refused_by_name(flags, base):

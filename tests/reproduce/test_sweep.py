@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_every_size_meets_every_amount_of_data_and_compute():
     cells = {(one.name.split("_")[0], one.data_share, one.budget) for one in variants}
     assert len(cells) == len(variants) == 3 * 2 * 2
     assert variants[0].name == "full"
-    recipe = Recipe(base=lift(), tokens={"true": None})
+    recipe = Recipe(base=lift(), tokens={"true": Path("unused")})
     shapes = {recipe.run(one, steps=9, seed=0).model.width for one in variants}
     assert shapes == {64, 128, 192}
 

@@ -41,16 +41,16 @@ SURVIVAL_METRICS = ("psnr", "delta_psnr")
 """Measured of a model without depth as well."""
 
 LABELS: dict[str, Labels] = {
-    **{f"flicker_{x:g}": Labels(depth=DepthErrors(flicker=x)) for x in (0.05, 0.1, 0.15)},
-    **{f"bias_{x:g}": Labels(depth=DepthErrors(scale=x)) for x in (0.05, 0.1, 0.15)},
-    **{f"bent_{x:g}": Labels(depth=DepthErrors(smooth=x)) for x in (0.05, 0.1, 0.15)},
+    **{f"flicker_{x:02}": Labels(depth=DepthErrors(flicker=x / 100)) for x in (5, 10, 15)},
+    **{f"bias_{x:02}": Labels(depth=DepthErrors(scale=x / 100)) for x in (5, 10, 15)},
+    **{f"bent_{x:02}": Labels(depth=DepthErrors(smooth=x / 100)) for x in (5, 10, 15)},
     "tracks_small": Labels(tracks=TrackErrors(swaps=0.02, drift_px=1.0, jitter_px=0.5, lost=0.1)),
     "tracks_medium": Labels(tracks=TrackErrors(swaps=0.1, drift_px=3.0, jitter_px=1.0, lost=0.3)),
     "tracks_large": Labels(tracks=TrackErrors(swaps=0.3, drift_px=8.0, jitter_px=2.0, lost=0.5)),
     "lucas_kanade": Labels(tracker="lucas_kanade"),
 }
 """Depth: AbsRel of a factor a frame (flicker), of one a whole episode (bias) and of a field that
-varies slowly over the picture (bent). Published estimators have .05 to .15."""
+varies slowly over the picture (bent), in hundredths. Published estimators have .05 to .15."""
 
 
 @dataclass(frozen=True, kw_only=True)
