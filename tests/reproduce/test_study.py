@@ -112,6 +112,12 @@ def test_a_run_that_fails_leaves_no_result(flags, base):
     assert not list(flags.output.glob("runs/*/.*"))
 
 
+def test_a_page_of_nothing_is_refused(flags, base):
+    study_of(flags, base)
+    with pytest.raises(ValueError, match="no finished run of this study"):
+        table2.run(Table2(study=replace(flags, read=True)), base=base)
+
+
 def test_an_unknown_variant_is_refused_by_name(flags, base):
     with pytest.raises(ValueError, match="no variant nonsense; there are: full, no_depth"):
         replace(study_of(flags, base), only=("nonsense",)).run()

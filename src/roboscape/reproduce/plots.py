@@ -1,8 +1,9 @@
 """Plots of a study: differences with their intervals, curves of a sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -31,7 +32,7 @@ def difference_plot(contrasts: Sequence[Contrast]) -> Figure:
     return figure
 
 
-def draw_metric(axis, metric: MetricSpec, contrasts: Sequence[Contrast]) -> None:  # noqa: ANN001
+def draw_metric(axis: Axes, metric: MetricSpec, contrasts: Sequence[Contrast]) -> None:
     """The differences in one metric."""
     for place, contrast in enumerate(contrasts):
         one = contrast.of(metric.key)
@@ -57,7 +58,7 @@ def colour_of(low: float, high: float, metric: MetricSpec) -> str:
 
 
 def curve_plot(
-    series: dict[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    series: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
     *,
     x_title: str,
     y_title: str,

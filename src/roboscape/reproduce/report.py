@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.reproduce.measuring import METRICS, SECONDARY, MetricSpec
 from roboscape.reproduce.page import Block, Code, Heading, Paragraph, Table, fill, write_page
@@ -178,7 +179,16 @@ def verdict(one: Comparison, metric: MetricSpec) -> str:
 
 
 def method_text(study: Study) -> list[Block]:
-    """How it was measured, with the command."""
+    """How it was measured, with the command.
+
+    Raises:
+        UserError: no run of the study is there yet.
+    """
+    if not all_runs(study):
+        raise UserError(
+            f"{study.results.root} holds no finished run of this study yet; run the same command "
+            "without --read"
+        )
     settings = study.results.settings
     machines = sorted({one.machine for runs in all_runs(study) for one in runs.values()})
     seconds = sum(

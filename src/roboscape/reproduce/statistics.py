@@ -89,7 +89,8 @@ def paired_t(differences: Float[np.ndarray, " n"]) -> float | None:
 
     if len(differences) < 2 or not differences.std() > 0:
         return None
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    _, p = stats.ttest_1samp(differences, 0.0)
+    return float(p)
 
 
 def signed_rank(differences: Float[np.ndarray, " n"]) -> float | None:
@@ -98,7 +99,8 @@ def signed_rank(differences: Float[np.ndarray, " n"]) -> float | None:
 
     if len(differences) < 2 or not differences.any():
         return None
-    return float(stats.wilcoxon(differences).pvalue)
+    _, p = stats.wilcoxon(differences)
+    return float(p)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

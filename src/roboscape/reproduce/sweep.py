@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
 from roboscape.core.errors import UserError
 from roboscape.presets.world_model import large, lift, medium, small
@@ -215,7 +216,7 @@ def cells_table(study: Study) -> Table:
     return Table(header=header, rows=tuple(rows))
 
 
-def loss_figure(study: Study):  # noqa: ANN201
+def loss_figure(study: Study) -> Figure:
     """Loss over frames, a curve a size."""
     series: dict[str, tuple[list[float], list[float], list[float]]] = {}
     for found in sorted(all_runs(study), key=lambda runs: next(iter(runs.values())).frames):
