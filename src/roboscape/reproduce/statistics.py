@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -89,8 +90,8 @@ def paired_t(differences: Float[np.ndarray, " n"]) -> float | None:
 
     if len(differences) < 2 or not differences.std() > 0:
         return None
-    _, p = stats.ttest_1samp(differences, 0.0)
-    return float(p)
+    found: Any = stats.ttest_1samp(differences, 0.0)
+    return float(found.pvalue)
 
 
 def signed_rank(differences: Float[np.ndarray, " n"]) -> float | None:
@@ -99,8 +100,8 @@ def signed_rank(differences: Float[np.ndarray, " n"]) -> float | None:
 
     if len(differences) < 2 or not differences.any():
         return None
-    _, p = stats.wilcoxon(differences)
-    return float(p)
+    found: Any = stats.wilcoxon(differences)
+    return float(found.pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
