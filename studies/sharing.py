@@ -1,42 +1,12 @@
-"""What lets several processes work through one list: claims, files that the first one writes."""
+"""What several processes that share a study's folder agree on; claims are the package's own."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from roboscape.core.files import read_json, write_json
+from roboscape.core.claims import claimed, publish
+from roboscape.core.files import read_json
 
-
-@contextmanager
-def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Whether this process alone is at something.
-
-    The system drops the claim of a process that ends, however it ends.
-
-    Args:
-        path: A file that stands for it.
-        wait: Until no other process works on it, rather than go on without.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
-def publish(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that several processes may write: the first one stays."""
-    mine = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(mine, content)
-    with suppress(FileExistsError):
-        os.link(mine, path)
-    mine.unlink()
+__all__ = ["agree_on_settings", "claimed", "publish"]
 
 
 def agree_on_settings(folder: Path, wanted: dict[str, Any]) -> None:

@@ -232,6 +232,26 @@ COMMANDS: dict[str, Command] = {
         config="Judge",
         summary="Let people compare recorded and imagined videos blindly, and count.",
     ),
+    "reproduce table2": Command(
+        module="roboscape.reproduce.table2",
+        config="Table2",
+        summary="The paper's ablations of depth and keypoints, with statistics.",
+    ),
+    "reproduce noise": Command(
+        module="roboscape.reproduce.noise",
+        config="Noise",
+        summary="How much of the gain wrong depth and tracks leave.",
+    ),
+    "reproduce grid": Command(
+        module="roboscape.reproduce.grid",
+        config="Grid",
+        summary="The weights of the keypoint losses, one at a time.",
+    ),
+    "reproduce sweep": Command(
+        module="roboscape.reproduce.sweep",
+        config="Sweep",
+        summary="Model size against amount of data, with a fitted law.",
+    ),
     "bench": Command(
         module="roboscape.bench.bench",
         config="Bench",

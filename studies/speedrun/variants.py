@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from roboscape.presets.world_model import lift
+from roboscape.presets.world_model import lift, shortened
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.losses import LossConfig
 from roboscape.world_model.model import WorldModel
@@ -17,8 +17,6 @@ BASELINE = "lift"
 PLAIN, PLAIN_4X = "plain_masked", "plain_masked_4x"
 COMMANDED = Path("data/lift_tokens_commanded")
 """The store, tokenized without imagined proprioception."""
-AVERAGE_DECAY = 0.99
-"""The preset's .998 remembers 500 steps, which is more than a short run has."""
 
 Change = Callable[[WorldModelRun], WorldModelRun]
 Surgery = Callable[[WorldModel], WorldModel]
@@ -55,19 +53,7 @@ class Variant:
 
 def short_lift(*, steps: int) -> WorldModelRun:
     """The preset `lift`, with what it counts in steps fitted to a short run."""
-    run = lift()
-    return replace(
-        run,
-        optimizer=replace(run.optimizer, warmup_steps=min(50, max(1, steps // 8))),
-        masking=replace(run.masking, self_predicted_after=steps // 2),
-        fit=replace(
-            run.fit,
-            steps=steps,
-            evaluate_every=steps,
-            checkpoint_every=steps,
-            average_decay=AVERAGE_DECAY,
-        ),
-    )
+    return shortened(lift(), steps=steps)
 
 
 def setting(**changes: Any) -> Change:

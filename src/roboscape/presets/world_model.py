@@ -88,6 +88,23 @@ def fine_tuning(run: WorldModelRun) -> WorldModelRun:
     )
 
 
+def shortened(run: WorldModelRun, *, steps: int) -> WorldModelRun:
+    """The same training in so few steps: what it counts in steps is fitted to their number."""
+    return replace(
+        run,
+        optimizer=replace(run.optimizer, warmup_steps=min(50, max(1, steps // 8))),
+        masking=replace(run.masking, self_predicted_after=steps // 2),
+        fit=replace(
+            run.fit,
+            steps=steps,
+            evaluate_every=steps,
+            checkpoint_every=steps,
+            # The preset's average remembers 500 steps, which is more than a short run has.
+            average_decay=0.99,
+        ),
+    )
+
+
 def genie() -> WorldModelRun:
     """The Genie baseline at Lift's size: plain masked objective, no physical knowledge."""
     lift_run = lift()

@@ -1,0 +1,1 @@
+"""The paper's ablations, label noise, loss weights and scaling, measured with statistics."""

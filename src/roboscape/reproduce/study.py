@@ -1,0 +1,228 @@
+"""A study: a list of variants, trained and measured run by run on the same data.
+
+Every variant gets either the same CPU seconds of one thread or the same number of steps. Runs are
+done seed by seed, so that a study that is cut short is still a balanced one; what is finished is
+never done again, and several processes may share a folder.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from roboscape.annotate.perturb.depth import DepthErrors
+from roboscape.core.claims import claimed
+from roboscape.core.errors import UserError
+from roboscape.core.progress import progress
+from roboscape.core.runs import describe_machine, git
+from roboscape.reproduce.measuring import Measure, quiet_threads
+from roboscape.reproduce.results import CPU, STEPS, ResultFolder, RunResult, listed
+from roboscape.reproduce.training import Recipe, Trained, step_costs, train_variant
+from roboscape.reproduce.variants import Variant
+from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.tokens.store import TokenStore
+from roboscape.world_model.model import WorldModel
+from roboscape.world_model.train import make_evaluation
+
+log = logging.getLogger(__name__)
+
+SAME_COST = 0.1
+"""Variants whose steps cost the same up to this share get the same number in either protocol: on a
+busy machine no cost is known better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One run of a study."""
+
+    variant: Variant
+    seed: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that a study's runs need."""
+
+    variants: tuple[Variant, ...]
+    """The first is the reference whose step is the unit of cost."""
+    recipe: Recipe
+    measure: Callable[[], Measure]
+    """Reads the validation clips; called when the first run is to be measured."""
+    bundle: Bundle
+    """Tokenizer and control signals of all runs."""
+    validation: TokenStore
+    """Tokens of validation episodes."""
+    results: ResultFolder
+    budget_s: float
+    """CPU seconds of one thread a run."""
+    seeds: tuple[int, ...]
+    protocols: tuple[str, ...] = (CPU,)
+    step_s: float | None = None
+    """CPU seconds of the reference's step, where they are not those that were timed."""
+    fixed_steps: int | None = None
+    """Steps of every run, where it is not the budget that decides."""
+    only: tuple[str, ...] = ()
+    """Names of the variants to run; all where none is named."""
+    given_errors: dict[str, DepthErrors] = field(default_factory=dict)
+    """Errors of the given frame's depth at measuring, by the name of the labels; none of others."""
+
+    def run(self) -> None:
+        """Do what is missing."""
+        quiet_threads()
+        if unknown := set(self.only) - {variant.name for variant in self.variants}:
+            raise UserError(
+                f"no variant {', '.join(sorted(unknown))}; there are: "
+                f"{', '.join(variant.name for variant in self.variants)}"
+            )
+        if self.fixed_steps is None:
+            self.time_steps()
+        plan = self.plan()
+        done = sum(self._is_done(one) for one in plan)
+        measure: Measure | None = None
+        with progress(len(plan), "runs", initial=done, unit="run") as bar:
+            for one in plan:
+                claim = self.results.claim(one.variant.name, steps=one.steps, seed=one.seed)
+                with claimed(claim) as mine:
+                    if not mine or self._is_done(one):
+                        continue
+                    measure = measure or self.measured_clips()
+                    self.results.save(self.perform(one, measure))
+                    bar.update()
+
+    def measured_clips(self) -> Measure:
+        """The validation clips, with the floors written where they are not yet."""
+        measure = self.measure()
+        if self.results.floors() is None:
+            still, ceiling = measure.still(), measure.ceiling(self.bundle)
+            self.results.save_floors(
+                {
+                    "still": {name: listed(values) for name, values in still.items()},
+                    "ceiling": {name: listed(values) for name, values in ceiling.items()},
+                }
+            )
+        return measure
+
+    @property
+    def chosen(self) -> tuple[Variant, ...]:
+        """The variants to run."""
+        return tuple(one for one in self.variants if not self.only or one.name in self.only)
+
+    def plan(self) -> list[Planned]:
+        """Every run once, seed by seed; the first protocol before what only the second needs."""
+        found: dict[tuple[str, int, int], Planned] = {}
+        for seed in self.seeds:
+            for protocol in self.protocols:
+                for variant in self.chosen:
+                    steps = self.steps(variant, protocol)
+                    one = Planned(variant=variant, seed=seed, steps=steps)
+                    found.setdefault((variant.name, seed, steps), one)
+        return list(found.values())
+
+    def steps(self, variant: Variant, protocol: str) -> int:
+        """How many steps a variant gets.
+
+        Under `cpu` as many as fit into the study's CPU seconds, under `steps` as many as the
+        reference gets in that time.
+        """
+        if self.fixed_steps is not None:
+            return max(1, round(variant.budget * self.fixed_steps))
+        reference, ratio = self._cost(self.variants[0]), self._cost(variant)["ratio"]
+        if protocol == STEPS or abs(ratio - 1) <= SAME_COST:
+            ratio = 1.0
+        step_s = (self.step_s or reference["step_s"]) * ratio
+        return max(1, round(variant.budget * self.budget_s / step_s))
+
+    def time_steps(self) -> None:
+        """Time a step of every variant that has not been timed, beside one of the reference."""
+        reference = self.variants[0]
+        timed = {variant.step_as or variant.name for variant in (reference, *self.chosen)}
+        missing = [name for name in timed if self.results.cost(name) is None]
+        for name in sorted(missing, key=lambda one: one != reference.name):
+            variant = next(one for one in self.variants if one.name == name)
+            costs = step_costs(self.recipe, {reference.name: reference, name: variant})
+            ratio = costs[name] / costs[reference.name]
+            self.results.save_cost(name, {"step_s": costs[name], "ratio": ratio})
+            log.info("a step of %s: %.3f CPU s, %.2f x the unit", name, costs[name], ratio)
+
+    def perform(self, one: Planned, measure: Measure) -> RunResult:
+        """Train and measure."""
+        variant = one.variant
+        log.info("%s, seed %d: %d steps", variant.name, one.seed, one.steps)
+        trained = train_variant(self.recipe, variant, steps=one.steps, seed=one.seed)
+        start = time.process_time()
+        losses = make_evaluation(
+            self.validation, config=self.recipe.run(variant, steps=one.steps, seed=one.seed)
+        )(trained.model)
+        scores = measure.of(
+            self.bundle_of(trained.model), given_errors=self.given_errors.get(variant.labels)
+        )
+        return self._result(
+            one,
+            trained,
+            losses={name: losses[name] for name in ("rgb_loss", "depth_loss") if name in losses},
+            scores={name: listed(values) for name, values in scores.items()},
+            measuring_cpu_s=time.process_time() - start,
+        )
+
+    def bundle_of(self, model: WorldModel) -> Bundle:
+        """A trained model with the study's tokenizer and control signals, ready to imagine."""
+        bundle = Bundle(
+            tokenizer=self.bundle.tokenizer, world_model=model, controls=self.bundle.controls
+        )
+        base = self.recipe.base
+        return bundle.for_imagining(Compute(device=base.device, precision=base.precision))
+
+    def _result(
+        self,
+        one: Planned,
+        trained: Trained,
+        *,
+        losses: dict[str, float],
+        scores: dict[str, list[float | None]],
+        measuring_cpu_s: float,
+    ) -> RunResult:
+        return RunResult(
+            variant=one.variant.name,
+            what=one.variant.what,
+            seed=one.seed,
+            steps=one.steps,
+            cpu_s=trained.cpu_s,
+            measuring_cpu_s=measuring_cpu_s,
+            parameters=sum(p.numel() for p in trained.model.parameters()),
+            frames=trained.frames,
+            losses=losses,
+            scores=scores,
+            training_losses={str(step): loss for step, loss in trained.losses.items()},
+            machine=describe_machine(),
+            commit=git("rev-parse", "--short=12", "HEAD"),
+        )
+
+    def _is_done(self, one: Planned) -> bool:
+        return self.results.path(one.variant.name, steps=one.steps, seed=one.seed).is_file()
+
+    def _cost(self, variant: Variant) -> dict[str, float]:
+        found = self.results.cost(variant.step_as or variant.name)
+        assert found is not None, "steps are timed before they are planned"
+        return found
+
+
+def runs_of(study: Study, protocol: str) -> dict[str, dict[int, RunResult]]:
+    """The results that are there, by variant and seed."""
+    found = {}
+    for variant in study.variants:
+        timed = study.results.cost(variant.step_as or variant.name) is not None
+        if not timed and study.fixed_steps is None:
+            continue
+        runs = study.results.load_seeds(
+            variant.name, steps=study.steps(variant, protocol), seeds=study.seeds
+        )
+        if runs:
+            found[variant.name] = runs
+    return found
+
+
+def complete_seeds(runs: dict[str, dict[int, RunResult]], names: Sequence[str]) -> list[int]:
+    """Seeds that all of some variants have."""
+    sets = [set(runs.get(name, {})) for name in names]
+    return sorted(set.intersection(*sets)) if sets else []

@@ -1,0 +1,74 @@
+"""The page says better and worse by the metric's own direction, and fills its place in the docs."""
+
+import numpy as np
+import pytest
+
+from roboscape.reproduce.measuring import METRICS
+from roboscape.reproduce.page import Heading, Paragraph, Plot, Table, fill, html, markdown
+from roboscape.reproduce.plots import difference_plot
+from roboscape.reproduce.report import Contrast, contrast_table, p_text, verdict
+from roboscape.reproduce.statistics import compare, corrected
+from roboscape.reproduce.table2 import PAPER, paper_table
+
+BY_KEY = {metric.key: metric for metric in METRICS}
+
+
+def effect(metric, size, *, noise=0.01):
+    random = np.random.default_rng(5)
+    reference = random.normal(size=(5, 8))
+    return compare(metric, reference + size + noise * random.normal(size=(5, 1)), reference)
+
+
+def contrast(**sizes):
+    found = corrected([effect(name, size) for name, size in sizes.items()])
+    return Contrast(
+        variant="no_depth", against="full", protocol="cpu", seeds=(0, 1, 2, 3, 4),
+        comparisons=tuple(found),
+    )  # fmt: skip
+
+
+def test_a_verdict_follows_the_metrics_direction_and_the_corrected_test():
+    found = contrast(psnr=-0.5, abs_rel=0.5, ssim=0.5, mse=-0.5, delta1=0.0)
+    said = {one.metric: verdict(one, BY_KEY[one.metric]) for one in found.comparisons}
+    assert said == {
+        "psnr": "worse", "abs_rel": "worse", "ssim": "better", "mse": "better", "delta1": "open",
+    }  # fmt: skip
+
+
+def test_the_table_shows_a_row_a_metric_with_dashes_where_nothing_is():
+    rows = {row[0]: row[1:] for row in contrast_table(contrast(psnr=-0.5)).rows}
+    assert len(rows) == len(METRICS)
+    assert rows["PSNR, dB ↑"][0] == "-0.50"
+    assert set(rows["AbsRel ↓"]) == {"–"}
+
+
+def test_signs_are_compared_with_the_papers():
+    table = paper_table([contrast(psnr=-0.5, delta_psnr=-0.5, abs_rel=0.4, delta1=0.0)])
+    signs = {row[2]: row[5] for row in table.rows}
+    assert PAPER["no_depth"]["psnr"] > 0 and PAPER["no_depth"]["abs_rel"] > 0
+    assert signs == {
+        "PSNR": "opposite sign", "ΔPSNR": "opposite sign", "AbsRel": "same sign", "δ₁": "open",
+    }  # fmt: skip
+
+
+def test_p_values_are_short():
+    assert [p_text(p) for p in (None, 1.0, 0.0625, 0.00001)] == ["–", "1", ".0625", "< .0001"]
+
+
+def test_a_page_has_its_pictures_inside_and_its_tables_in_the_docs(tmp_path):
+    plot = Plot(name="x", caption="differences", figure=difference_plot([contrast(psnr=1.0)]))
+    plot.figure.savefig(tmp_path / "x.png")
+    blocks = [Heading("One"), Table(header=("a",), rows=(("1 < 2",),)), plot, Paragraph("two")]
+    assert "| a |\n| --- |\n| 1 < 2 |" in markdown(blocks)
+    shown = html("T", blocks, folder=tmp_path)
+    assert "1 &lt; 2" in shown and "data:image/png;base64," in shown
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured: s -->\nold\n<!-- /measured: s -->\nafter\n")
+    for _ in range(2):
+        fill(page, "s", blocks)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n")
+    assert "old" not in text and "### One" in text and "png" not in text
+    assert text.count("| a |") == 1
+    with pytest.raises(ValueError, match="no place"):
+        fill(page, "other", blocks)
