@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+
 from roboscape.play.frames import unpack
 from roboscape.play.limits import Limits
 from roboscape.play.server import Doors, make_app

@@ -18,8 +18,10 @@ NASTY = (
     [0.0] * 3, [9.0] * 3, [0.0] * 1000, {"episode": -1}, {"episode": 10**15}, {"x": {"y": []}},
     {"front": "AAAA"}, {"front": "%"}, {"front": 5}, {"nobody": ""},
 )  # fmt: skip
-FIELDS = ("seed", "episode", "row", "rgb", "state", "values", "sequence", "value", "frame", "future",
-          "by", "settings", "shown", "temperature", "number", "session", "__class__", "type")  # fmt: skip
+FIELDS = (
+    "seed", "episode", "row", "rgb", "state", "values", "sequence", "value", "frame", "future",
+    "by", "settings", "shown", "temperature", "number", "session", "__class__",
+)  # fmt: skip
 
 
 def hostile(random_numbers: random.Random) -> str:
@@ -37,11 +39,11 @@ def hostile(random_numbers: random.Random) -> str:
     kind = random_numbers.choice([*KINDS, "nobody", "", 3, None])
     content = {"type": kind}
     for _ in range(random_numbers.randrange(4)):
-        content[random_numbers.choice(FIELDS[:-1])] = random_numbers.choice(NASTY)
+        content[random_numbers.choice(FIELDS)] = random_numbers.choice(NASTY)
     text = json.dumps(content)
     if way == 4:
         place = random_numbers.randrange(len(text))
-        text = text[:place] + random_numbers.choice("}{][,:\"\\\x01é") + text[place + 1 :]
+        text = text[:place] + random_numbers.choice('}{][,:"\\\x01é') + text[place + 1 :]
     return text
 
 

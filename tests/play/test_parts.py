@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from roboscape.dataset.records import ActionConvention
 from roboscape.play.drivers import HandDriver, neutral
 from roboscape.play.frames import Frame, Pictures, compare, pack, unpack
-from roboscape.play.history import COPIES, Future, History, WorldCopy
+from roboscape.play.history import COPIES, History, WorldCopy
 from roboscape.play.layout import CameraView, controls_for
 from roboscape.play.limits import Limits, RateLimit
 from roboscape.play.pool import Kept, WorldPool
 from roboscape.play.recording import actions_of_frames, convention_of_frames
 from roboscape.simulators.learned import LearnedSimulator
-from roboscape.simulators.protocol import EpisodeStart, WorldSpec
+from roboscape.simulators.protocol import EpisodeStart, Snapshot, WorldSpec
 
 ACTION = ActionConvention(
     mode="delta",
@@ -51,8 +51,7 @@ def test_what_is_commanded_between_frames_is_neither_lost_nor_added(changes):
     times = [0.0, *(time_s for time_s, _ in changes), 0.2]
     held = [0.0, *(value for _, value in changes)]
     whole = sum(
-        value * (end - begin)
-        for value, begin, end in zip(held, times[:-1], times[1:], strict=True)
+        value * (end - begin) for value, begin, end in zip(held, times[:-1], times[1:], strict=True)
     )
     assert driver.take(0.0, 0.2)[:, 0].mean() * 0.2 == pytest.approx(whole, abs=1e-6)
 
@@ -126,7 +125,7 @@ def frame(level, **more):
 
 
 def copy_of(number):
-    return WorldCopy(imagined=Kept(snapshot=number))
+    return WorldCopy(imagined=Kept(snapshot=Snapshot(number, 1)))
 
 
 def grown(frames, *, most=1000, needs_copy=()):
@@ -146,7 +145,7 @@ def test_every_kept_frame_is_reached_from_a_copy_before_it(frames):
     assert len(future.copies) <= COPIES
     for number in range(future.first, future.last + 1):
         copy, way = future.way_to(number)
-        assert copy.imagined.snapshot + len(way) == number
+        assert copy.imagined.snapshot.content + len(way) == number
 
 
 def test_a_way_never_leads_past_a_restart():
@@ -154,7 +153,7 @@ def test_a_way_never_leads_past_a_restart():
     for number in range(300):
         copy, way = future.way_to(number)
         assert not any(one.restarted for one in way)
-        assert copy.imagined.snapshot + len(way) == number
+        assert copy.imagined.snapshot.content + len(way) == number
 
 
 def test_futures_share_their_past_and_part_where_asked():

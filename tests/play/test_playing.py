@@ -39,9 +39,7 @@ def test_rewinding_and_going_on_alike_gives_the_same_future_again(stage):
             return frames, replayed, next(iter(app.state.host.sessions.values())).status()
 
     frames, replayed, status = play(stage, story)
-    assert all(
-        same(old, new) for (_, old), (_, new) in zip(frames[3:], replayed, strict=True)
-    )
+    assert all(same(old, new) for (_, old), (_, new) in zip(frames[3:], replayed, strict=True))
     assert [one["parted_at"] for one in status["futures"]] == [None, 3]
     assert replayed[0][0]["future"] != frames[0][0]["future"]
 
@@ -131,7 +129,7 @@ def test_chance_parts_equal_actions_and_a_rewind_past_it_is_exact(stage):
             page.send("seek", frame=2)
             await page.wait_for("frame")
             page.send("sample", temperature=0.0)
-            greedy, picture = await page.step(LEFT)
+            _, picture = await page.step(LEFT)
             page.send("seek", frame=3, future=0)
             await page.wait_for("frame", lambda one: one["frame"] == 3 and one["future"] == 0)
             page.send("sample", temperature=1.0, seed=2)

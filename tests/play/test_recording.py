@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from roboscape.dataset.reader import LeRobotDataset
 from roboscape.inspection.inspect import Inspect
 from roboscape.inspection.inspect import run as inspect
-from roboscape.dataset.reader import LeRobotDataset
 from roboscape.play.provenance import SYNTHETIC_PATH, VerifySynthetic, read_comment
 from roboscape.play.provenance import run as verify
 from tests.play.pages import LEFT, RIGHT, Page, play

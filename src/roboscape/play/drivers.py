@@ -6,6 +6,7 @@ name it in `DRIVERS`; a page chooses it by that name.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -107,7 +108,7 @@ class HandDriver:
         lengths = np.stack(
             [
                 np.clip(times[1:], low, high) - np.clip(times[:-1], low, high)
-                for low, high in zip(edges[:-1], edges[1:], strict=True)
+                for low, high in pairwise(edges)
             ]
         )
         mean = lengths @ commands / (edges[1] - edges[0])

@@ -87,7 +87,7 @@ class Host:
             await session.lock.acquire()
         try:
             await self._step(sessions)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # One world's trouble must not end the clock of all.
             if not isinstance(error, UserError):
                 log.exception("a frame could not be taken")

@@ -127,9 +127,7 @@ def _is_move(name: str) -> bool:
 def _turns(action: ActionConvention) -> list[Control]:
     found = [(axis, place) for axis in "xyz" for place in _places(action, f"r{axis}")]
     return [
-        Control(
-            name=f"turn {axis} {sign}", key=key, dimension=place, value=value, group="turn"
-        )
+        Control(name=f"turn {axis} {sign}", key=key, dimension=place, value=value, group="turn")
         for (axis, place), keys in zip(found, TURNS, strict=False)
         for sign, key, value in (("−", keys[0], -1.0), ("+", keys[1], 1.0))
     ]
@@ -138,17 +136,11 @@ def _turns(action: ActionConvention) -> list[Control]:
 def _grips(action: ActionConvention) -> list[Control]:
     opened, closed = gripper_ends(action) or (-1.0, 1.0)
     return [
-        Control(
-            name=name, key=key, dimension=int(place), value=value, toggles=True, group="grip"
-        )
+        Control(name=name, key=key, dimension=int(place), value=value, toggles=True, group="grip")
         for place in np.flatnonzero(gripper_dimensions(action))
         for name, key, value in (("open gripper", "q", opened), ("close gripper", "e", closed))
     ]
 
 
 def _places(action: ActionConvention, ending: str) -> list[int]:
-    return [
-        place
-        for place, name in enumerate(action.names)
-        if name.rpartition("_")[2] == ending
-    ]
+    return [place for place, name in enumerate(action.names) if name.rpartition("_")[2] == ending]

@@ -34,6 +34,10 @@ class Limits:
                 raise UserError(f"expected {name} above 0, got {getattr(self, name)}")
 
 
+DEFAULT_LIMITS = Limits()
+"""For a handful of people on one machine."""
+
+
 class RateLimit:
     """A bucket of tokens: `burst` at once, `rate_hz` in the long run."""
 

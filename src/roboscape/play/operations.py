@@ -122,9 +122,7 @@ async def start_image(player: Player, message: m.StartImage) -> None:
         state_size=stage.state_size,
         codec=stage.codec,
     )
-    began = Began(
-        words="an uploaded image", about={"kind": "image", "warnings": warnings}, seed=0
-    )
+    began = Began(words="an uploaded image", about={"kind": "image", "warnings": warnings}, seed=0)
     async with session.lock:
         session.running = False
         imagined = await _imagine_from(player, start)
@@ -335,7 +333,11 @@ async def record(player: Player, message: m.Record) -> None:
     assert began is not None
     frames = list(future.frames)
     written = await asyncio.to_thread(
-        record_session, player.stage, frames, began, temperature=session.temperature,
+        record_session,
+        player.stage,
+        frames,
+        began,
+        temperature=session.temperature,
         seed=session.seed,
     )
     session.recorded.append(f"episode {written.episode} of {written.root}")

@@ -11,7 +11,7 @@ import tyro
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.play.limits import Limits
+from roboscape.play.limits import DEFAULT_LIMITS, Limits
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Play:
     """Port to listen on; 0: any that is free."""
     output: Path = Path("runs/play")
     """Folder for recorded sessions, a dataset a checkpoint."""
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
     """What players may ask for."""
     compute: Annotated[Compute, tyro.conf.arg(name="")] = PROBED
     """Where and in which format."""

@@ -146,17 +146,17 @@ def comment_of(checkpoint: Checkpoint) -> str:
 
 def comment_video(path: Path, comment: str) -> None:
     """Put a comment into an mp4 file; the encoded frames stay as they are."""
-    with atomic_path(path) as temporary:
-        with (
-            av.open(str(path)) as source,
-            av.open(str(temporary), "w", format="mp4") as target,
-        ):
-            target.metadata["comment"] = comment
-            stream = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(source.streams.video[0]):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
+    with (
+        atomic_path(path) as temporary,
+        av.open(str(path)) as source,
+        av.open(str(temporary), "w", format="mp4") as target,
+    ):
+        target.metadata["comment"] = comment
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
 
 
 def read_comment(path: Path) -> str:

@@ -157,4 +157,3 @@ def actions_of_frames(
     """One action a frame, as `convention_of_frames` describes it."""
     together = slow_down(native, convention=action, factor=stride)
     return np.where(targets(action), together, together / stride)
-

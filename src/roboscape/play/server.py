@@ -35,7 +35,12 @@ from roboscape.play.stage import Stage
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HELLO_WITHIN_S = 10.0
 REFUSED_IN_A_ROW = 2000
@@ -232,7 +237,7 @@ class Connection:
                 await player.answer(parse(text))
             except UserError as error:
                 self._outbox.tell("error", message=shortened(str(error), most=500))
-            except Exception:  # noqa: BLE001
+            except Exception:
                 # A bug; the player is told, the log has its traceback, and the server lives.
                 log.exception("a message could not be answered")
                 self._outbox.tell("error", message="this could not be done; the log says why")

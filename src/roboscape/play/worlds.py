@@ -81,7 +81,9 @@ class Worlds:
         self.spec: WorldSpec = self._thread.submit(lambda: self._pool(0.0).simulator.spec).result()
         """What all worlds share."""
 
-    async def begin(self, player: str, start: Start, *, seed: int, temperature: float = 0.0) -> Seen:
+    async def begin(
+        self, player: str, start: Start, *, seed: int, temperature: float = 0.0
+    ) -> Seen:
         """Begin a player's world; returns its first frame, and a copy of the world."""
 
         def work() -> Seen:
