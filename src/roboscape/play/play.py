@@ -119,6 +119,7 @@ def listen(host: str, port: int) -> socket.socket:
 def address(listening: socket.socket, token: str | None) -> str:
     """The page's address; a token stands behind the #, which no browser sends to anybody."""
     host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/" + (f"#token={token}" if token else "")
