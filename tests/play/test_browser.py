@@ -22,7 +22,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the extra `play` is not install
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 WITHIN_S = 300.0
 """For everything that is waited for: a busy machine is slow, and nothing here measures time."""
-FRAME = "window.roboscape?.frame?.frame ?? -1"
+FRAME = "(window.roboscape?.frame?.frame ?? -1)"
 
 
 @contextlib.contextmanager

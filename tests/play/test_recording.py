@@ -44,8 +44,9 @@ def test_a_recorded_session_holds_frames_depth_actions_and_states(recorded, stag
     assert (info.behaviour, info.split, info.length) == ("imagined", "test", 21)
     codes = np.stack([frame.imagined.depth_codes["front"] for frame in frames])
     assert np.array_equal(stage.codec.decode(codes), dataset.depth_m(1, "front"))
-    rgb = np.stack([frame.imagined.rgb["front"] for frame in frames]).astype(int)
-    assert np.abs(rgb - dataset.frames(1, "front")).mean() < 12
+    rgb = np.stack([frame.imagined.rgb["front"] for frame in frames])
+    # Untrained models draw noise, of which video keeps the coarse part.
+    assert np.abs(coarse(rgb) - coarse(dataset.frames(1, "front"))).mean() < 6
     actions = dataset.actions(1)
     assert np.allclose(actions[:2, 0], [1, -1]) and not actions[-1, :2].any()
 
@@ -103,6 +104,10 @@ def test_a_world_that_was_not_driven_is_not_recorded(stage):
             return (await page.wait_for("error"))["message"]
 
     assert "drive for some frames first" in play(stage, story)
+
+
+def coarse(rgb):
+    return rgb.reshape(len(rgb), 8, rgb.shape[1] // 8, 8, -1, 3).mean(axis=(2, 4))
 
 
 def _append(path):

@@ -83,6 +83,9 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("keyup", (event) => controls?.release(`key ${event.code}`, event.timeStamp));
 window.addEventListener("blur", () => controls?.releaseAll(performance.now()));
 
+// After a choice, keys drive again.
+document.addEventListener("change", ({ target }) => { if (target.matches("select")) target.blur(); });
+
 const toggle = () => connection.send(page.status?.running ? "pause" : "run");
 const step = () => { stepping = true; connection.send("step"); };
 const seek = (frame, future) => connection.send("seek", { frame, ...(future === undefined ? {} : { future }) });
