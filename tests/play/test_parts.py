@@ -200,7 +200,7 @@ def test_equal_pictures_score_the_most_and_none_without_a_truth():
 
 
 def test_a_rate_is_kept_in_the_long_run_and_a_burst_allowed():
-    rate = RateLimit(rate_hz=10, burst=5, now_s=0.0)
+    rate = RateLimit(rate_hz=10.0, burst=5, now_s=0.0)
     assert sum(rate.allows(0.0) for _ in range(20)) == 5
     assert sum(rate.allows(1.0 + number / 1000) for number in range(20)) == 5
     assert sum(rate.allows(10.0 + number / 10) for number in range(100)) == 100
@@ -210,7 +210,7 @@ def test_limits_under_which_nothing_can_be_played_are_refused():
     with pytest.raises(ValueError, match="worlds"):
         Limits(worlds=0)
     with pytest.raises(ValueError, match="idle_s"):
-        Limits(idle_s=0)
+        Limits(idle_s=0.0)
 
 
 def test_a_start_that_does_not_fit_leaves_a_players_world_alone(tiny_bundle, lift_dataset):

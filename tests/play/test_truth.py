@@ -126,7 +126,8 @@ def test_without_the_true_world_nothing_is_simulated_after_the_start(lift_stage)
         page.send("start_seed", seed=3)
         await page.wait_for("frame", lambda header: header["true_state"] is None)
         _, arrays = await page.step(LEFT)
-        return arrays, await app.state.host.stage.truth.players()
+        (name,) = app.state.host.sessions
+        return arrays, name, await app.state.host.stage.truth.players()
 
-    arrays, players = begun(lift_stage, story)
-    assert "true_rgb/agentview" not in arrays and not players
+    arrays, name, players = begun(lift_stage, story)
+    assert "true_rgb/agentview" not in arrays and name not in players

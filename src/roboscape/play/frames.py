@@ -69,8 +69,9 @@ def compare(imagined: Pictures, truth: Pictures | None) -> float | None:
     """PSNR in dB of RGB, mean over the cameras that both have; None where there is no other."""
     if truth is None:
         return None
-    cameras = imagined.rgb.keys() & truth.rgb.keys()
-    return float(np.mean([psnr_db(truth.rgb[name], imagined.rgb[name]) for name in cameras]))
+    cameras = sorted(imagined.rgb.keys() & truth.rgb.keys())
+    images = [np.stack([one.rgb[name] for name in cameras]) for one in (truth, imagined)]
+    return float(psnr_db(*images).mean())
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:

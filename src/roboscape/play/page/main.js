@@ -203,7 +203,7 @@ function showBeside(arrays, name) {
   $("truth").hidden = !beside; $("no-truth").hidden = Boolean(beside);
   if (beside) drawRgb($("truth"), beside);
   $("truth-title").textContent = other ? `Future ${status.other + 1}` : "True simulator";
-  $("truth-note").textContent = other ? "the other one, same frame" : "";
+  $("truth-note").textContent = other ? "same frame" : "";
   const db = other ? frame.other_psnr_db : frame.psnr_db;
   $("psnr").textContent = db === null ? "" : `${db.toFixed(1)} dB`;
   const words = `frame ${frame.frame}` + (db === null ? "" : `, PSNR ${db.toFixed(1)} decibel`);
