@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from roboscape.clips.reader import ClipReader
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.inspection.inspect import Inspect
 from roboscape.inspection.inspect import run as inspect
@@ -49,6 +50,15 @@ def test_a_recorded_session_holds_frames_depth_actions_and_states(recorded, stag
     assert np.abs(coarse(rgb) - coarse(dataset.frames(1, "front"))).mean() < 6
     actions = dataset.actions(1)
     assert np.allclose(actions[:2, 0], [1, -1]) and not actions[-1, :2].any()
+
+
+def test_what_trainings_read_of_any_dataset_they_read_of_a_recorded_session(recorded, stage):
+    dataset = LeRobotDataset(stage.output / "tiny-abababab")
+    reader = ClipReader(dataset=dataset, cameras=("front",), length=16, stride=1, depth="recorded")
+    clip = reader.read(1, 3)
+    assert clip.frames["front"].shape == (16, 64, 64, 3)
+    assert clip.actions.shape == (15, 3) and clip.states.shape == (16, dataset.state(1).shape[1])
+    assert clip.frame_hz == 10 and np.isfinite(clip.depth_m["front"]).all()
 
 
 def test_inspect_reads_a_recorded_session(recorded, stage, capsys):
