@@ -237,10 +237,9 @@ def test_a_closed_page_frees_its_world_after_a_while_even_in_the_middle_of_a_ste
             page.send("command", values=LEFT)
             await page.wait_for("frame")
         assert len(host.sessions) == 1
-        for _ in range(200):
-            await asyncio.sleep(0.02)
-            if not host.sessions:
-                break
+        async with asyncio.timeout(120):
+            while host.sessions:
+                await asyncio.sleep(0.02)
         return host.sessions, await host.stage.imagined.players()
 
     sessions, players = play(with_limits(stage, away_s=0.1), story)
@@ -281,13 +280,13 @@ def test_messages_beyond_the_rate_are_not_read(stage):
             await page.wait_for("welcome")
             for number in range(30):
                 page.send("ping", number=number)
-            await page.wait_for("error")
-            await asyncio.sleep(0.3)
-            page.send("ping", number=99)
-            answered = await page.wait_for("pong", lambda one: one["number"] > 9)
-            return answered["number"]
+            kinds = []
+            while not kinds or kinds[-1] != "error":
+                kinds.append((await page.next())[0])
+            return kinds
 
-    assert play(with_limits(stage, messages_hz=20, messages_burst=5), story) == 99
+    kinds = play(with_limits(stage, messages_hz=1e-6, messages_burst=5), story)
+    assert kinds.count("pong") == 5
 
 
 @pytest.mark.parametrize("most", [64])
