@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 import uvicorn
 import websockets
+from websockets.typing import Origin
 
 from roboscape.core.memory import keep_freed_memory
 from roboscape.play.frames import unpack
@@ -126,7 +127,7 @@ def served(stage: Stage) -> Iterator[str]:
 async def playing(address: str, *, truth: bool, seed: int) -> AsyncIterator[Player]:
     """A player whose world has begun and runs."""
     connection = websockets.connect(
-        f"ws://{address}/world", origin=f"http://{address}", max_size=None, compression=None
+        f"ws://{address}/world", origin=Origin(f"http://{address}"), max_size=None, compression=None
     )
     async with connection as socket:
         player = Player(socket)

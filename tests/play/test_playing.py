@@ -238,7 +238,7 @@ def test_a_closed_page_frees_its_world_after_a_while_even_in_the_middle_of_a_ste
             await page.wait_for("frame")
         assert len(host.sessions) == 1
         async with asyncio.timeout(120):
-            while host.sessions:
+            while host.sessions or await host.stage.imagined.players():
                 await asyncio.sleep(0.02)
         return host.sessions, await host.stage.imagined.players()
 
