@@ -35,12 +35,7 @@ from roboscape.play.stage import Stage
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-TYPES = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HELLO_WITHIN_S = 10.0
 REFUSED_IN_A_ROW = 2000
