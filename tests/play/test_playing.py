@@ -80,7 +80,7 @@ def test_time_passes_at_the_models_rate_and_waits_where_nobody_commands(stage):
     waited_at, moved, future = play(stage, story)
     assert moved["frame"] == waited_at + 1
     # The first frame after waiting holds the command as a whole.
-    assert np.array_equal(future.frame(moved["frame"]).actions, [RIGHT, RIGHT])
+    assert np.allclose(future.frame(moved["frame"]).actions, [RIGHT, RIGHT], atol=1e-5)
 
 
 def test_recorded_actions_are_driven_as_they_were_recorded(stage, lift_dataset):
