@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo quickstart play-page test check mutants format lerobot test-lerobot clean
+.PHONY: help demo quickstart play-page test check mutants format browser lerobot test-lerobot clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,6 +48,11 @@ mutants: $(STAMP)  ## Plant known mistakes in a copy of the code, one at a time:
 format: $(STAMP)  ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+browser: $(STAMP)  ## Install Playwright and look for Chromium, for the tests of `roboscape play` in a browser
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	@command -v chromium || command -v google-chrome || test -x "$$CHROMIUM" || { \
+		echo "install Chromium (Debian, Ubuntu: apt-get install chromium), or set CHROMIUM to its path"; exit 1; }
 
 lerobot:  ## Install lerobot 0.6.1 in an environment of its own (6 GB, Python 3.12 or newer)
 	bash scripts/lerobot_environment.sh

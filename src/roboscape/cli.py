@@ -222,6 +222,16 @@ COMMANDS: dict[str, Command] = {
         config="Rollout",
         summary="Imagine an episode and write it beside the truth as a video.",
     ),
+    "play": Command(
+        module="roboscape.play.play",
+        config="Play",
+        summary="Drive a learned simulator in a browser, the true one beside it.",
+    ),
+    "verify-synthetic": Command(
+        module="roboscape.play.provenance",
+        config="VerifySynthetic",
+        summary="Check what a recorded session says of the model that imagined it.",
+    ),
     "evaluate": Command(
         module="roboscape.evaluate.evaluate",
         config="Evaluate",

@@ -1,0 +1,1 @@
+"""Drive the learned simulator in a browser, with the true one beside it."""

@@ -1,0 +1,159 @@
+"""A played session as an episode of a LeRobot v3 dataset, marked as imagined."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from jaxtyping import Float
+
+from roboscape.core.errors import UserError
+from roboscape.dataset.action_math import slow_down
+from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
+from roboscape.dataset.writer import DatasetWriter
+from roboscape.evaluate.rollout import hold_still
+from roboscape.play.drivers import targets
+from roboscape.play.frames import Frame
+from roboscape.play.provenance import EpisodeProvenance, mark_synthetic
+from roboscape.play.session import Began
+from roboscape.play.stage import Stage
+
+BEHAVIOUR = "imagined"
+"""In the column `behaviour` of every written episode."""
+_WRITING = Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """An episode that was written."""
+
+    root: Path
+    """Folder of its dataset."""
+    episode: int
+    rows: int
+
+
+def record_session(
+    stage: Stage, frames: Sequence[Frame], began: Began, *, temperature: float, seed: int
+) -> Written:
+    """Append the frames of a session to the checkpoint's dataset.
+
+    A row is a frame of the model; its action is what its native actions commanded together. The
+    native actions themselves stand in the provenance.
+
+    Args:
+        stage: Checkpoint, cameras, output folder.
+        frames: In order.
+        began: How the first one came about.
+        temperature: At the end.
+        seed: Of the draws, at the end.
+
+    Raises:
+        ValueError: fewer than two frames, or a folder with another dataset.
+    """
+    if len(frames) < 2:
+        raise UserError("there is nothing to record yet; drive for some frames first")
+    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(stage.checkpoint.name).name).strip("-")
+    root = stage.output / f"{name}-{stage.checkpoint.sha256[:8]}"
+    episode = episode_of(stage, frames, began)
+    native = [frame.actions for frame in frames if frame.actions is not None]
+    with _WRITING:
+        before = set(files_of(root))
+        with DatasetWriter(root, spec_of(stage), episodes_per_file=1) as writer:
+            number = writer.num_episodes
+            writer.add(episode)
+        about = EpisodeProvenance(
+            episode=number,
+            began=dict(began.about),
+            task=episode.task,
+            temperature=temperature,
+            seed=seed,
+            frames=len(frames),
+            restarts=tuple(place for place, frame in enumerate(frames) if frame.restarted),
+            native_actions=tuple(
+                tuple(float(value) for value in action) for action in np.concatenate(native)
+            ),
+            files={},
+        )
+        files = [path for path in files_of(root) if path not in before]
+        mark_synthetic(root, about, checkpoint=stage.checkpoint, files=files)
+    return Written(root=root, episode=number, rows=len(frames))
+
+
+def files_of(root: Path) -> list[Path]:
+    """Tables and videos of a dataset, sorted."""
+    found = [path for part in ("data", "videos") for path in (root / part).rglob("*.*")]
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def spec_of(stage: Stage) -> DatasetSpec:
+    """What is common to all that a checkpoint imagines."""
+    known = {camera.name: camera for camera in stage.recordings.cameras}
+    side, has_depth = stage.side_px, any(camera.has_depth for camera in stage.spec.cameras)
+    cameras = tuple(
+        replace(
+            known.get(name, CameraSpec(name=name, height=side, width=side)),
+            height=side,
+            width=side,
+            has_depth=has_depth,
+        )
+        for name in stage.cameras
+    )
+    return DatasetSpec(
+        fps=stage.spec.frame_hz,
+        robot_type=stage.recordings.robot_type,
+        cameras=cameras,
+        state_names=stage.spec.state_names,
+        action=convention_of_frames(stage.spec.action, stride=stage.spec.stride),
+        depth_min_m=stage.codec.minimum_m,
+        depth_max_m=stage.codec.maximum_m,
+        source=f"imagined by {stage.checkpoint.name}, sha256 {stage.checkpoint.sha256}",
+        random_scenes=stage.recordings.random_scenes,
+        random_cameras=stage.recordings.random_cameras,
+    )
+
+
+def convention_of_frames(action: ActionConvention, *, stride: int) -> ActionConvention:
+    """What one action a frame means: motions are as large as those of `stride` native actions."""
+    moves = ~targets(action)
+    scale = tuple(
+        one * stride if move else one for one, move in zip(action.scale, moves, strict=True)
+    )
+    return replace(action, action_hz=action.action_hz / stride, scale=scale)
+
+
+def episode_of(stage: Stage, frames: Sequence[Frame], began: Began) -> Episode:
+    """The episode of some frames; no success is claimed, for no simulator counted it."""
+    action, stride = stage.spec.action, stage.spec.stride
+    native = np.concatenate([frame.actions for frame in frames if frame.actions is not None])
+    actions = actions_of_frames(native, action, stride=stride)
+    # The last frame leads nowhere: hold still there.
+    actions = np.concatenate([actions, hold_still(actions[-1], action)])
+    pictures = [frame.imagined for frame in frames]
+    depth = pictures[0].depth_codes
+    return Episode(
+        frames={name: np.stack([one.rgb[name] for one in pictures]) for name in stage.cameras},
+        depth_m={
+            name: stage.codec.decode(np.stack([one.depth_codes[name] for one in pictures]))
+            for name in depth
+        },
+        actions=actions.astype(np.float32),
+        state=np.stack([one.state for one in pictures]).astype(np.float32),
+        reward=np.zeros(len(frames), np.float32),
+        task=began.task or stage.spec.task,
+        success=False,
+        seed=began.seed,
+        behaviour=BEHAVIOUR,
+        tracks={},
+        split=began.split,
+    )
+
+
+def actions_of_frames(
+    native: Float[np.ndarray, "n a"], action: ActionConvention, *, stride: int
+) -> Float[np.ndarray, "m a"]:
+    """One action a frame, as `convention_of_frames` describes it."""
+    together = slow_down(native, convention=action, factor=stride)
+    return np.where(targets(action), together, together / stride)

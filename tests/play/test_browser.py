@@ -1,0 +1,246 @@
+"""The page in a real browser: headless Chromium through Playwright, over a real server.
+
+Skipped where there is none; `make browser` installs what is needed.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.play.pages import LIMITS, opened
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed: `make browser`"
+)
+uvicorn = pytest.importorskip("uvicorn", reason="the extra `play` is not installed")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+WITHIN_S = 300.0
+"""For everything that is waited for: a busy machine is slow, and nothing here measures time."""
+FRAME = "(window.roboscape?.frame?.frame ?? -1)"
+
+
+@contextlib.contextmanager
+def serving(stage, *, with_truth):
+    """The address of a server in a thread of its own."""
+    from roboscape.play.play import listen
+    from roboscape.play.server import Doors, make_app
+
+    app = make_app(stage, doors=Doors(), with_truth=with_truth)
+    config = uvicorn.Config(app, ws="websockets-sansio", log_level="warning")
+    server, listening = uvicorn.Server(config), listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/", app.state.host
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: `make browser` says what to install")
+    with playwright.sync_playwright() as running:
+        found = running.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * WITHIN_S
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle, lift_dataset, tmp_path_factory):
+    """Tiny models and three recorded episodes."""
+    folder = tmp_path_factory.mktemp("browser")
+    with (
+        opened(tiny_bundle, lift_dataset, folder, limits=LIMITS) as stage,
+        serving(stage, with_truth=False) as served,
+    ):
+        yield served
+
+
+@pytest.fixture
+def page(browser, server):
+    """A page whose world has begun and waits."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    open_page(page, server[0])
+    yield page
+    context.close()
+    assert not problems
+
+
+def open_page(page, address):
+    page.set_default_timeout(1000 * WITHIN_S)
+    page.goto(address)
+    until(page, f"{FRAME} >= 0 && window.roboscape.status?.waiting")
+
+
+def until(page, condition):
+    """Poll: the page's policy forbids scripts that Playwright would wait with."""
+    end_s = time.monotonic() + WITHIN_S
+    while not page.evaluate(f"Boolean({condition})"):
+        assert time.monotonic() < end_s, f"never: {condition}"
+        time.sleep(0.03)
+
+
+def pixels(page, name="imagined"):
+    return page.evaluate(f"document.getElementById('{name}').toDataURL()")
+
+
+def drive(page, key="d", frames=2):
+    """Hold a key until so many more frames have come, then pause."""
+    begun = page.evaluate(FRAME)
+    page.keyboard.down(key)
+    until(page, f"{FRAME} >= {begun + frames}")
+    page.keyboard.up(key)
+    page.keyboard.press("Space")
+    until(page, "!window.roboscape.status.running")
+
+
+def test_driving_with_keys_changes_all_pictures(page):
+    names = ("imagined", "depth", "cloud")
+    before = {name: pixels(page, name) for name in names}
+    drive(page)
+    assert all(pixels(page, name) != before[name] for name in names)
+    assert page.evaluate("window.roboscape.latencies.length") >= 1
+    assert "frame" in page.inner_text("#clock")
+
+
+def test_a_pad_drives_like_its_key_and_can_be_held_with_the_keyboard_alone(page):
+    page.keyboard.press("Space")
+    until(page, "!window.roboscape.status.running")
+    begun = page.evaluate(FRAME)
+    page.focus("#pads button.left")
+    page.keyboard.press("Enter")
+    until(page, f"{FRAME} > {begun}")
+    page.click("#pads button.left")
+    until(page, f"{FRAME} > {begun + 1}")
+
+
+def test_rewinding_and_driving_on_makes_a_second_future_beside_the_first(page):
+    drive(page, frames=4)
+    last = page.evaluate(FRAME)
+    for _ in range(2):
+        before = page.evaluate(FRAME)
+        page.keyboard.press(",")
+        until(page, f"{FRAME} < {before}")
+    page.keyboard.press("w")
+    until(page, "window.roboscape.status.futures.length == 2")
+    until(page, f"{FRAME} == {last - 1}")
+    assert page.locator("#futures .future").count() == 2
+    assert page.inner_text("#truth-title").startswith("Future")
+
+
+def test_loading_the_page_again_keeps_the_world(page, server):
+    drive(page)
+    frame, picture = page.evaluate(FRAME), pixels(page)
+    page.reload()
+    until(page, f"{FRAME} == {frame}")
+    time.sleep(0.3)
+    assert pixels(page) == picture
+
+
+def test_two_tabs_are_two_worlds(page, server):
+    second = page.context.new_page()
+    open_page(second, server[0])
+    begun = second.evaluate(FRAME)
+    drive(page)
+    assert second.evaluate(FRAME) == begun
+    sessions = {one.evaluate("sessionStorage.getItem('session')") for one in (page, second)}
+    assert len(sessions) == 2
+
+
+def test_a_session_is_recorded_from_the_page(page):
+    drive(page, frames=3)
+    page.click("#record")
+    until(page, "document.getElementById('recorded').textContent.includes('marked as imagined')")
+
+
+def test_recorded_actions_drive_until_a_key_takes_over(page):
+    page.evaluate("document.getElementById('recorded-actions').open = true")
+    page.click("#drive-recorded")
+    until(page, "window.roboscape.status.driven_by == 'episode'")
+    page.keyboard.press("d")
+    until(page, "window.roboscape.status.driven_by == 'hands'")
+
+
+def test_closing_the_page_leaves_no_page_to_send_to(browser, server):
+    context = browser.new_context()
+    page = context.new_page()
+    open_page(page, server[0])
+    name = page.evaluate("sessionStorage.getItem('session')")
+    page.keyboard.down("d")
+    context.close()
+    end_s = time.monotonic() + WITHIN_S
+    while (session := server[1].sessions.get(name)) and session.outbox is not None:
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1920])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_nothing_sticks_out_and_everything_has_a_name_and_contrast(browser, server, width, scheme):
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    open_page(page, server[0])
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate((Path(__file__).parent / "unnamed.js").read_text()) == []
+    assert page.evaluate((Path(__file__).parent / "contrast.js").read_text()) == []
+    durations = (
+        "[...document.querySelectorAll('*')].map((x) => getComputedStyle(x).transitionDuration)"
+    )
+    assert set(page.evaluate(durations)) == {"0s"}
+    context.close()
+
+
+@pytest.mark.slow
+def test_told_left_the_arm_moves_left_in_both_pictures(browser, tmp_path):
+    pytest.importorskip("robosuite", reason="the simulators are not installed")
+    from roboscape.play.limits import Limits
+    from roboscape.play.stage import open_stage
+    from roboscape.rollout.bundle import Bundle, Compute
+
+    bundle = Bundle.from_pretrained("lift").for_imagining(Compute(device="cpu", precision="fp32"))
+    stage = open_stage(
+        bundle, name="lift", dataset=None, task="", cameras=(), output=tmp_path, limits=Limits()
+    )
+    with serving(stage, with_truth=True) as (address, host):
+        page = browser.new_page()
+        open_page(page, address)
+        (session,) = host.sessions.values()
+        page.keyboard.down("a")
+        until(page, f"{FRAME} >= 8")
+        page.keyboard.up("a")
+        page.keyboard.press("Space")
+        until(page, "!window.roboscape.status.running")
+        frames = session.history.now.frames
+        page.close()
+    stage.close()
+    # Lift's camera looks at the robot: its left is -y, and the picture's left is a lower column.
+    for kind in ("imagined", "truth"):
+        first, last = getattr(frames[0], kind), getattr(frames[-1], kind)
+        assert last.state[1] < first.state[1] - 0.02
+        assert arm_column(last.rgb["agentview"]) < arm_column(first.rgb["agentview"]) - 3
+
+
+def arm_column(rgb):
+    """Mean column of what is grey and not table: the arm, above the table's middle."""
+    import numpy as np
+
+    upper = rgb[10:64].astype(int)
+    grey = (upper.mean(-1) < 200) & (np.ptp(upper, axis=-1) < 25) & (upper.mean(-1) > 60)
+    grey[:12] = False
+    return np.nonzero(grey)[1].mean()
