@@ -26,7 +26,7 @@ class RoboscapeEnv(EnvConfig):
         """Ask the server for what its worlds show."""
         worlds = RemoteWorlds(self.address)
         self.fps = round(worlds.metadata["render_fps"])
-        self.features = {"action": _feature(FeatureType.ACTION, worlds.single_action_space.shape)}
+        self.features = {"action": _feature(FeatureType.ACTION, (worlds.action_size,))}
         self.features_map = {"action": "action", "agent_pos": "observation.state"}
         self.features["agent_pos"] = _feature(FeatureType.STATE, (worlds.state_size,))
         for name, (height, width) in worlds.cameras.items():

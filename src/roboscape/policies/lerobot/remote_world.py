@@ -49,14 +49,15 @@ class RemoteWorlds(VectorEnv):
         self.num_envs, self.stride = about["batch"], about["stride"]
         self.task = self.task_description = about["task"]
         self._max_episode_steps = about["frames"] * about["stride"]
-        self.cameras, self.state_size = about["cameras"], about["state_size"]
+        self.cameras: dict[str, list[int]] = about["cameras"]
+        self.state_size, self.action_size = about["state_size"], about["action_size"]
         self.render_mode = "rgb_array"
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": about["action_hz"],
             "autoreset_mode": AutoresetMode.DISABLED,
         }
-        pixels = {
+        pixels: dict[str, spaces.Space] = {
             name: spaces.Box(0, 255, (height, width, 3), np.uint8)
             for name, (height, width) in self.cameras.items()
         }
@@ -64,7 +65,7 @@ class RemoteWorlds(VectorEnv):
         self.single_observation_space = spaces.Dict(
             {"pixels": spaces.Dict(pixels), "agent_pos": state}
         )
-        self.single_action_space = spaces.Box(-1.0, 1.0, (about["action_size"],), np.float32)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._pending: list[np.ndarray] = []

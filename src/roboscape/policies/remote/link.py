@@ -96,11 +96,10 @@ class Link:
         wait = patience.first_wait_s
         while True:
             try:
-                if self._socket is None:
-                    self._connect()
+                socket = self._connected()
                 last = None
                 for message in self._sent if answer else []:
-                    self._socket.send(message)
+                    socket.send(message)
                     last = self._answer()
                 return last
             except _gone() as error:
@@ -116,11 +115,13 @@ class Link:
                 time.sleep(min(wait, left))
                 wait = min(2 * wait, patience.longest_wait_s)
 
-    def _connect(self) -> None:
-        """One attempt; the server must be the one that it was before."""
+    def _connected(self) -> Any:
+        """The connection, or one attempt at it; the server must be the one that it was before."""
         from websockets.exceptions import InvalidURI
         from websockets.sync.client import connect
 
+        if self._socket is not None:
+            return self._socket
         try:
             self._socket = connect(
                 self._address,
@@ -141,6 +142,7 @@ class Link:
                 "lost; its answers would not belong to the same experiment"
             )
         self.metadata = metadata
+        return self._socket
 
     def _answer(self) -> dict[str, Any]:
         """The next message, if it is an answer."""
