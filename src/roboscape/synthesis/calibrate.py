@@ -110,9 +110,8 @@ def measure(place: Workplace, config: Calibrate, proper: Sequence[FrameEpisode])
     for name, episodes in broken.items():
         tables[name] = score(place, config, episodes)
     reference = tables["proper"][1::2]
-    found = {
-        name: detection(reference, tables[name], limits=limits) for name in (*broken, "proper")
-    }
+    found = {name: detection(reference, tables[name], limits=limits) for name in broken}
+    found["proper"] = detection(reference, reference, limits=limits)
     thresholds = Thresholds(
         checkpoint=checkpoint_hash(config.checkpoint),
         largest=dict(zip(SCORES, limits.tolist(), strict=True)),
