@@ -1,6 +1,7 @@
 """What a judge's errors do to a measured success rate, and how to take them out again."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -193,4 +194,5 @@ def fitted_temperature(logits: Float[np.ndarray, " n"], truth: Bool[np.ndarray, 
         probability = np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
         return float(-np.log(np.where(truth, probability, 1 - probability)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
+    return float(np.exp(found.x))

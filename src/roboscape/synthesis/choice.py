@@ -107,13 +107,14 @@ def starts_of(
     """Where imagined episodes begin."""
     if choice.starts == "dataset":
         return dataset_starts(dataset, split=choice.split)
-    if len(cameras) > 1:
+    if len(cameras) != 1:
         raise UserError(
             "starts of seeds show one camera, and this checkpoint sees "
             f"{', '.join(cameras)}; use --source.starts dataset"
         )
     side = bundle.tokenizer.config.image_size
-    placed = seed_starts(TrueStarts(choice.task, camera=cameras[0], image_size=side))
+    (camera,) = cameras
+    placed = seed_starts(TrueStarts(choice.task, camera=camera, image_size=side))
 
     def start_of(seed: int) -> tuple[EpisodeStart | FrameStart, Split, str, dict]:
         if seed >= FIRST_TEST_SEED:
