@@ -228,3 +228,17 @@ def test_a_start_that_does_not_fit_leaves_a_players_world_alone(tiny_bundle, lif
     pool.drop("one")
     pool.drop("two")
     assert not pool.players
+
+
+def test_a_world_that_stays_when_others_leave_its_batch_stays_itself(tiny_bundle, lift_dataset):
+    start = EpisodeStart(dataset=lift_dataset, episode=0)
+    push, still = np.array([[[1, 0, -1]] * 2, [[0, 0, -1]] * 2], np.float32)
+    pool = WorldPool(LearnedSimulator(tiny_bundle, cameras=("front",)))
+    alone = WorldPool(LearnedSimulator(tiny_bundle, cameras=("front",)))
+    for name in ("one", "two"):
+        pool.begin(name, start)
+    alone.begin("two", start)
+    pool.step({"one": still, "two": push})
+    alone.step({"two": push})
+    found, expected = pool.step({"two": still})["two"], alone.step({"two": still})["two"]
+    assert np.array_equal(found.depth_m["front"], expected.depth_m["front"])
