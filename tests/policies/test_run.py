@@ -30,7 +30,7 @@ def began(monkeypatch):
             seeds.extend(start.seed for start in starts)
             return super().reset(starts, where=where)
 
-    monkeypatch.setattr(module, "open_policy", lambda name, device: RememberingPolicy())
+    monkeypatch.setattr(module, "open_policy", lambda name, **settings: RememberingPolicy())
     monkeypatch.setattr(module, "open_world", lambda world: (Noting(2), TrueSuccess()))
     return seeds
 
