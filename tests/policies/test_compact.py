@@ -9,6 +9,7 @@ from roboscape.core.errors import UserError
 from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.steps import network_of_step
 from roboscape.policies.compact.train import CompactPolicyRun, Samples, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
@@ -209,3 +210,12 @@ def test_a_rate_that_does_not_divide_the_actions_is_refused(training):
 def test_an_unknown_camera_is_refused(training):
     with pytest.raises(UserError, match="has no camera"):
         run(replace(training, cameras=("left",)))
+
+
+def test_a_checkpoint_of_a_training_is_a_policy(training):
+    trained = run(training).state_dict()
+    last = network_of_step(training.output, 4).state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in trained.items())
+    assert open_policy(f"{training.output}@2").spec == open_policy(str(training.output)).spec
+    with pytest.raises(UserError, match="no checkpoint of step 3; it has 2, 4"):
+        open_policy(f"{training.output}@3")
