@@ -12,6 +12,7 @@ from roboscape.dataset.writer import DatasetWriter
 from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.steps import network_of_step
 from roboscape.policies.compact.train import Batch, CompactPolicyRun, Samples, make_step, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
@@ -268,3 +269,12 @@ def test_an_unknown_camera_is_refused(training):
 def test_the_bundled_policy_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert open_policy("lift-policy", device="cpu").spec.cameras == ("agentview",)
+
+
+def test_a_checkpoint_of_a_training_is_a_policy(training):
+    trained = run(training).state_dict()
+    last = network_of_step(training.output, 4).state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in trained.items())
+    assert open_policy(f"{training.output}@2").spec == open_policy(str(training.output)).spec
+    with pytest.raises(UserError, match="no checkpoint of step 3; it has 2, 4"):
+        open_policy(f"{training.output}@3")

@@ -9,7 +9,7 @@ from typing import Any
 
 from roboscape.core.errors import UserError
 
-Ratings = Mapping[Any, Mapping[str, float]]
+Ratings = Mapping[Any, Mapping[str, int | float]]
 """Values by item and rater; who has not rated an item is not in its mapping."""
 
 
@@ -52,18 +52,18 @@ def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) ->
     return Share(successes=successes, trials=trials, low=low, high=high)
 
 
-def nominal(a: float, b: float) -> float:
+def nominal(a: Any, b: Any) -> float:
     """Distance of values that are names: equal or not."""
     return float(a != b)
 
 
-def interval(a: float, b: float) -> float:
+def interval(a: Any, b: Any) -> float:
     """Distance of values on a scale of equal steps: the squared difference."""
     return (a - b) ** 2
 
 
 def krippendorff_alpha(
-    ratings: Ratings, *, distance: Callable[[float, float], float] = nominal
+    ratings: Ratings, *, distance: Callable[[Any, Any], int | float] = nominal
 ) -> float:
     """Agreement of any number of raters, some of whom may have left items out (Krippendorff 2011).
 
@@ -75,14 +75,14 @@ def krippendorff_alpha(
         ratings: Values by item and rater.
         distance: `nominal` for names, `interval` for steps.
     """
-    coincidences: dict[tuple[float, float], float] = defaultdict(float)
+    coincidences: dict[Any, float] = defaultdict(float)
     for by_rater in ratings.values():
         values = list(by_rater.values())
         for i, one in enumerate(values):
             for j, other in enumerate(values):
                 if i != j:
                     coincidences[one, other] += 1 / (len(values) - 1)
-    totals: dict[float, float] = defaultdict(float)
+    totals: dict[Any, float] = defaultdict(float)
     for (one, _), count in coincidences.items():
         totals[one] += count
     pairable = sum(totals.values())

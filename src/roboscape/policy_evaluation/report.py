@@ -102,10 +102,11 @@ def disagreements(outcomes: Outcomes) -> list[Disagreement]:
 
 def headline(scores: PolicyScores) -> str:
     """One sentence that says what came out."""
-    r, share = scores.closed_loop.pearson, scores.closed_loop.episodes.share
+    found = scores.closed_loop
     return (
-        f"Imagined success rates correlate with true ones at r = {number(r.value)}, and "
-        f"{share:.0%} of single episodes end alike."
+        f"Imagined success rates correlate with true ones at r = {number(found.pearson.value)}; "
+        f"they are {100 * found.bias.value:+.0f} points off, and {found.episodes.share:.0%} of "
+        "single episodes end alike."
     )
 
 
