@@ -199,6 +199,11 @@ def method_text(study: Study) -> list[Block]:
         if settings["budget_s"]
         else f"{settings['reference_steps']} steps a training"
     )
+    if settings["step_s"]:
+        budget += (
+            f" at {settings['step_s']:g} CPU seconds a step of the reference, as given (on a busy "
+            "machine the seconds measured are more)"
+        )
     return [
         Code(" ".join(["roboscape", *sys.argv[1:]])),
         Paragraph(

@@ -64,17 +64,14 @@ def report(study: Study, *, page: Path | None) -> Path:
         # The paper takes both keypoint terms out at once.
         found = contrasts_of(study, protocol, pairs=[*pairs, ("only_depth", FULL)])
         contrasts += found
-        if not found:
-            continue
         blocks += [
             Heading(f"Means ± standard deviation over seeds, {PROTOCOLS[protocol]}"),
             means_table(study, protocol),
-            Plot(
-                name=f"{NAME}_{protocol}",
-                caption=f"Differences and their 95 % intervals, {PROTOCOLS[protocol]}",
-                figure=difference_plot(found),
-            ),
         ]
+        if found:
+            caption = f"Differences and their 95 % intervals, {PROTOCOLS[protocol]}"
+            figure = difference_plot(found)
+            blocks.append(Plot(name=f"{NAME}_{protocol}", caption=caption, figure=figure))
     blocks += [Heading("The paper's signs"), paper_text(), paper_table(contrasts)]
     blocks += contrast_blocks(contrasts)
     return write_report(
@@ -90,7 +87,7 @@ def report(study: Study, *, page: Path | None) -> Path:
 def paper_text() -> Block:
     """What the table of signs compares."""
     return Paragraph(
-        "The paper reports one run of each, on other data and 1000 times the compute, so only "
+        "The paper reports one run of each, on other data and with far more compute, so only "
         "signs can be compared: the change of a metric when a part is taken out of the full model. "
         "A sign of ours counts where its corrected t-test over seeds is below "
         f"{SIGNIFICANT:g}."
