@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo quickstart play-page test check mutants format browser lerobot test-lerobot clean
+.PHONY: help demo quickstart play-page test check fast slow form mutants format browser lerobot test-lerobot clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -30,17 +30,23 @@ quickstart: $(STAMP)  ## Collect and train everything from scratch, small (30 mi
 play-page: $(STAMP)  ## Write docs/play again: the page in which the released model is driven (needs npm)
 	$(BIN)/roboscape export page --checkpoint lift --output docs/play
 
-test: $(STAMP)  ## All tests that this machine can run
-	$(BIN)/python -m pytest -m "not gpu and not lerobot" tests/training
-	$(BIN)/python -m pytest -m "not gpu and not lerobot" --ignore tests/training tests
+# `make check test` in one call runs the fast tests once.
+fast: $(STAMP)
+	$(BIN)/python -m pytest $(FAST) tests/training
+	$(BIN)/python -m pytest $(FAST) --ignore tests/training tests
 
-check: $(STAMP)  ## Format, lint, types, import contract, fast tests with shapes checked
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and not gpu and not lerobot" tests
+
+form: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(FAST) tests/training
-	$(BIN)/python -m pytest $(FAST) --ignore tests/training tests
+
+test: fast slow  ## All tests that this machine can run
+
+check: form fast  ## Format, lint, types, import contract, fast tests with shapes checked
 
 mutants: $(STAMP)  ## Plant known mistakes in a copy of the code, one at a time: every one must fail a test
 	$(BIN)/python scripts/mutants.py

@@ -59,7 +59,7 @@ def nominal(a: Any, b: Any) -> float:
 
 def interval(a: Any, b: Any) -> float:
     """Distance of values on a scale of equal steps: the squared difference."""
-    return (a - b) ** 2
+    return float((a - b) ** 2)
 
 
 def krippendorff_alpha(
