@@ -5,7 +5,8 @@ from math import isnan, sqrt
 import pytest
 
 from roboscape.core.errors import UserError
-from roboscape.human_evaluation.statistics import interval, krippendorff_alpha, wilson_interval
+from roboscape.evaluate.shares import wilson_interval
+from roboscape.human_evaluation.statistics import interval, krippendorff_alpha
 
 # Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section D: four observers,
 # twelve units, values 1 to 5, some missing. Published: nominal .743, interval .849.

@@ -7,13 +7,9 @@ from itertools import combinations
 from math import isnan
 from typing import Any
 
+from roboscape.evaluate.shares import Share, wilson_interval
 from roboscape.human_evaluation.answers import Answer
-from roboscape.human_evaluation.statistics import (
-    Share,
-    interval,
-    krippendorff_alpha,
-    wilson_interval,
-)
+from roboscape.human_evaluation.statistics import interval, krippendorff_alpha
 from roboscape.human_evaluation.trials import TRUE, Trial, Trials
 
 Automatic = Mapping[str, Mapping[str, bool]]

@@ -1,10 +1,10 @@
-"""Success rates with Wilson's interval (E. B. Wilson 1927)."""
+"""Success rates of policies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from roboscape.core.errors import UserError
+from roboscape.evaluate.shares import wilson_interval
 
 Z_95 = 1.959964
 """Quantile of the normal distribution for 95 % intervals."""
@@ -12,7 +12,7 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class SuccessRate:
-    """How often an episode succeeded, with a 95 % interval."""
+    """How often an episode succeeded, with Wilson's 95 % interval."""
 
     successes: int
     episodes: int
@@ -33,13 +33,14 @@ class SuccessRate:
 
 
 def success_rate(successes: Sequence[bool]) -> SuccessRate:
-    """The share of successes and Wilson's interval of it."""
-    count, total = sum(map(bool, successes)), len(successes)
-    if not total:
+    """The share of successes and its interval.
+
+    Raises:
+        ValueError: no episode was run.
+    """
+    if not len(successes):
         raise UserError("no episode was run, so there is no success rate")
-    share, width = count / total, Z_95**2 / total
-    middle = (share + width / 2) / (1 + width)
-    half = sqrt(share * (1 - share) * width + width**2 / 4) / (1 + width)
+    share = wilson_interval(sum(map(bool, successes)), len(successes))
     return SuccessRate(
-        successes=count, episodes=total, low=max(0.0, middle - half), high=min(1.0, middle + half)
+        successes=share.successes, episodes=share.trials, low=share.low, high=share.high
     )

@@ -1,15 +1,16 @@
 """The worlds that policies are measured in: equal starts in the true and in a learned simulator."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
+from roboscape.judge.backends import JudgeChoice, open_judge
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.protocol import FrameStart, SeedStart, Simulator, Start
-from roboscape.simulators.success import CubeRaised, Success, TrueSuccess
+from roboscape.simulators.success import Success, TrueSuccess
 from roboscape.sources.proportions import Proportions
 
 EXPERT = Proportions(expert=1.0, noisy_expert=0.0, miss=0.0, random=0.0)
@@ -34,6 +35,8 @@ class WorldChoice:
     """Worlds at a time."""
     device: str = AUTO
     """Of the imagined worlds: `auto`, `cpu` or `cuda`."""
+    judge: JudgeChoice = field(default_factory=lambda: JudgeChoice(kind="rule"))
+    """What says that imagined video shows the task solved; the true simulator says it itself."""
 
 
 def true_simulator(choice: WorldChoice, *, batch: int = 1) -> MujocoSimulator:
@@ -53,7 +56,7 @@ def open_world(choice: WorldChoice) -> tuple[Simulator, Success]:
 
     Raises:
         ValueError: a bundle of another action convention, rate or image size than the task's, or a
-            task without a rule for imagined video.
+            judge that does not fit its imagined video.
     """
     if not choice.bundle:
         return true_simulator(choice, batch=choice.batch), TrueSuccess()
@@ -76,9 +79,12 @@ def open_world(choice: WorldChoice) -> tuple[Simulator, Success]:
             )
     finally:
         true.close()
-    if choice.task != "Lift":
-        raise UserError(f"no rule says when imagined video shows {choice.task} solved")
-    return simulator, CubeRaised(simulator.spec.cameras[0].name)
+    if choice.judge.kind == "rule" and choice.task != "Lift":
+        raise UserError(
+            f"no rule says when imagined video shows {choice.task} solved; train a judge of it "
+            "(`roboscape train judge`) and choose it (`--world.judge.kind classifier`)"
+        )
+    return simulator, open_judge(choice.judge, spec=simulator.spec)
 
 
 def starts_of(choice: WorldChoice, seeds: Sequence[int]) -> list[Start]:

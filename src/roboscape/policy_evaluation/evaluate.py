@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
+from roboscape.judge.backends import open_judge
 from roboscape.policies.opening import open_policy
 from roboscape.policies.worlds import WorldChoice, open_world, starts_of
 from roboscape.policy_evaluation.episodes import (
@@ -22,13 +22,10 @@ from roboscape.policy_evaluation.episodes import (
 )
 from roboscape.policy_evaluation.report import write_report
 from roboscape.policy_evaluation.results import Outcomes, PolicyScores, as_json, scores_of
-from roboscape.simulators.success import CubeRaised, Success
 
 log = logging.getLogger(__name__)
 
 TEST_SEEDS = 900_000
-SUCCESS = {"rule": CubeRaised}
-"""What says that imagined video shows the task solved; made for a camera's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +44,6 @@ class PolicyEval:
     """Seed of the first start: 800000 and above is validation, 900000 and above is test."""
     seconds: float = 10.0
     """Simulated time after which an episode counts as failed."""
-    success: Literal["rule"] = "rule"
-    """What says that imagined video shows the task solved."""
     replays: bool = True
     """Also imagine the actions of the true episodes (open loop)."""
     true_episodes: int = 10
@@ -141,7 +136,7 @@ def opened(config: PolicyEval, name: World) -> Iterator[EvaluatedWorld]:
         yield EvaluatedWorld(
             name=name,
             simulator=simulator,
-            success=success_rule(config.success, simulator.spec.cameras[0].name),
+            success=open_judge(config.world.judge, spec=simulator.spec),
             starts=dict(zip(config.seeds, starts_of(choice, config.seeds), strict=True)),
             max_frames=round(config.seconds * choice.frame_hz),
             fps=choice.frame_hz,
@@ -149,11 +144,6 @@ def opened(config: PolicyEval, name: World) -> Iterator[EvaluatedWorld]:
         )
     finally:
         simulator.close()
-
-
-def success_rule(name: str, camera: str) -> Success:
-    """What says that video of a camera shows the task solved."""
-    return SUCCESS[name](camera)
 
 
 def files_of(config: PolicyEval, label: str, world: World) -> EpisodeFiles:
@@ -183,5 +173,5 @@ def settings(config: PolicyEval) -> dict[str, str]:
         "Imagined world": f"bundle {world.bundle}",
         "Starts": f"{config.episodes}, seeds {config.seed} to {last} ({split})",
         "Longest episode": f"{config.seconds:g} s",
-        "Success": f"true world: the simulator's; imagined: {config.success}",
+        "Success": f"true world: the simulator's; imagined: {config.world.judge.kind}",
     }
