@@ -62,6 +62,15 @@ def test_a_world_that_begins_anew_gets_a_new_chunk_while_the_others_finish_their
     assert actions[1, 0, 0] == pytest.approx(np.random.default_rng(9).random())
 
 
+def test_a_world_that_begins_anew_leaves_the_past_of_the_others():
+    policy = RememberingPolicy(chunk=3, executed=3, frames=3)
+    _, driver, simulator = driven(policy, [7, 8], frames=2)
+    where = np.array([False, True])
+    driver.reset(simulator.reset([SeedStart(seed=9)], where=where), seeds=[9], where=where)
+    driver.actions()
+    assert policy.shown[-1][1].state[:, :, 0].tolist() == [[0, 1, 2], [0, 0, 0]]
+
+
 def test_slower_actions_are_shared_out_and_grippers_held():
     policy = RememberingPolicy(chunk=2, executed=1, action_hz=5.0)
     taken, _, _ = driven(policy, [7], frames=1)

@@ -39,6 +39,11 @@ def test_episodes_do_not_depend_on_the_batch(batch):
         np.testing.assert_array_equal(one.actions, other.actions)
 
 
+def test_each_episode_has_the_noise_of_its_own_seed():
+    for seed, one in zip([3, 9, 1], outcomes(2, [3, 9, 1]), strict=True):
+        assert one.actions[0, 0] == pytest.approx(np.random.default_rng(seed).random())
+
+
 def test_every_frame_is_shown_once_with_its_episode():
     seen = []
     outcomes(
