@@ -51,6 +51,9 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(config, began):
     began.clear()
     assert run(config)["episodes"] == 4
     assert set(began) == {json.loads(lines[3])["seed"]}
+    began.clear()
+    assert run(config)["episodes"] == 4
+    assert not began, "what was added after the cut line is there"
 
 
 def test_the_first_episodes_are_filmed_whole(config, began):

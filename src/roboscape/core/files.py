@@ -53,6 +53,14 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
+def append_json_line(path: Path, row: Any) -> None:
+    """Append one line of JSON; a last line that a kill has cut off does not swallow it."""
+    with path.open("ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        cut_off = file.read(1) not in (b"", b"\n")
+        file.write((("\n" if cut_off else "") + json.dumps(row) + "\n").encode())
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is a `ValueError` that names it."""
     try:

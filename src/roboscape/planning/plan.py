@@ -1,6 +1,5 @@
 """Act by imagination in the true simulator, beside the policy alone and beside chance: `plan`."""
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from roboscape.core.errors import UserError
-from roboscape.core.files import write_json
+from roboscape.core.files import append_json_line, write_json
 from roboscape.core.progress import progress
 from roboscape.core.runs import open_run
 from roboscape.planning.costs import (
@@ -263,9 +262,7 @@ def _act(
                 "first_m": round(metres[0], 5),
                 "final_m": round(metres[-1], 5),
             }
-        whole = not file.is_file() or file.read_bytes().endswith(b"\n")
-        with file.open("a") as lines:
-            lines.write(("" if whole else "\n") + json.dumps(row) + "\n")
+        append_json_line(file, row)
         bar.update()
 
     run_episodes(

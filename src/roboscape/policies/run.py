@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roboscape.core.errors import UserError
-from roboscape.core.files import write_json
+from roboscape.core.files import append_json_line, write_json
 from roboscape.core.progress import progress
 from roboscape.core.runs import open_run
 from roboscape.policies.episodes import EpisodeOutcome, EpisodePlan, run_episodes
@@ -65,8 +65,7 @@ def run(config: RunPolicy) -> dict[str, Any]:
     def note(number: int, outcome: EpisodeOutcome) -> None:
         row = {"seed": seeds[number], "success": outcome.success, "frames": outcome.frames}
         row["confidence"] = round(outcome.confidence, 4)
-        with file.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        append_json_line(file, row)
         done[seeds[number]] = row
         film.finish(number)
         bar.update()

@@ -1,6 +1,5 @@
 """The episodes of an evaluation: every policy from every start, in both worlds, a line each."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from roboscape.core.errors import UserError
-from roboscape.core.files import atomic_path
+from roboscape.core.files import append_json_line, atomic_path
 from roboscape.core.progress import progress
 from roboscape.core.video import write_video
 from roboscape.policies.episodes import EpisodeOutcome, EpisodePlan, run_episodes
@@ -75,10 +74,7 @@ class EpisodeFiles:
 
     def add(self, record: EpisodeRecord) -> None:
         """Append an episode, after its film and actions: a line says that all of it is there."""
-        # A line that was cut off by a kill must not swallow the next one.
-        whole = not self.lines.is_file() or self.lines.read_bytes().endswith(b"\n")
-        with self.lines.open("a") as lines:
-            lines.write(("" if whole else "\n") + json.dumps(asdict(record)) + "\n")
+        append_json_line(self.lines, asdict(record))
 
 
 @dataclass(frozen=True, kw_only=True)
