@@ -208,11 +208,11 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(training, tmp_path
     halves = replace(training, output=tmp_path / "halves")
     read, reads = Samples.read, itertools.count(1)
 
-    def interrupted(samples, numbers):
+    def interrupted(samples, numbers, **settings):
         # The first read is validation's; two batches are prepared ahead of their turn.
         if next(reads) > 4:
             raise KeyboardInterrupt
-        return read(samples, numbers)
+        return read(samples, numbers, **settings)
 
     monkeypatch.setattr(Samples, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):

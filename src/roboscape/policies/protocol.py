@@ -108,7 +108,7 @@ class Policy(Protocol):
         ...
 
 
-def check_policy_fits(policy: PolicySpec, world: WorldSpec, *, image_size: bool = True) -> None:
+def check_policy_fits(policy: PolicySpec, world: WorldSpec) -> None:
     """Refuse to run a policy where its observations or actions would mean something else.
 
     Actions at a rate that divides the simulator's, or is a multiple of it, are converted
@@ -117,7 +117,6 @@ def check_policy_fits(policy: PolicySpec, world: WorldSpec, *, image_size: bool 
     Args:
         policy: of the policy.
         world: of the simulator.
-        image_size: whether the images must have the policy's size.
 
     Raises:
         ValueError: a camera, depth or state that the simulator does not show, another image size,
@@ -132,7 +131,7 @@ def check_policy_fits(policy: PolicySpec, world: WorldSpec, *, image_size: bool 
                 "policy on one that it has"
             )
         found = cameras[name]
-        if image_size and policy.image_size not in (0, found.height):
+        if policy.image_size not in (0, found.height):
             raise UserError(
                 f"this policy was trained on images of {policy.image_size} pixels, and the "
                 f"simulator's camera {name!r} has {found.height}; make the simulator with "

@@ -51,40 +51,46 @@ class RunPolicy:
 
 def run(config: RunPolicy) -> dict[str, Any]:
     """Run what is missing; leaves `episodes.jsonl` and `success.json`."""
-    policy = open_policy(config.policy, device=config.world.device, described=config.described)
-    simulator, success = open_world(config.world)
-    open_run(config.output, config)
     file = config.output / "episodes.jsonl"
     done = read_episodes(file)
     seeds = [config.seed + i for i in range(config.episodes) if config.seed + i not in done]
-    film = Filming(
-        config.output / "videos", seeds=seeds[: config.videos], fps=config.world.frame_hz
-    )
-    bar = progress(config.episodes, "episodes", initial=len(done), unit="episodes")
-
-    def note(number: int, outcome: EpisodeOutcome) -> None:
-        row = {"seed": seeds[number], "success": outcome.success, "frames": outcome.frames}
-        row["confidence"] = round(outcome.confidence, 4)
-        append_json_line(file, row)
-        done[seeds[number]] = row
-        film.finish(number)
-        bar.update()
-
     if seeds:
-        plan = EpisodePlan(
-            starts=starts_of(config.world, seeds),
-            seeds=seeds,
-            max_frames=round(config.seconds * config.world.frame_hz),
-        )
-        run_episodes(simulator, policy, plan, success=success, watch=film.watch, on_end=note)
-    bar.close()
-    simulator.close()
-    policy.close()
-    rate = success_rate([row["success"] for row in done.values()])
+        _run_missing(config, seeds, file=file)
+    open_run(config.output, config)
+    rate = success_rate([row["success"] for row in read_episodes(file).values()])
     result = {**asdict(rate), "seed": config.seed, "policy": config.policy}
     write_json(config.output / "success.json", result)
     log.info("%s succeeds in %s", config.policy, rate)
     return result
+
+
+def _run_missing(config: RunPolicy, seeds: list[int], *, file: Path) -> None:
+    """Run the episodes of some seeds, and append a line for each as it ends."""
+    policy = open_policy(config.policy, device=config.world.device, described=config.described)
+    simulator, success = open_world(config.world)
+    # A policy or world that is refused leaves no run behind.
+    open_run(config.output, config)
+    film = Filming(
+        config.output / "videos", seeds=seeds[: config.videos], fps=config.world.frame_hz
+    )
+    begun = config.episodes - len(seeds)
+    bar = progress(config.episodes, "episodes", initial=begun, unit="episodes")
+
+    def note(number: int, outcome: EpisodeOutcome) -> None:
+        row = {"seed": seeds[number], "success": outcome.success, "frames": outcome.frames}
+        append_json_line(file, row | {"confidence": round(outcome.confidence, 4)})
+        film.finish(number)
+        bar.update()
+
+    plan = EpisodePlan(
+        starts=starts_of(config.world, seeds),
+        seeds=seeds,
+        max_frames=round(config.seconds * config.world.frame_hz),
+    )
+    run_episodes(simulator, policy, plan, success=success, watch=film.watch, on_end=note)
+    bar.close()
+    simulator.close()
+    policy.close()
 
 
 def read_episodes(file: Path) -> dict[int, dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from roboscape.clips.split import episodes_of
@@ -109,18 +110,18 @@ class Samples:
     spacing: int
     """Native rows between the frames that the policy reads."""
 
-    def __post_init__(self) -> None:
-        """Number all frames of all demonstrations."""
-        lengths = [len(one) for one in self.demonstrations]
-        object.__setattr__(self, "_ends", np.cumsum(lengths))
+    @cached_property
+    def ends(self) -> Int[np.ndarray, " e"]:
+        """The number of the sample after the last one of each demonstration."""
+        return np.cumsum([len(one) for one in self.demonstrations])
 
     def __len__(self) -> int:
         """Number of frames, each of which begins a sample."""
-        return int(self._ends[-1])  # pyright: ignore[reportAttributeAccessIssue]
+        return int(self.ends[-1])
 
-    def read(self, numbers: np.ndarray) -> "Batch":
-        """The samples of some numbers."""
-        ends = self._ends  # pyright: ignore[reportAttributeAccessIssue]
+    def read(self, numbers: Int[np.ndarray, " b"], *, seed: int = 0) -> "Batch":
+        """The samples of some numbers, and the seed of the noise that is added to them."""
+        ends = self.ends
         images, states, actions = [], [], []
         for number in numbers:
             which = int(np.searchsorted(ends, number, side="right"))
@@ -132,7 +133,7 @@ class Samples:
             states.append(one.states[seen][:, : len(self.config.state_names)])
             actions.append(one.chunk(frame, length=self.config.chunk))
         return Batch(
-            seed=0,
+            seed=seed,
             images=torch.from_numpy(np.stack(images)),
             state=torch.from_numpy(np.stack(states).astype(np.float32)),
             actions=torch.from_numpy(np.stack(actions).astype(np.float32)),
@@ -313,8 +314,8 @@ def make_prepare(
 
     def prepare(number: int) -> list[Microbatch]:
         generator = numpy_generator_for(config.seed, number)
-        drawn = samples.read(generator.integers(len(samples), size=config.batch_size))
-        drawn = replace(drawn, seed=seed_for(config.seed, number))
+        numbers = generator.integers(len(samples), size=config.batch_size)
+        drawn = samples.read(numbers, seed=seed_for(config.seed, number))
         return [Microbatch(content=drawn, counts={"samples": float(config.batch_size)})]
 
     return prepare
