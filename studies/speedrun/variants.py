@@ -1,11 +1,12 @@
 """What the speed-run of the world model tries: one change each, of the preset `lift`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from roboscape.presets.world_model import lift, shortened
+from roboscape.reproduce.variants import Change, setting
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.losses import LossConfig
 from roboscape.world_model.model import WorldModel
@@ -18,7 +19,6 @@ PLAIN, PLAIN_4X = "plain_masked", "plain_masked_4x"
 COMMANDED = Path("data/lift_tokens_commanded")
 """The store, tokenized without imagined proprioception."""
 
-Change = Callable[[WorldModelRun], WorldModelRun]
 Surgery = Callable[[WorldModel], WorldModel]
 
 
@@ -54,28 +54,6 @@ class Variant:
 def short_lift(*, steps: int) -> WorldModelRun:
     """The preset `lift`, with what it counts in steps fitted to a short run."""
     return shortened(lift(), steps=steps)
-
-
-def setting(**changes: Any) -> Change:
-    """A change of settings, each looked up in the run or in the part of it that has it."""
-
-    def apply(run: WorldModelRun) -> WorldModelRun:
-        for name, value in changes.items():
-            run = with_setting(run, name, value)
-        return run
-
-    return apply
-
-
-def with_setting(run: WorldModelRun, name: str, value: Any) -> WorldModelRun:
-    """The run with one setting changed."""
-    if name in {f.name for f in fields(run)}:
-        return replace(run, **{name: value})
-    for part in ("model", "masking", "loss", "optimizer", "fit"):
-        content = getattr(run, part)
-        if name in {f.name for f in fields(content)}:
-            return replace(run, **{part: replace(content, **{name: value})})
-    raise ValueError(f"a run has no setting `{name}`")
 
 
 def one(

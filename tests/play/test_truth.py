@@ -8,8 +8,9 @@ import pytest
 from roboscape.controls.encoder import ControlEncoder, ControlStatistics
 from roboscape.controls.signals import control_size
 from roboscape.play.limits import Limits
-from roboscape.play.stage import digest_of_folder, open_stage
+from roboscape.play.stage import open_stage
 from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.world_model.model import WorldModel
 from tests.play.pages import Page, play
 
@@ -84,7 +85,7 @@ def test_the_camera_and_its_keys_are_those_of_the_simulator(lift_stage):
     assert view["measured"] and view["focal_px"] == pytest.approx(154.51 / 2, rel=1e-3)
     left = next(one for one in about["controls"] if one["name"] == "left")
     assert (left["dimension"], left["value"]) == (1, -1.0)
-    assert about["sha256"] == digest_of_folder(lift_stage.output.parent)
+    assert about["sha256"] == checkpoint_sha256(lift_stage.output.parent)
 
 
 def test_rewinding_takes_the_true_world_along_exactly(lift_stage):

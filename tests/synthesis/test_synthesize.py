@@ -13,10 +13,10 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.judge.backends import JudgeChoice
 from roboscape.policies.protocol import PolicySpec
 from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.rollout.sampling import Sampling
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart
-from roboscape.synthesis.checkpoint import checkpoint_hash
 from roboscape.synthesis.choice import SourceChoice
 from roboscape.synthesis.imagine import imagine_plans
 from roboscape.synthesis.plan import Plan
@@ -59,7 +59,7 @@ def thresholds(checkpoint, tmp_path):
     def write(**largest):
         path = tmp_path / "thresholds" / "plausibility.json"
         content = Thresholds(
-            checkpoint=checkpoint_hash(checkpoint),
+            checkpoint=checkpoint_sha256(checkpoint),
             largest={**dict.fromkeys(SCORES, 1e9), **largest},
             range=ArmRange(low=(), high=(), deviation=()),
             kept=0.95,
@@ -123,7 +123,7 @@ def blocks(image):
 def test_the_record_says_what_everything_is_of(config, checkpoint):
     dataset = run(config)
     content = record(dataset.root)
-    assert content["synthetic"] is True and content["checkpoint_sha256"] == checkpoint_hash(
+    assert content["synthetic"] is True and content["checkpoint_sha256"] == checkpoint_sha256(
         checkpoint
     )
     assert content["native_actions_a_row"] == STRIDE and content["settings"]["frames"] == FRAMES

@@ -4,7 +4,6 @@ A run that fetched gigabytes on its own would surprise its user, and on a cluste
 once. So whatever is missing is a `ValueError` with the command that fetches it.
 """
 
-import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from roboscape.core.errors import UserError
+from roboscape.core.files import sha256_of
 
 WORKERS_OWN = ("device", "batch_size", "folder")
 """Settings that change how an annotation is made and not what it is: not part of provenance."""
@@ -74,8 +74,7 @@ def check_hash(path: Path, expected: str) -> None:
     Raises:
         ValueError: its SHA-256 differs.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != expected:
         raise UserError(
             f"{path} is not the pinned file: expected SHA-256 {expected}, found {found}; delete it "

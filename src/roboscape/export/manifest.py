@@ -1,6 +1,5 @@
 """The manifest of exported files: all that a client needs to know beside the graphs."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from roboscape.controls.task_text import task_vectors
+from roboscape.core.files import sha256_of
 from roboscape.core.pretrained import WEIGHTS, resolve
 from roboscape.export.parts import MEANINGS, Graph
 from roboscape.rollout.bundle import Bundle
@@ -122,9 +122,3 @@ def weights_of(checkpoint: str) -> dict[str, str]:
     folder = resolve(checkpoint)
     files = sorted(folder.rglob(WEIGHTS))
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 digest of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ SHA-256 of every table and video), the comment inside every video file, and the 
 None of them is signed: they show a mistake or a mix-up, not a forgery.
 """
 
-import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +17,10 @@ import tyro
 
 from roboscape.core.config import load_config
 from roboscape.core.errors import UserError
-from roboscape.core.files import atomic_path, write_json
-from roboscape.core.pretrained import resolve
+from roboscape.core.files import atomic_path, sha256_of, write_json
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.play.stage import Checkpoint, digest_of_folder
+from roboscape.play.stage import Checkpoint
+from roboscape.rollout.identity import checkpoint_sha256
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def run(config: VerifySynthetic) -> Synthetic:
     found = read_synthetic(config.dataset)
     wrong = list(_faults(config.dataset, found))
     if config.checkpoint is not None:
-        digest = digest_of_folder(resolve(config.checkpoint))
+        digest = checkpoint_sha256(config.checkpoint)
         if digest != found.checkpoint.sha256:
             wrong.append(
                 f"it names a checkpoint {found.checkpoint.sha256[:16]}…, and {config.checkpoint} "
@@ -163,12 +162,6 @@ def read_comment(path: Path) -> str:
     """The comment inside a video file; empty where there is none."""
     with av.open(str(path)) as container:
         return container.metadata.get("comment", "")
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _faults(root: Path, found: Synthetic) -> list[str]:

@@ -1,12 +1,10 @@
 """What all players of a server share: models, simulators, recordings, cameras, limits."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.errors import UserError
-from roboscape.core.pretrained import resolve
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
@@ -15,6 +13,7 @@ from roboscape.play.limits import Limits
 from roboscape.play.starts import KnownStarts
 from roboscape.play.worlds import Worlds, codec_of, imagined_worlds
 from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.simulators.protocol import WorldSpec
 
 
@@ -25,7 +24,7 @@ class Checkpoint:
     name: str
     """Name, folder or hub name, as it was asked for."""
     sha256: str
-    """Digest of its files (`digest_of_folder`)."""
+    """Of what decides what it imagines (`checkpoint_sha256`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +140,7 @@ def open_stage(
     assert recordings is not None
     words = truth.spec.task if truth else dataset.episode_info(0).task if dataset else ""
     return Stage(
-        checkpoint=Checkpoint(name=name, sha256=digest_of_folder(resolve(name))),
+        checkpoint=Checkpoint(name=name, sha256=checkpoint_sha256(name)),
         imagined=imagined_worlds(bundle, cameras=cameras, task=words),
         truth=truth,
         dataset=dataset,
@@ -206,14 +205,3 @@ def _true_worlds(
     names = tuple(camera.name for camera in truth.spec.cameras)
     described = dataset_spec(task, cameras=names, image_size=side_px, supersampling=2)
     return truth, described
-
-
-def digest_of_folder(folder: Path) -> str:
-    """SHA-256 of a folder's files but texts for people: names, sizes and contents, by name."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.suffix == ".md" or path.name.startswith("."):
-            continue
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return digest.hexdigest()

@@ -17,11 +17,11 @@ from roboscape.dataset.frame_actions import FrameEpisode, frame_episode
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Split
 from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.rollout.videos import cameras_of
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.synthesis.breaking import BREAKING
-from roboscape.synthesis.checkpoint import checkpoint_hash
 from roboscape.synthesis.imagine import imagine_plans
 from roboscape.synthesis.plan import Demonstrations, Replay
 from roboscape.synthesis.plausibility import SCORES, Thresholds, plausibility
@@ -113,7 +113,7 @@ def measure(place: Workplace, config: Calibrate, proper: Sequence[FrameEpisode])
     found = {name: detection(reference, tables[name], limits=limits) for name in broken}
     found["proper"] = detection(reference, reference, limits=limits)
     thresholds = Thresholds(
-        checkpoint=checkpoint_hash(config.checkpoint),
+        checkpoint=checkpoint_sha256(config.checkpoint),
         largest=dict(zip(SCORES, limits.tolist(), strict=True)),
         range=place.range,
         kept=float((reference <= limits).all(axis=1).mean()),

@@ -19,11 +19,11 @@ from roboscape.dataset.records import DatasetSpec
 from roboscape.judge.backends import JudgeChoice, open_judge
 from roboscape.judge.protocol import Judge
 from roboscape.rollout.bundle import Bundle, Compute
+from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.rollout.sampling import GREEDY, Sampling
 from roboscape.rollout.videos import cameras_of, check_convention
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.sources.saving import check_same_settings
-from roboscape.synthesis.checkpoint import checkpoint_hash
 from roboscape.synthesis.choice import SourceChoice, open_source
 from roboscape.synthesis.imagine import FrameActions, Imagined, imagine_plans
 from roboscape.synthesis.plan import ActionSource, Plan, start_state
@@ -189,7 +189,7 @@ def thresholds_of(config: Synthesize) -> Thresholds | None:
             "give the folder to --plausibility, or keep everything with --plausibility off"
         )
     found = load_config(Thresholds, path)
-    if found.checkpoint != checkpoint_hash(config.checkpoint):
+    if found.checkpoint != checkpoint_sha256(config.checkpoint):
         raise UserError(
             f"the thresholds of {path} are of another checkpoint than {config.checkpoint}; its "
             "scores mean something else: run `roboscape calibrate` for this one"
@@ -317,7 +317,7 @@ def description(studio: Studio, simulator: LearnedSimulator) -> dict[str, Any]:
         "synthetic": True,
         "note": "Imagined by a model: not a recording of any robot or simulator.",
         "checkpoint": config.checkpoint,
-        "checkpoint_sha256": checkpoint_hash(config.checkpoint),
+        "checkpoint_sha256": checkpoint_sha256(config.checkpoint),
         "demonstrations": studio.demonstrations.spec.source,
         "frame_hz": simulator.spec.frame_hz,
         "native_actions_a_row": simulator.spec.stride,
@@ -330,7 +330,7 @@ def deciding_settings(config: Synthesize) -> dict[str, Any]:
     """The settings that all episodes of one dataset share, as they look in JSON."""
     settings = json.loads(json.dumps(asdict(config), default=str))
     kept = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
-    return {**kept, "checkpoint_sha256": checkpoint_hash(config.checkpoint)}
+    return {**kept, "checkpoint_sha256": checkpoint_sha256(config.checkpoint)}
 
 
 def report(written: SyntheticDatasets) -> None:

@@ -4,7 +4,6 @@ There are no images in them and no depth: the store is for RGB-only models, and 
 decoded by 1X's own `magvit2.ckpt`.
 """
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from roboscape.clips.split import SPLITS, split_of
 from roboscape.controls.encoder import ControlStatistics
 from roboscape.controls.signals import one_where_still
 from roboscape.core.errors import UserError
-from roboscape.core.files import atomic_path, write_json
+from roboscape.core.files import atomic_path, sha256_of, write_json
 from roboscape.core.progress import progress
 from roboscape.dataset.depth_choice import NONE
 from roboscape.dataset.records import FIRST_TEST_SEED, FIRST_VALIDATION_SEED, Split
@@ -226,7 +225,4 @@ def _control_statistics(folders: list[TokenFolder], *, stride: int) -> ControlSt
 
 def _tokenizer_hash(weights: Path | None) -> str:
     """Identity of the tokenizer that made the codes."""
-    if weights is None:
-        return TOKENIZER
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return TOKENIZER if weights is None else sha256_of(weights)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from roboscape.core.files import sha256_of
 from roboscape.core.pretrained import WEIGHTS
 
 
 def weights_sha256(folder: Path) -> str:
     """Hash of a model's weight file."""
-    with (folder / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(folder / WEIGHTS)
 
 
 def encoder_sha256(folder: Path) -> str:

@@ -3,17 +3,18 @@
 import hashlib
 from pathlib import Path
 
+from roboscape.core.files import sha256_of
 from roboscape.core.pretrained import CONFIG, WEIGHTS, resolve
 
 DECIDING = (WEIGHTS, CONFIG, "controls.json")
 """Names of the files that are hashed, in all folders of a bundle."""
 
 
-def checkpoint_hash(name: str | Path) -> str:
+def checkpoint_sha256(name: str | Path) -> str:
     """SHA-256 over a bundle's weights and configurations, by their places in it."""
     folder = resolve(name)
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.name in DECIDING):
         digest.update(str(path.relative_to(folder)).encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
