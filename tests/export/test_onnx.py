@@ -217,7 +217,7 @@ def test_the_documented_client_imagines_the_same(export, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [True, False])
 def test_the_bundled_model_is_exported_without_loss(tmp_path, half):
-    starts = TrueStarts("Lift", camera="agentview", image_size=128)
+    starts = TrueStarts("Lift", cameras=("agentview",), image_size=128)
     start = starts(910_001)
     starts.close()
     folder = run(ExportOnnx(checkpoint="lift", output=tmp_path / "lift", half=half))

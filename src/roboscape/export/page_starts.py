@@ -62,7 +62,7 @@ def true_starts(bundle: Bundle, *, task: str, seeds: Sequence[int]) -> list[Page
     views, tokenizer = bundle.world_model.config.views, bundle.tokenizer.config
     if len(views) > 1:
         raise UserError(f"a page shows one camera, and this bundle has {', '.join(views)}")
-    true = TrueStarts(task, camera=views[0] if views else None, image_size=tokenizer.image_size)
+    true = TrueStarts(task, cameras=views, image_size=tokenizer.image_size)
     try:
         if true.action != bundle.controls.convention:
             raise UserError(

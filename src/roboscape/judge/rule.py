@@ -1,12 +1,13 @@
 """The judge by rule: Lift's cube, read off RGB and depth."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from roboscape.core.errors import UserError
 from roboscape.judge.protocol import Verdict, VerdictCounts
-from roboscape.simulators.lift_cube import RISE_HEIGHT, table_inverse_depth, watch_cube
+from roboscape.simulators.lift_cube import RISE_HEIGHT
 from roboscape.simulators.protocol import Mask, Observation
+from roboscape.simulators.success import CubeRaised
 
 
 class RuleJudge:
@@ -15,7 +16,7 @@ class RuleJudge:
     def __init__(self, camera: str) -> None:
         self.camera = camera
         self.counts = VerdictCounts()
-        self._tables: dict[int, Float[np.ndarray, "h w"]] = {}
+        self._rule = CubeRaised(camera)
 
     def reset(self, observation: Observation, *, where: Mask) -> None:
         """Find the table in the first frame of the chosen worlds.
@@ -24,9 +25,7 @@ class RuleJudge:
             ValueError: no such camera, no depth, or no table in it.
         """
         check_camera(self.camera, observation, needs_depth=True)
-        for world in np.flatnonzero(where):
-            depth_m = observation.depth_m[self.camera][world]
-            self._tables[int(world)] = table_inverse_depth(depth_m)
+        self._rule.reset(observation, where=where)
 
     def verdict(self, observation: Observation) -> Verdict:
         """Success where the cube is higher than a resting one can be.
@@ -35,10 +34,7 @@ class RuleJudge:
             ValueError: no such camera or depth, or a world that was never reset.
         """
         check_camera(self.camera, observation, needs_depth=True)
-        frames = zip(observation.rgb[self.camera], observation.depth_m[self.camera], strict=True)
-        heights = np.array(
-            [self._height(i, rgb, depth_m) for i, (rgb, depth_m) in enumerate(frames)]
-        )
+        heights = self._rule.heights(observation)
         unknown = ~np.isfinite(heights)
         success = np.where(unknown, 0.0, heights) > RISE_HEIGHT
         probability = np.where(unknown, np.nan, success.astype(np.float64))
@@ -47,15 +43,6 @@ class RuleJudge:
     def __call__(self, observation: Observation) -> Bool[np.ndarray, " b"]:
         """In which worlds the task is solved in this frame."""
         return self.verdict(observation).success
-
-    def _height(self, world: int, rgb: np.ndarray, depth_m: np.ndarray) -> float:
-        if world not in self._tables:
-            raise UserError(
-                f"world {world} was never reset, so its table is not known; call `reset` with its "
-                "first frame"
-            )
-        found = watch_cube(rgb[None], depth_m[None], table=self._tables[world])
-        return float(found.height[0])
 
 
 def check_camera(camera: str, observation: Observation, *, needs_depth: bool) -> None:

@@ -9,7 +9,8 @@ from roboscape.judge.backends import JudgeChoice, open_judge
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.mujoco import MujocoSimulator
-from roboscape.simulators.protocol import FrameStart, SeedStart, Simulator, Start
+from roboscape.simulators.protocol import SeedStart, Simulator, Start
+from roboscape.simulators.starts import TrueStarts
 from roboscape.simulators.success import Success, TrueSuccess
 from roboscape.sources.proportions import Proportions
 
@@ -91,19 +92,13 @@ def starts_of(choice: WorldChoice, seeds: Sequence[int]) -> list[Start]:
     """The starts of seeds in a simulator; equal seeds begin alike in the true and a learned one."""
     if not choice.bundle:
         return [SeedStart(seed=seed) for seed in seeds]
-    true = true_simulator(choice)
+    true = TrueStarts(
+        choice.task,
+        cameras=choice.cameras,
+        image_size=choice.image_size,
+        proportions=EXPERT,
+    )
     try:
-        return [_first_frame(true, seed) for seed in seeds]
+        return [true(seed) for seed in seeds]
     finally:
         true.close()
-
-
-def _first_frame(true: MujocoSimulator, seed: int) -> FrameStart:
-    """The first frame that the true simulator shows of a seed."""
-    seen = true.reset([SeedStart(seed=seed)])
-    return FrameStart(
-        rgb={name: images[0] for name, images in seen.rgb.items()},
-        depth_m={name: depth_m[0] for name, depth_m in seen.depth_m.items()},
-        state=seen.state[0],
-        task=true.spec.task,
-    )

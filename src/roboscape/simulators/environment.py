@@ -176,7 +176,7 @@ def make_learned_vector(
         bundle = Bundle.from_pretrained(bundle).for_imagining(compute)
     if dataset is None:
         side = bundle.tokenizer.config.image_size
-        starts = TrueStarts(task, camera=camera, image_size=side)
+        starts = TrueStarts(task, cameras=(camera,) if camera else (), image_size=side)
     else:
         starts = DatasetStarts(dataset, camera=camera)
     if success is None and not starts.is_lift:

@@ -6,6 +6,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.simulators.protocol import EpisodeStart, FrameStart, SeedStart, Start
+from roboscape.sources.proportions import Proportions
 
 StartOfSeed = Callable[[int], Start]
 """Returns where the world of a seed begins."""
@@ -18,13 +19,29 @@ class TrueStarts:
     rest, as at row 0 of the episode that is recorded of the seed.
     """
 
-    def __init__(self, task: str, *, camera: str | None, image_size: int) -> None:
-        """Open the true simulator of a task; without a camera, with the task's usual one."""
+    def __init__(
+        self,
+        task: str,
+        *,
+        cameras: tuple[str, ...] = (),
+        image_size: int,
+        proportions: Proportions | None = None,
+    ) -> None:
+        """Open the true simulator of a task.
+
+        Args:
+            task: `Lift`, or `metaworld/` and a name.
+            cameras: those that are shown; the task's usual one where none is named.
+            image_size: height and width in pixels.
+            proportions: decide which behaviour's episode a seed begins; those of recordings where
+                not given.
+        """
         # MuJoCo is imported only where it is needed.
         from roboscape.simulators.mujoco import MujocoSimulator
 
-        cameras = (camera,) if camera else ()
-        self._true = MujocoSimulator(task, cameras=cameras, image_size=image_size)
+        self._true = MujocoSimulator(
+            task, cameras=cameras, image_size=image_size, proportions=proportions
+        )
         spec = self._true.spec
         self.camera, self.action, self.task = spec.cameras[0].name, spec.action, spec.task
         self.is_lift = task == "Lift"
@@ -33,8 +50,8 @@ class TrueStarts:
         """Place the scene of a seed and look at it."""
         seen = self._true.reset([SeedStart(seed=seed)])
         return FrameStart(
-            rgb={self.camera: seen.rgb[self.camera][0]},
-            depth_m={self.camera: seen.depth_m[self.camera][0]},
+            rgb={name: images[0] for name, images in seen.rgb.items()},
+            depth_m={name: depth_m[0] for name, depth_m in seen.depth_m.items()},
             state=seen.state[0],
         )
 

@@ -67,11 +67,24 @@ class CubeRaised:
 
     def __call__(self, observation: Observation) -> Bool[np.ndarray, " b"]:
         """True where the cube is seen higher than a resting one can be."""
+        return self.heights(observation) > RISE_HEIGHT
+
+    def heights(self, observation: Observation) -> Float[np.ndarray, " b"]:
+        """The cube's height in every world, as a fraction of the camera's own; NaN where unseen.
+
+        Raises:
+            ValueError: a world that was never reset.
+        """
         frames = zip(observation.rgb[self._camera], observation.depth_m[self._camera], strict=True)
-        heights = np.concatenate(
-            [
-                watch_cube(rgb[None], depth_m[None], table=self._tables[world]).height
-                for world, (rgb, depth_m) in enumerate(frames)
-            ]
+        return np.array(
+            [self._height(world, rgb, depth_m) for world, (rgb, depth_m) in enumerate(frames)]
         )
-        return heights > RISE_HEIGHT
+
+    def _height(self, world: int, rgb: np.ndarray, depth_m: np.ndarray) -> float:
+        if world not in self._tables:
+            raise UserError(
+                f"world {world} was never reset, so its table is not known; call `reset` with its "
+                "first frame"
+            )
+        found = watch_cube(rgb[None], depth_m[None], table=self._tables[world])
+        return float(found.height[0])

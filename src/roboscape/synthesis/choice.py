@@ -113,8 +113,7 @@ def starts_of(
             f"{', '.join(cameras)}; use --source.starts dataset"
         )
     side = bundle.tokenizer.config.image_size
-    (camera,) = cameras
-    placed = seed_starts(TrueStarts(choice.task, camera=camera, image_size=side))
+    placed = seed_starts(TrueStarts(choice.task, cameras=cameras, image_size=side))
 
     def start_of(seed: int) -> tuple[EpisodeStart | FrameStart, Split, str, dict]:
         if seed >= FIRST_TEST_SEED:
