@@ -1,4 +1,4 @@
-"""What a page is given beside the model: first frames, axes to drive, a check of the backend."""
+"""The data of a page beside the model: first frames, axes to drive, a backend check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def true_starts(bundle: Bundle, *, task: str, seeds: Sequence[int]) -> list[Page
 def describe_starts(
     simulator: LearnedSimulator, starts: Sequence[PageStart]
 ) -> list[dict[str, Any]]:
-    """What the page reads beside the pixels: state, tokens, the arm model's memory."""
+    """The numbers that the page reads beside the pixels: state, tokens, the arm model's memory."""
     (camera,) = simulator.cameras
     described = []
     for number, start in enumerate(starts):

@@ -19,7 +19,7 @@ LEVELS = range(1, 6)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one person says of one trial."""
+    """One person's answers about one trial."""
 
     trial: str
     rater: str

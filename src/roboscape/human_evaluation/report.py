@@ -1,4 +1,4 @@
-"""What people said, in numbers."""
+"""The answers of people, in numbers."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

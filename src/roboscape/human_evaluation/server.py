@@ -39,7 +39,7 @@ class EvaluationServer(ThreadingHTTPServer):
         }
 
     def questions(self, rater: str) -> dict[str, Any]:
-        """What a page is told: the task, and the trials that are left, in the rater's own order.
+        """The questions of a page: the task, and the trials left, in the rater's own order.
 
         Nothing here says which video is of which source.
         """

@@ -1,4 +1,4 @@
-"""What a judge's errors do to a measured success rate, and how to take them out again."""
+"""The effect of a judge's errors on a measured success rate, and its correction."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -40,7 +40,7 @@ class JudgeExamples:
         return len(self.success)
 
     def take(self, index: Int[np.ndarray, " b"]) -> UInt8[np.ndarray, "b k c s s"]:
-        """What a network reads of some frames."""
+        """Some frames as a network reads them."""
         return self.images[self.past[index]]
 
     def of(self, episodes: Iterable[int]) -> Int[np.ndarray, " b"]:
@@ -172,7 +172,7 @@ def replayed(
 def object_seen(
     rgb: UInt8[np.ndarray, "t h w 3"], *, config: JudgeConfig
 ) -> Bool[np.ndarray, " t"]:
-    """Whether the object of the task is to be seen: Lift's cube by its colour; else always."""
+    """True where the object of the task is to be seen: Lift's cube by its colour; else always."""
     if not config.finds_object:
         return np.ones(len(rgb), bool)
     return np.array([cube_patch(frame) is not None for frame in rgb], bool)

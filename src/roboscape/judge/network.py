@@ -21,7 +21,7 @@ SUCCESS, SEEN = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """What a classifier reads, and how its outputs are calibrated."""
+    """The images that a classifier reads, and the calibration of its outputs."""
 
     camera: str
     """Name of the camera that it was trained on."""

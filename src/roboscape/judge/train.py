@@ -103,7 +103,7 @@ class JudgeRun:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeData:
-    """What a judge is trained, calibrated and measured on."""
+    """The datasets that a judge is trained, calibrated and measured on."""
 
     training: JudgeExamples
     held_out: dict[str, JudgeExamples]
@@ -153,7 +153,7 @@ def run(config: JudgeRun) -> SuccessNetwork:
 
 
 def judge_config(config: JudgeRun, dataset: LeRobotDataset) -> JudgeConfig:
-    """What the judge of a run reads.
+    """The configuration of the judge that a run trains.
 
     Raises:
         ValueError: no such camera, or one without depth.

@@ -36,7 +36,7 @@ Goals = Mapping[int, Goal]
 
 @runtime_checkable
 class Cost(Protocol):
-    """What planning makes small."""
+    """The cost that planning makes small."""
 
     @property
     def decode(self) -> Decode:

@@ -18,7 +18,7 @@ HAND = ("eef_x", "eef_y", "eef_z")
 
 
 def hand_columns(state_names: Sequence[str]) -> list[int]:
-    """Where a state has the hand's position.
+    """The columns of a state that hold the hand's position.
 
     Raises:
         ValueError: it has none of these names.

@@ -19,7 +19,7 @@ from roboscape.simulators.protocol import FrameStart, Observation
 
 @dataclass(frozen=True, kw_only=True)
 class Futures:
-    """What candidate actions lead to. Candidates of one world follow each other."""
+    """The futures of candidate actions. Candidates of one world follow each other."""
 
     given: Observation
     """The present frame of every world, as it is."""
@@ -64,7 +64,7 @@ class Imaginer:
         simulator.decode = "none"
 
     def spec(self, *, executed: int, chunk: int, frames: int = 2) -> PolicySpec:
-        """What a policy that plans here is shown and gives; lengths in native actions."""
+        """The observations and actions of a policy that plans here; lengths in native actions."""
         world = self.simulator.spec
         return PolicySpec(
             cameras=tuple(camera.name for camera in world.cameras),

@@ -99,7 +99,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorResult:
-    """How one way of acting did."""
+    """The result of one way of acting."""
 
     actor: str
     success: SuccessRate

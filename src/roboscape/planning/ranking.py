@@ -64,7 +64,7 @@ class RankedPolicy:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it is shown and gives."""
+        """Its observations and actions."""
         return self._spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:

@@ -34,7 +34,7 @@ LEAST_SPREAD = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """How action sequences are searched."""
+    """The settings of the search for action sequences."""
 
     method: Literal["cem", "mppi"] = "cem"
     """How the mean of the samples moves."""
@@ -105,7 +105,7 @@ class SamplingPlanner:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it is shown and gives."""
+        """Its observations and actions."""
         return self._spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:
@@ -247,7 +247,7 @@ class RandomPolicy:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it is shown and gives."""
+        """Its observations and actions."""
         return self._spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:

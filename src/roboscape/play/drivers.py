@@ -41,7 +41,7 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a driver may be made from."""
+    """The things that a driver may be made from."""
 
     spec: WorldSpec
     dataset: LeRobotDataset | None
@@ -70,7 +70,7 @@ class HandDriver:
 
     @property
     def is_neutral(self) -> bool:
-        """Whether nothing moves, and nothing was commanded since the last frame."""
+        """True if nothing moves, and nothing was commanded since the last frame."""
         commands = [self._before, self.held, *(command for _, command in self._changes)]
         return all(self._moves_nothing(command) for command in commands)
 
@@ -117,7 +117,7 @@ class HandDriver:
         return np.where(targets(self._action), last, mean).astype(np.float32)
 
     def _moves_nothing(self, command: Float[np.ndarray, " a"]) -> bool:
-        """Whether a command leaves the arm where it is and the gripper as it was."""
+        """True if a command leaves the arm where it is and the gripper as it was."""
         still = np.where(targets(self._action), self._before, 0)
         return bool(np.array_equal(command, still))
 

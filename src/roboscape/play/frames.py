@@ -16,7 +16,7 @@ from roboscape.simulators.protocol import Observation
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """What the cameras show in one frame of one world, imagined or true."""
+    """The cameras' images in one frame of one world, imagined or true."""
 
     rgb: dict[str, UInt8[np.ndarray, "h w 3"]]
     """By camera name."""
@@ -61,7 +61,7 @@ class Frame:
 
     @property
     def needs_copy(self) -> bool:
-        """Whether no way leads from earlier copies of the world past this frame."""
+        """True if no way leads from earlier copies of the world past this frame."""
         return self.restarted or self.resampled
 
 

@@ -157,7 +157,7 @@ class Host:
         return [one for one in ready if one.due_s <= now_s + one.period_s / 2]
 
     def _runs(self, session: Session) -> bool:
-        """Whether a session's time passes, and its world is not at work on something else."""
+        """True if a session's time passes, and its world is not at work on something else."""
         if not session.running or not session.has_begun or session.lock.locked():
             return False
         if session.driver is None and session.still_frames > SETTLING_FRAMES:

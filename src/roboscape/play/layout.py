@@ -120,7 +120,7 @@ def _moves(action: ActionConvention, view: CameraView | None) -> list[Control]:
 
 
 def _is_move(name: str) -> bool:
-    """Whether a dimension translates, by its name: `eef_x`, `hand_y`, `z`."""
+    """True if a dimension translates, by its name: `eef_x`, `hand_y`, `z`."""
     return name.rpartition("_")[2] in ("x", "y", "z")
 
 

@@ -48,7 +48,7 @@ class RateLimit:
         """Requests in a row that were one too many."""
 
     def allows(self, now_s: float) -> bool:
-        """Whether one more request is within the rate; it then counts."""
+        """True if one more request is within the rate; it then counts."""
         self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate_hz)
         self._filled_s = now_s
         if self._tokens < 1:

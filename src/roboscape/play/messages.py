@@ -61,7 +61,7 @@ class StartImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a person commands from now on."""
+    """A person's command, from now on."""
 
     values: tuple[float, ...]
     """Stored units, -1 to 1, one a dimension of the action."""
@@ -93,7 +93,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast time passes: 1 is real time; 0 as fast as can be computed."""
+    """The speed of time: 1 is real time; 0 as fast as can be computed."""
 
     value: float
 
@@ -116,7 +116,7 @@ class CompareWith:
 
 @dataclass(frozen=True, kw_only=True)
 class Drive:
-    """Who drives: `hands`, or one of `roboscape.play.drivers.DRIVERS`."""
+    """The choice of a driver: `hands`, or one of `roboscape.play.drivers.DRIVERS`."""
 
     by: str
     settings: dict[str, int] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class Drive:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """Whether the true simulator goes along from the next start on."""
+    """The choice of the true simulator beside the imagined world, from the next start on."""
 
     shown: bool
 
@@ -136,7 +136,7 @@ class Restart:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """How tokens are chosen from here on."""
+    """The choice of tokens from here on."""
 
     temperature: float
     seed: int = 0

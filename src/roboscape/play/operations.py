@@ -1,4 +1,4 @@
-"""What a session does when its page asks for something, a function a kind of message."""
+"""The operations of a session, a function for each kind of message from its page."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ class Player:
 
     @property
     def stage(self) -> Stage:
-        """What all sessions share."""
+        """The things that all sessions share."""
         return self.host.stage
 
     async def answer(self, message: m.Message) -> None:

@@ -30,7 +30,7 @@ MARK = "synthetic: imagined by a world model"
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeProvenance:
-    """How an imagined episode came about."""
+    """The provenance of one imagined episode."""
 
     episode: int
     """Its number in the dataset."""

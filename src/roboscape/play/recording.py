@@ -89,7 +89,7 @@ def files_of(root: Path) -> list[Path]:
 
 
 def spec_of(stage: Stage) -> DatasetSpec:
-    """What is common to all that a checkpoint imagines."""
+    """The specification that all recordings of a checkpoint share."""
     known = {camera.name: camera for camera in stage.recordings.cameras}
     side, has_depth = stage.side_px, any(camera.has_depth for camera in stage.spec.cameras)
     cameras = tuple(
@@ -116,7 +116,7 @@ def spec_of(stage: Stage) -> DatasetSpec:
 
 
 def convention_of_frames(action: ActionConvention, *, stride: int) -> ActionConvention:
-    """What one action a frame means: motions are as large as those of `stride` native actions."""
+    """The convention of one action a frame: motions of `stride` native actions in one."""
     moves = ~targets(action)
     scale = tuple(
         one * stride if move else one for one, move in zip(action.scale, moves, strict=True)

@@ -57,13 +57,13 @@ HEADERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Doors:
-    """Who may connect."""
+    """The rule of admission: hosts, origins and the token."""
 
     token: str | None = None
     """What a page must bring; None on the loopback interface."""
 
     def admits(self, *, host: str, origin: str | None, token: str | None) -> bool:
-        """Whether a connection may be opened.
+        """True if a connection may be opened.
 
         Args:
             host: The request's `Host`.

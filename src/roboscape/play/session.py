@@ -24,7 +24,7 @@ TEXTS = 32
 
 
 class Outbox:
-    """What a page has not been sent yet: the newest frame and status, and a few texts."""
+    """The messages that wait for a page: the newest frame and status, and a few texts."""
 
     def __init__(self) -> None:
         self.texts: deque[dict[str, Any]] = deque(maxlen=TEXTS)
@@ -57,7 +57,7 @@ class Outbox:
 
 @dataclass(frozen=True, kw_only=True)
 class Began:
-    """How the present world began, as recordings tell it."""
+    """The beginning of the present world, as recordings keep it."""
 
     words: str
     """For people."""
@@ -122,12 +122,12 @@ class Session:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is a world."""
+        """True if there is a world."""
         return self.history.present in self.history.futures
 
     @property
     def has_truth(self) -> bool:
-        """Whether the present world has a true one beside it."""
+        """True if the present world has a true one beside it."""
         return self.has_begun and self.history.now.frames[-1].truth is not None
 
     @property
@@ -137,7 +137,7 @@ class Session:
 
     @property
     def at_the_end(self) -> bool:
-        """Whether the newest frame is looked at, which is where the worlds are."""
+        """True if the newest frame is looked at, which is where the worlds are."""
         now = self.history.now
         return self.view is None or self.view == (now.number, now.last)
 

@@ -1,4 +1,4 @@
-"""What all players of a server share: models, simulators, recordings, cameras, limits."""
+"""The parts that all players share: models, simulators, recordings, cameras, limits."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +51,7 @@ class Stage:
 
     @property
     def spec(self) -> WorldSpec:
-        """What all worlds share."""
+        """The specification that all worlds share."""
         return self.imagined.spec
 
     def views(self) -> list[CameraView]:
@@ -68,7 +68,7 @@ class Stage:
         return controls_for(self.spec.action, views[0] if views else None)
 
     def about(self) -> dict[str, object]:
-        """What a page needs in order to show and drive the worlds."""
+        """The facts that a page needs in order to show and drive the worlds."""
         spec, action = self.spec, self.spec.action
         dataset = self.dataset
         return {

@@ -37,7 +37,7 @@ class KnownStarts:
         self._starts: deque[KnownStart] = deque(maxlen=KNOWN)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of starts."""
         return len(self._starts)
 
     def add(self, name: str, pictures: Pictures, state: Float[np.ndarray, " s"]) -> None:

@@ -45,7 +45,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a step of one world gave."""
+    """The result of a step of one world."""
 
     pictures: Pictures
     copy: Kept | None = None
@@ -229,6 +229,6 @@ def imagined_worlds(bundle: Bundle, *, cameras: tuple[str, ...], task: str) -> W
 
 
 def codec_of(bundle: Bundle) -> DepthCodec:
-    """How a bundle's depth is kept: over the range of its tokenizer."""
+    """The codec of a bundle's depth, over the range of its tokenizer."""
     config = bundle.tokenizer.config
     return DepthCodec(minimum_m=config.depth_min_m, maximum_m=config.depth_max_m)

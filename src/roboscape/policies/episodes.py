@@ -18,7 +18,7 @@ Watch = Callable[[Observation, Int[np.ndarray, " b"]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeOutcome:
-    """How an episode ended."""
+    """The outcome of an episode."""
 
     success: bool
     """Whether the task was solved in any frame."""

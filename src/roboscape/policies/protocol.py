@@ -81,7 +81,7 @@ class Policy(Protocol):
 
     @property
     def spec(self) -> PolicySpec:
-        """What it takes and gives."""
+        """Its observations and actions."""
         ...
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:

@@ -12,7 +12,7 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class SuccessRate:
-    """How often an episode succeeded, with Wilson's 95 % interval."""
+    """The share of successful episodes, with Wilson's 95 % interval."""
 
     successes: int
     episodes: int

@@ -1,4 +1,4 @@
-"""How often a policy succeeds in a simulator: `roboscape run-policy`."""
+"""The success rate of a policy in a simulator: `roboscape run-policy`."""
 
 import json
 import logging

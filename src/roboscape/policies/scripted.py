@@ -41,7 +41,7 @@ class ScriptedPolicy:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it takes and gives: no observation, one action."""
+        """Its observations and actions: no observation, one action."""
         return self._spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:
@@ -96,7 +96,7 @@ class RecordedPolicy:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it takes and gives: no observation, the actions of one frame."""
+        """Its observations and actions: no observation, the actions of one frame."""
         return self._spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:

@@ -177,7 +177,7 @@ def write_actions(path: Path, actions: Float[np.ndarray, "n a"]) -> None:
 
 
 def read_actions(path: Path) -> Float[np.ndarray, "n a"]:
-    """What `write_actions` wrote."""
+    """The actions that `write_actions` wrote."""
     if not path.is_file():
         raise UserError(f"expected the actions of an episode at {path}; run the evaluation again")
     return np.load(path)

@@ -147,7 +147,7 @@ def opened(config: PolicyEval, name: World) -> Iterator[EvaluatedWorld]:
 
 
 def files_of(config: PolicyEval, label: str, world: World) -> EpisodeFiles:
-    """Where the episodes of a policy in a world are kept."""
+    """The files of the episodes of a policy in a world."""
     return EpisodeFiles(folder=config.output / "policies" / label / world)
 
 
@@ -164,7 +164,7 @@ def labels_of(policies: tuple[str, ...]) -> list[str]:
 
 
 def settings(config: PolicyEval) -> dict[str, str]:
-    """What was compared, for the report."""
+    """The settings of the comparison, for the report."""
     world = config.world
     last = config.seed + config.episodes - 1
     split = "test" if config.seed >= TEST_SEEDS else "validation"

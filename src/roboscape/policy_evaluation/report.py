@@ -111,7 +111,7 @@ def headline(scores: PolicyScores) -> str:
 
 
 def lede(scores: PolicyScores, outcomes: Outcomes) -> str:
-    """What that means."""
+    """The meaning of the figures, in a sentence."""
     found = scores.closed_loop
     policies, starts = outcomes.true.shape
     return (
@@ -246,7 +246,7 @@ def _flag(one: FlaggedEpisodes) -> str:
 
 
 def powered_table(scores: PolicyScores) -> str:
-    """What few true episodes say, alone and with the imagined ones."""
+    """The intervals from few true episodes, alone and with the imagined ones."""
     rows = [
         [
             policy.label,

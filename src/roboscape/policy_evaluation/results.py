@@ -84,7 +84,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldAgreement:
-    """How far one way of imagining agrees with the true world."""
+    """The agreement of one way of imagining with the true world."""
 
     pearson: Figure
     spearman: Figure
@@ -120,7 +120,7 @@ class PolicyScore:
 
 @dataclass(frozen=True, kw_only=True)
 class FlaggedEpisodes:
-    """What a sign of hallucination finds, and what leaving flagged episodes out does."""
+    """The episodes that a sign of hallucination finds, and the effect of leaving them out."""
 
     sign: str
     auroc: float
@@ -264,7 +264,7 @@ def policy_score(outcomes: Outcomes, place: int, *, true_episodes: int) -> Polic
 def flagged_episodes(
     outcomes: Outcomes, sign: str, doubt: Float[np.ndarray, "p s"], *, share: float
 ) -> FlaggedEpisodes:
-    """What a sign finds.
+    """The episodes that a sign finds.
 
     Args:
         outcomes: of the episodes.

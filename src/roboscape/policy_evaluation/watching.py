@@ -1,4 +1,4 @@
-"""What is kept of every episode while it runs: its film, and signs that its video is not to trust.
+"""The film of every episode while it runs, and signs that its video is not to be trusted.
 
 A hallucination need not look wrong to a model that is sure of it. Two signs need no label:
 

@@ -22,7 +22,7 @@ ANNOTATIONS = "annotations"
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Where depth and tracks come from; the truth where nothing else is named."""
+    """The source of depth and tracks; the truth where nothing else is named."""
 
     depth: DepthErrors | None = None
     """Errors planted in true depth."""
@@ -42,11 +42,11 @@ class Labels:
         return self.depth is not None or self.tracks is not None
 
     def depth_source(self, name: str) -> str:
-        """What `tokenize --depth` takes, of labels of this name."""
+        """The value of `tokenize --depth` for labels of this name."""
         return RECORDED if self.depth is None else name
 
     def tracks_source(self, name: str) -> str:
-        """What `tokenize --tracks` takes, of labels of this name."""
+        """The value of `tokenize --tracks` for labels of this name."""
         return self.tracker or (SIMULATOR if self.tracks is None else name)
 
 

@@ -11,7 +11,7 @@ from roboscape.reproduce.statistics import CONFIDENCE
 
 @dataclass(frozen=True, kw_only=True)
 class Exponent:
-    """How a loss falls with one quantity: it is multiplied by x ** -value."""
+    """The exponent of one quantity: the loss is multiplied by x ** -value."""
 
     name: str
     value: float

@@ -24,7 +24,7 @@ class TruePoints:
 
     @property
     def start_px(self) -> Points:
-        """Where they are in the first frame."""
+        """Their positions in the first frame."""
         return self.xy_px[0].astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a study found: comparisons from its results, and the page that shows them."""
+"""The findings of a study: comparisons from its results, and the page that shows them."""
 
 import logging
 import math
@@ -179,7 +179,7 @@ def verdict(one: Comparison, metric: MetricSpec) -> str:
 
 
 def method_text(study: Study) -> list[Block]:
-    """How it was measured, with the command.
+    """The method in words, with the command.
 
     Raises:
         UserError: no run of the study is there yet.

@@ -76,7 +76,7 @@ class ResultFolder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What all results have in common."""
+        """The settings that all results have in common."""
         return read_json(self.root / SETTINGS)
 
     def path(self, variant: str, *, steps: int, seed: int) -> Path:
@@ -123,7 +123,7 @@ class ResultFolder:
         }
 
     def cost(self, variant: str) -> dict[str, float] | None:
-        """What a step of a variant costs; None where it was not timed."""
+        """The CPU seconds of a step of a variant; None where it was not timed."""
         path = self.root / COSTS / f"{variant}.json"
         return read_json(path) if path.is_file() else None
 

@@ -223,7 +223,7 @@ def settings_of(
     camera: str,
     number_format: Precision,
 ) -> dict[str, Any]:
-    """What all results of a folder have in common."""
+    """The settings that all results of a folder have in common."""
     flags = plan.flags.settled()
     recipe = {
         name: value

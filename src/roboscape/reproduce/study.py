@@ -120,7 +120,7 @@ class Study:
         return list(found.values())
 
     def steps(self, variant: Variant, protocol: str) -> int:
-        """How many steps a variant gets.
+        """The number of steps of a variant.
 
         Under `cpu` as many as fit into the study's CPU seconds, under `steps` as many as the
         reference gets in that time.

@@ -85,7 +85,7 @@ def report(study: Study, *, page: Path | None) -> Path:
 
 
 def paper_text() -> Block:
-    """What the table of signs compares."""
+    """The explanation of the table of signs."""
     return Paragraph(
         "The paper reports one run of each, on other data and with far more compute, so only "
         "signs can be compared: the change of a metric when a part is taken out of the full model. "

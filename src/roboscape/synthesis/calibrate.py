@@ -77,7 +77,7 @@ class Calibrate:
 
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
-    """What rollouts are made and read with."""
+    """The things that rollouts are made and read with."""
 
     bundle: Bundle
     cameras: tuple[str, ...]

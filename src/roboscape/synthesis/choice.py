@@ -104,7 +104,7 @@ def open_source(
 def starts_of(
     choice: SourceChoice, dataset: LeRobotDataset, bundle: Bundle, cameras: tuple[str, ...]
 ) -> StartOfPlan:
-    """Where imagined episodes begin."""
+    """The starts of imagined episodes."""
     if choice.starts == "dataset":
         return dataset_starts(dataset, split=choice.split)
     if len(cameras) != 1:

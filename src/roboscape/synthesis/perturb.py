@@ -22,7 +22,7 @@ MISSED_M = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation:
-    """How far actions are changed."""
+    """The largest changes of actions."""
 
     speed: float = 0.2
     """Largest change of speed: the path is commanded up to 1 + this times as fast, or as slow."""

@@ -17,7 +17,7 @@ from roboscape.simulators.protocol import EpisodeStart, FrameStart
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one episode is imagined from. Axes: n native row, a action dimension."""
+    """The plan of one imagined episode. Axes: n native row, a action dimension."""
 
     seed: int
     """The episode's own, which decides all that is drawn for it."""

@@ -129,7 +129,7 @@ def plausibility(
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a checkpoint made of episodes that it read. Axes: m modality, b episode, t frame."""
+    """A checkpoint's reading of episodes. Axes: m modality, b episode, t frame."""
 
     surprise: Float[np.ndarray, "m b t"]
     """Mean over a frame's tokens of -log p(token); frame 0 is given, so t counts from frame 1."""
@@ -248,7 +248,7 @@ def depth_mismatch(episode: FrameEpisode, camera: str) -> float:
 def changed(
     rgb: UInt8[np.ndarray, "t h w 3"], depth_m: Float[np.ndarray, "t h w"]
 ) -> tuple[Bool[np.ndarray, "t h w"], Bool[np.ndarray, "t h w"]]:
-    """Where colour, and where depth, differ from the first frame."""
+    """The pixels whose colour, and whose depth, differ from the first frame."""
     colour = np.abs(rgb.astype(np.int16) - rgb[:1].astype(np.int16)).max(axis=-1) > CHANGED_LEVEL
     depth = np.abs(np.log(np.maximum(depth_m, 1e-3) / np.maximum(depth_m[:1], 1e-3)))
     return colour, depth > CHANGED_DEPTH
@@ -266,7 +266,7 @@ def lost_tracks(rgb: UInt8[np.ndarray, "t h w 3"]) -> float:
 
 
 def range_excess(episode: FrameEpisode, state_range: ArmRange | None) -> float:
-    """How far the arm's state leaves a range, in deviations; 0 without state or range."""
+    """The distance of the arm's state from a range, in deviations; 0 without state or range."""
     if state_range is None or not episode.state.shape[1]:
         return 0.0
     return float(state_range.excess(episode.state.astype(np.float64)))

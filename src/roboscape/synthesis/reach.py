@@ -1,4 +1,4 @@
-"""Where the arm model says commands bring the hand: reach, and aiming at a place."""
+"""The places that commands bring the hand to, by the arm model: reach, and aiming at a place."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class ArmRange:
         )
 
     def excess(self, states: Float[np.ndarray, "*b t s"]) -> Float[np.ndarray, "*b"]:
-        """How far the farthest state lies outside, in deviations; 0 inside."""
+        """The distance of the farthest state from the range, in deviations; 0 inside."""
         low, high, deviation = (np.array(x) for x in (self.low, self.high, self.deviation))
         outside = np.maximum(np.maximum(low - states, states - high), 0) / deviation
         return np.asarray(outside.max(axis=(-2, -1)))

@@ -32,14 +32,14 @@ AIMED_M = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What a start tells of its scene."""
+    """The objects and the hand in the first frame of a start."""
 
     hand_m: Float[np.ndarray, "3"]
     hand_to_world: Float[np.ndarray, "3 3"]
     object_m: Float[np.ndarray, "3"]
 
     def distance_m(self, other: "Scene") -> float:
-        """How unlike two starts are for a hand that goes to the object."""
+        """The unlikeness of two starts for a hand that goes to the object, in metres."""
         apart = (self.object_m - self.hand_m) - (other.object_m - other.hand_m)
         cosine = (np.trace(self.hand_to_world.T @ other.hand_to_world) - 1) / 2
         turn_rad = float(np.arccos(np.clip(cosine, -1, 1)))
@@ -129,7 +129,7 @@ class Recombine:
         )
 
     def _offset_m(self, place: int, scene: Scene) -> Float[np.ndarray, "3"]:
-        """How much farther the hand must go than in a demonstration."""
+        """The way that the hand must go beyond that of a demonstration, in metres."""
         before = self.scenes[place]
         return (scene.object_m - scene.hand_m) - (before.object_m - before.hand_m)
 

@@ -30,7 +30,7 @@ class Judged:
     """Why it is implausible; nothing where it is plausible."""
 
     def record(self) -> dict[str, Any]:
-        """What is kept about it, as JSON."""
+        """The record of the episode, as JSON."""
         verdict, plan = self.imagined.verdict, self.imagined.plan
         return {
             "seed": plan.seed,

@@ -1,4 +1,4 @@
-"""Where imagined episodes begin: frames of recordings, or the true simulator's of a seed."""
+"""The starts of imagined episodes: frames of recordings, or the true simulator's of a seed."""
 
 from collections.abc import Callable
 from typing import Any

@@ -310,7 +310,7 @@ def synthetic_spec(studio: Studio, simulator: LearnedSimulator) -> DatasetSpec:
 
 
 def description(studio: Studio, simulator: LearnedSimulator) -> dict[str, Any]:
-    """What `meta/synthetic.json` says of the whole dataset."""
+    """The description of the whole dataset in `meta/synthetic.json`."""
     config = studio.config
     settings = json.loads(json.dumps(asdict(config), default=str))
     return {

@@ -15,7 +15,7 @@ SEARCHED = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """How well one kind of broken rollouts is told from proper ones."""
+    """The detection of one kind of broken rollouts."""
 
     area: dict[str, float]
     """Area under the ROC curve, by score: 1 always higher than proper ones, .5 chance."""
@@ -69,7 +69,7 @@ def detection(
     *,
     limits: Float[np.ndarray, " k"],
 ) -> Detection:
-    """How well scores and thresholds find broken rollouts, on episodes that set no threshold."""
+    """The detection of broken rollouts, on episodes that set no threshold."""
     areas = {name: area_under_roc(proper[:, i], broken[:, i]) for i, name in enumerate(SCORES)}
     apart: Bool[np.ndarray, " f"] = (broken > limits).any(axis=1)
     return Detection(area=areas, found=float(apart.mean()), count=len(broken))

@@ -54,7 +54,7 @@ class CompactPolicyConfig:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it takes and gives, for those who run it."""
+        """Its observations and actions, for those who run it."""
         return PolicySpec(
             cameras=self.cameras,
             image_size=self.image_size,

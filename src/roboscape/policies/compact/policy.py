@@ -34,7 +34,7 @@ class CompactPolicy:
 
     @property
     def spec(self) -> PolicySpec:
-        """What it takes and gives."""
+        """Its observations and actions."""
         return self._network.config.spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:

@@ -171,7 +171,7 @@ def run(config: LerobotRun) -> Path:
 
 
 def describe(config: LerobotRun, dataset: LeRobotDataset) -> ServerDescription:
-    """What the trained policy will take and give.
+    """The observations and actions of the policy that is trained.
 
     Raises:
         ValueError: a camera that the dataset lacks, cameras of several sizes, or no state.

@@ -57,7 +57,7 @@ class RemotePolicy:
 
     @property
     def spec(self) -> PolicySpec:
-        """What the policy at the other end takes and gives."""
+        """The observations and actions of the policy at the other end."""
         return self._description.spec
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:

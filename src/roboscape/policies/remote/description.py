@@ -1,4 +1,4 @@
-"""What a policy server takes and gives: its policy, and the names of its observations.
+"""The description of a policy server: its policy, and the names of its observations.
 
 A server of ours sends it in its metadata. Of other servers it is written in a JSON file, which
 needs to hold only what differs from `OPENPI_LIBERO`.

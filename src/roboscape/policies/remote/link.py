@@ -18,7 +18,7 @@ MESSAGE_TOO_BIG = 1009
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long a client waits."""
+    """The waiting times of a client."""
 
     answer_s: float = 600.0
     """For an answer: a server compiles its network at the first observation."""

@@ -47,7 +47,7 @@ class ServePolicy:
     """Python that has lerobot, for a checkpoint of lerobot's; that of .venv-lerobot by default."""
 
     def limits(self) -> ServerLimits:
-        """What the server accepts."""
+        """The limits of the server."""
         return ServerLimits(
             message_bytes=self.max_message_mib * 2**20, connections=self.max_connections
         )
@@ -188,6 +188,6 @@ class _Episodes:
 
 
 def _matches(found: np.ndarray, shape: tuple[int | None, ...]) -> bool:
-    """Whether frames (t, *) have a shape, where None fits all."""
+    """True if frames (t, *) have a shape, where None fits all."""
     sizes = zip(found.shape[1:], shape, strict=True)
     return all(wanted in (None, size) for size, wanted in sizes)

@@ -34,7 +34,7 @@ TRY_AGAIN_LATER = 1013
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """What a server accepts."""
+    """The limits of a server."""
 
     message_bytes: int = 64 * 2**20
     """A larger message is refused and its connection closed (code 1009)."""
