@@ -16,7 +16,13 @@ from roboscape.core.seeding import seed_for
 from roboscape.planning.costs import Cost
 from roboscape.planning.imagining import Imaginer
 from roboscape.policies.driver import native_actions, native_length
-from roboscape.policies.protocol import Policy, PolicyInput, PolicySpec, check_policy_fits
+from roboscape.policies.protocol import (
+    Policy,
+    PolicyInput,
+    PolicySpec,
+    begun_anew,
+    check_policy_fits,
+)
 from roboscape.simulators.protocol import Index, Mask
 
 
@@ -70,11 +76,7 @@ class RankedPolicy:
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:
         """Begin episodes; the first proposal's noise is that of the policy alone."""
         count = self._proposals
-        if where is None:
-            self._seeds = list(seeds)
-        else:
-            for world, seed in zip(np.flatnonzero(where), seeds, strict=True):
-                self._seeds[int(world)] = seed
+        self._seeds = begun_anew(self._seeds, seeds, where=where)
         drawn = [
             seed if number == 0 else seed_for(seed, number)
             for seed in seeds

@@ -23,7 +23,7 @@ from roboscape.dataset.conventions import is_gripper
 from roboscape.dataset.records import ActionConvention
 from roboscape.planning.costs import Cost
 from roboscape.planning.imagining import Imaginer
-from roboscape.policies.protocol import PolicyInput, PolicySpec
+from roboscape.policies.protocol import PolicyInput, PolicySpec, begun_anew
 from roboscape.simulators.protocol import Index, Mask
 
 LARGEST_ACTION = 1.0
@@ -118,11 +118,7 @@ class SamplingPlanner:
             )
             for seed in seeds
         ]
-        if where is None:
-            self._searches = new
-            return
-        for world, search in zip(np.flatnonzero(where), new, strict=True):
-            self._searches[world] = search
+        self._searches = begun_anew(self._searches, new, where=where)
 
     def act(self, observed: PolicyInput, *, worlds: Index) -> Float[np.ndarray, "b c a"]:
         """The best sequence for each of some worlds."""
@@ -253,11 +249,7 @@ class RandomPolicy:
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:
         """Begin episodes with the noise of their seeds."""
         new = [numpy_generator_for(seed, 7) for seed in seeds]
-        if where is None:
-            self._noise = new
-            return
-        for world, generator in zip(np.flatnonzero(where), new, strict=True):
-            self._noise[world] = generator
+        self._noise = begun_anew(self._noise, new, where=where)
 
     def act(self, observed: PolicyInput, *, worlds: Index) -> Float[np.ndarray, "b c a"]:
         """Random chunks."""

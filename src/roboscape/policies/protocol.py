@@ -9,7 +9,7 @@ dimension.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,6 +17,8 @@ from jaxtyping import Float, UInt8
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
 from roboscape.simulators.protocol import Index, Mask, WorldSpec
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,22 @@ class Policy(Protocol):
     def close(self) -> None:
         """Free what it holds; it cannot be used afterwards."""
         ...
+
+
+def begun_anew(values: Sequence[Value], new: Sequence[Value], *, where: Mask | None) -> list[Value]:
+    """One value a world, as `Policy.reset` asks: those of the chosen worlds are the new ones.
+
+    Args:
+        values: of all worlds.
+        new: one for each chosen world.
+        where: the chosen worlds; all, and as many as there are new values, where not given.
+    """
+    if where is None:
+        return list(new)
+    after = list(values)
+    for world, value in zip(np.flatnonzero(where).tolist(), new, strict=True):
+        after[world] = value
+    return after
 
 
 def check_policy_fits(policy: PolicySpec, world: WorldSpec) -> None:

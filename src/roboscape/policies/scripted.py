@@ -8,7 +8,7 @@ from jaxtyping import Float
 from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import is_gripper
 from roboscape.dataset.records import ActionConvention
-from roboscape.policies.protocol import PolicyInput, PolicySpec
+from roboscape.policies.protocol import PolicyInput, PolicySpec, begun_anew
 from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.protocol import Index, Mask, WorldSpec
 
@@ -46,12 +46,10 @@ class ScriptedPolicy:
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:
         """Begin the script of each seed."""
-        chosen = np.flatnonzero(np.ones(len(seeds), bool) if where is None else where)
-        if where is None:
-            self._scripts = [None] * len(seeds)
-        for world, seed in zip(chosen, seeds, strict=True):
-            scene = self._simulator.worlds[world].scene
-            self._scripts[world] = scene.script(seed, behaviour=self._behaviour)
+        # A script follows from its seed and the task, which all worlds share.
+        scene = self._simulator.worlds[0].scene
+        new = [scene.script(seed, behaviour=self._behaviour) for seed in seeds]
+        self._scripts = begun_anew(self._scripts, new, where=where)
 
     def act(self, observed: PolicyInput, *, worlds: Index) -> Float[np.ndarray, "b 1 a"]:
         """The next action of the scripts of some worlds."""
@@ -107,11 +105,8 @@ class RecordedPolicy:
         """
         if unknown := [seed for seed in seeds if seed not in self._actions]:
             raise UserError(f"no actions were recorded of seeds {unknown}")
-        chosen = np.flatnonzero(np.ones(len(seeds), bool) if where is None else where)
-        if where is None:
-            self._left = [np.zeros((0, 0))] * len(seeds)
-        for world, seed in zip(chosen, seeds, strict=True):
-            self._left[world] = self._actions[seed]
+        new = [self._actions[seed] for seed in seeds]
+        self._left = begun_anew(self._left, new, where=where)
 
     def act(self, observed: PolicyInput, *, worlds: Index) -> Float[np.ndarray, "b c a"]:
         """The recorded actions of the next frame in some worlds."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.policies.compact.model import CompactPolicyNetwork
-from roboscape.policies.protocol import PolicyInput, PolicySpec
+from roboscape.policies.protocol import PolicyInput, PolicySpec, begun_anew
 from roboscape.simulators.protocol import Index, Mask
 
 
@@ -39,12 +39,8 @@ class CompactPolicy:
 
     def reset(self, seeds: Sequence[int], *, where: Mask | None = None) -> None:
         """Begin episodes with the noise of their seeds."""
-        generators = [numpy_generator_for(seed, 5) for seed in seeds]
-        if where is None:
-            self._noise = generators
-            return
-        for world, generator in zip(np.flatnonzero(where), generators, strict=True):
-            self._noise[world] = generator
+        new = [numpy_generator_for(seed, 5) for seed in seeds]
+        self._noise = begun_anew(self._noise, new, where=where)
 
     @torch.no_grad()
     def act(self, observed: PolicyInput, *, worlds: Index) -> Float[np.ndarray, "b c a"]:
