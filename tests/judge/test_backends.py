@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from roboscape.annotate.segments.language import LanguageModel
 from roboscape.dataset.records import CameraSpec
@@ -84,7 +85,8 @@ def test_a_clip_of_frames_counts_not_the_newest_alone(observe, untrained):
 def test_an_unseen_object_is_unknown_and_no_success(observe, untrained):
     judge = ClassifierJudge(untrained)
     with_object = judge.verdict(observe(0.3))
-    untrained.head[-1].bias.data[1] = -100
+    # Sure of success, and sure that nothing is seen: the second counts.
+    untrained.head[-1].bias.data[:] = torch.tensor([100.0, -100.0])
     without = ClassifierJudge(untrained).verdict(observe(0.3))
     assert without.unknown.all() and not without.success.any() and np.isnan(without.probability)
     assert not with_object.unknown.any() or np.isnan(with_object.probability).all()
