@@ -77,7 +77,7 @@ def trained(demonstrations, tmp_path_factory):
             *("train", "policy", "diffusion", "--dataset", demonstrations, "--output", run),
             *("--cameras", *CAMERAS, "--batch-size", 2, "--workers", 0, "--device", "cpu"),
             *("--save-every", 1, "--python", sys.executable, *words),
-            *("--extra", "--policy.down_dims=[16,32]", "--policy.spatial_softmax_num_keypoints=8"),
+            *("--extra", "policy.down_dims=[16,32]", "policy.spatial_softmax_num_keypoints=8"),
         )
     return run
 

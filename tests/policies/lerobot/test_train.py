@@ -120,13 +120,13 @@ def test_a_trainer_that_fails_is_quoted(config, monkeypatch):
 
 def test_further_flags_win(config):
     config = replace(
-        config, extra=("--policy.down_dims=[32,64,128]", "--policy.crop_shape=[60,60]")
+        config, extra=("policy.down_dims=[32,64,128]", "policy.crop_shape=[60,60]")
     )
     flags = trainer_flags(config, view=config.output, episodes=[0], last=None)
     assert "--policy.crop_shape=[60,60]" in flags
     assert [flag for flag in flags if "down_dims" in flag] == ["--policy.down_dims=[32,64,128]"]
     with pytest.raises(UserError, match="--name=value"):
-        replace(config, extra=("policy.x=1",))
+        replace(config, extra=("--policy.x=1",))
 
 
 @pytest.mark.parametrize("kind", [ActRun, SmolVlaRun, Pi0Run])

@@ -63,7 +63,8 @@ class LerobotRun:
     start: str = ""
     """Folder or hub name of a trained policy of the same kind to start from."""
     extra: tuple[str, ...] = ()
-    """Further flags of lerobot-train, e.g. `--policy.crop_shape=[112,112]`; they win."""
+    """Further flags of lerobot-train without their dashes, e.g. `policy.crop_shape=[112,112]`; they
+    win."""
     python: Path | None = None
     """Python that has lerobot; that of .venv-lerobot where not given."""
 
@@ -75,8 +76,8 @@ class LerobotRun:
                 f"{self.executed}, chunk {self.chunk}, steps {self.steps}, batch_size "
                 f"{self.batch_size}"
             )
-        if any(not flag.startswith("--") for flag in self.extra):
-            raise UserError(f"expected flags as --name=value in extra, got {self.extra}")
+        if any(flag.startswith("-") or "=" not in flag for flag in self.extra):
+            raise UserError(f"expected flags as name=value in extra, got {self.extra}")
 
     def settings(self) -> dict[str, object]:
         """Flags of the policy itself, without `--policy.`."""
@@ -241,9 +242,9 @@ def trainer_flags(
         "seed": config.seed,
         "wandb.enable": False,
     }
-    given = {flag[2:].split("=", 1)[0] for flag in config.extra}
-    own = [f"--{name}={_written(value)}" for name, value in flags.items() if name not in given]
-    return [*own, *config.extra]
+    given = {flag.split("=", 1)[0] for flag in config.extra}
+    own = [f"{name}={_written(value)}" for name, value in flags.items() if name not in given]
+    return [f"--{flag}" for flag in (*own, *config.extra)]
 
 
 def _steps_of(checkpoint: Path) -> int:

@@ -1,7 +1,4 @@
-"""lerobot's plugin: `--env.type=roboscape`, a world of `roboscape serve-world`.
-
-lerobot imports it with `--env.discover_packages_path=roboscape.policies.lerobot.plugin`.
-"""
+"""lerobot's configuration of served worlds: `--env.type=roboscape`."""
 
 from dataclasses import dataclass
 from typing import Any
