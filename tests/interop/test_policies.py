@@ -64,22 +64,45 @@ def demonstrations(tmp_path_factory):
     return root
 
 
+SMALL = ("--extra", "policy.down_dims=[16,32]", "policy.spatial_softmax_num_keypoints=8")
+
+
+def train_diffusion(dataset, run, *words):
+    """A few steps of lerobot's trainer on a dataset."""
+    ours(
+        *("train", "policy", "diffusion", "--dataset", dataset, "--output", run, *words),
+        *("--batch-size", 2, "--workers", 0, "--device", "cpu", "--python", sys.executable),
+        *("--save-every", 1, *SMALL),
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(demonstrations, tmp_path_factory):
     run = tmp_path_factory.mktemp("policy") / "run"
     for steps in (2, 3):
-        words = ["--steps", steps]
         if steps == 3:
             # What a run may not change, an interrupted one did not have: only its length differs.
             config = json.loads((run / "config.json").read_text())
             (run / "config.json").write_text(json.dumps({**config, "steps": 3}))
-        ours(
-            *("train", "policy", "diffusion", "--dataset", demonstrations, "--output", run),
-            *("--cameras", *CAMERAS, "--batch-size", 2, "--workers", 0, "--device", "cpu"),
-            *("--save-every", 1, "--python", sys.executable, *words),
-            *("--extra", "policy.down_dims=[16,32]", "policy.spatial_softmax_num_keypoints=8"),
-        )
+        train_diffusion(demonstrations, run, "--cameras", *CAMERAS, "--steps", steps)
     return run
+
+
+@pytest.fixture(scope="module")
+def trained_on_imagined(tmp_path_factory):
+    """A policy of episodes that the bundled model imagined, a row a frame."""
+    root = tmp_path_factory.mktemp("imagined")
+    ours(
+        *("collect", "lift", "--output", root / "real", "--episodes", 2, "--seed", 5),
+        *("--workers", 1, "--proportions.expert", 1, "--proportions.noisy-expert", 0),
+        *("--proportions.miss", 0, "--proportions.random", 0),
+    )
+    ours(
+        *("synthesize", "--checkpoint", "lift", "--dataset", root / "real", "--episodes", 2),
+        *("--output", root / "data", "--device", "cpu"),
+    )
+    train_diffusion(root / "data", root / "run", "--steps", 1)
+    return root / "run"
 
 
 def test_the_trainer_goes_on_from_its_checkpoint(trained):
@@ -103,21 +126,44 @@ def test_a_policy_of_lerobots_acts_in_the_true_simulator(trained, tmp_path):
         assert run("second", port) == first
 
 
-def test_lerobots_own_evaluation_runs_in_our_worlds(trained, tmp_path):
+def evaluate_by_lerobot(run, address, *words):
+    """lerobot's own evaluation of two episodes; its report goes to the run's folder."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "lerobot.scripts.lerobot_eval"),
+            f"--policy.path={run / 'lerobot/checkpoints/last/pretrained_model'}",
+            "--policy.device=cpu",
+            "--env.discover_packages_path=roboscape.policies.lerobot.plugin",
+            "--env.type=roboscape",
+            f"--env.address={address}",
+            *("--eval.batch_size=2", "--eval.n_episodes=2", f"--output_dir={run / 'eval'}"),
+            *words,
+        ],
+        check=True,
+        env=ENVIRONMENT,
+    )
+    content = json.loads((run / "eval/eval_info.json").read_text())
+    assert content["overall"]["n_episodes"] == 2
+
+
+def test_lerobots_own_evaluation_runs_in_our_worlds(trained):
     words = ("serve-world", "--seconds", 1, "--world.batch", 2, "--world.image-size", 64)
     with serving(*words, "--world.cameras", *CAMERAS) as port:
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "lerobot.scripts.lerobot_eval"),
-                f"--policy.path={trained / 'lerobot/checkpoints/last/pretrained_model'}",
-                "--policy.device=cpu",
-                "--env.discover_packages_path=roboscape.policies.lerobot.plugin",
-                "--env.type=roboscape",
-                f"--env.address=ws://127.0.0.1:{port}",
-                *("--eval.batch_size=2", "--eval.n_episodes=2", f"--output_dir={tmp_path}"),
-            ],
-            check=True,
-            env=ENVIRONMENT,
+        evaluate_by_lerobot(trained, f"ws://127.0.0.1:{port}")
+
+
+def test_lerobot_evaluates_a_policy_of_imagined_data_in_the_imagined_world(trained_on_imagined):
+    words = ("serve-world", "--seconds", 1, "--world.batch", 2, "--world.bundle", "lift")
+    with serving(*words) as port:
+        address = f"ws://127.0.0.1:{port}"
+        evaluate_by_lerobot(trained_on_imagined, address, "--env.frame_actions=true")
+
+
+def test_a_policy_of_imagined_data_acts_in_the_true_simulator(trained_on_imagined, tmp_path):
+    words = ("serve-policy", "--policy", trained_on_imagined, "--device", "cpu")
+    with serving(*words, "--python", sys.executable) as port:
+        ours(
+            *("run-policy", "--policy", f"ws://127.0.0.1:{port}", "--output", tmp_path / "acts"),
+            *("--episodes", 2, "--seconds", 2, "--world.batch", 2),
         )
-    content = json.loads((tmp_path / "eval_info.json").read_text())
-    assert content["overall"]["n_episodes"] == 2
+    assert len((tmp_path / "acts/episodes.jsonl").read_text().splitlines()) == 2

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from roboscape.clips.at_frames import AtFrames
+from roboscape.clips.at_frames import run as at_frames
 from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.policies.lerobot.environment import lerobot_checkpoint, lerobot_python
@@ -86,6 +88,23 @@ def test_the_run_says_what_its_policies_take_and_give(config, lift_train_dataset
     assert described.seeded
 
 
+def test_rows_of_an_imagined_dataset_are_taken_as_native_actions(config, tmp_path):
+    stacked = tmp_path / "stacked"
+    at_frames(AtFrames(dataset=config.dataset, output=stacked, stride=4))
+    imagined = replace(config, dataset=stacked)
+    run(imagined)
+    (flags,) = asked(imagined)
+    assert (flags["policy.horizon"], flags["policy.n_action_steps"]) == ("16", "2")
+    spec = read_description(config.output / "policy_spec.json").spec
+    assert spec.action == LeRobotDataset(config.dataset).spec.action
+    assert (spec.chunk, spec.executed) == (8, 8)
+
+
+def test_more_rows_than_a_chunk_has_are_refused(config):
+    with pytest.raises(ValueError, match="executed <= chunk"):
+        run(replace(config, chunk=4))
+
+
 def test_a_run_that_was_interrupted_goes_on_from_its_last_checkpoint(config, monkeypatch):
     monkeypatch.setenv("STEPS", "3")
     run(config)
@@ -119,20 +138,18 @@ def test_a_trainer_that_fails_is_quoted(config, monkeypatch):
 
 
 def test_further_flags_win(config):
-    config = replace(
-        config, extra=("policy.down_dims=[32,64,128]", "policy.crop_shape=[60,60]")
-    )
-    flags = trainer_flags(config, view=config.output, episodes=[0], last=None)
+    config = replace(config, extra=("policy.down_dims=[32,64,128]", "policy.crop_shape=[60,60]"))
+    flags = trainer_flags(config, view=config.output, episodes=[0], executed=8, last=None)
     assert "--policy.crop_shape=[60,60]" in flags
     assert [flag for flag in flags if "down_dims" in flag] == ["--policy.down_dims=[32,64,128]"]
-    with pytest.raises(UserError, match="--name=value"):
+    with pytest.raises(UserError, match="flags as name=value"):
         replace(config, extra=("--policy.x=1",))
 
 
 @pytest.mark.parametrize("kind", [ActRun, SmolVlaRun, Pi0Run])
 def test_the_other_policies_give_the_same_chunks(config, kind):
     other = kind(dataset=config.dataset, output=config.output)
-    flags = trainer_flags(other, view=config.output, episodes=[0], last=None)
+    flags = trainer_flags(other, view=config.output, episodes=[0], executed=8, last=None)
     assert f"--policy.type={kind.kind}" in flags
     assert {"--policy.chunk_size=16", "--policy.n_action_steps=8"} <= set(flags)
 

@@ -18,15 +18,27 @@ def simulator():
 
 
 @pytest.fixture
-def worlds(simulator):
+def address(simulator):
     def starts(seeds):
         return [SeedStart(seed=seed) for seed in seeds]
 
     served_worlds = ServedWorlds(simulator, TrueSuccess(), starts)
-    with served(world_server(served_worlds, frames=4)) as address:
-        remote = RemoteWorlds(address)
-        yield remote
-        remote.close()
+    with served(world_server(served_worlds, frames=4)) as found:
+        yield found
+
+
+@pytest.fixture
+def worlds(address):
+    remote = RemoteWorlds(address)
+    yield remote
+    remote.close()
+
+
+@pytest.fixture
+def worlds_of_frames(address):
+    remote = RemoteWorlds(address, frame_actions=True)
+    yield remote
+    remote.close()
 
 
 def action(number):
@@ -44,6 +56,21 @@ def test_a_frame_follows_when_its_actions_are_complete(worlds, simulator):
     assert ages == [[0, 0]] * 2 + [[1, 1]] * 3 + [[2, 2]]
     np.testing.assert_allclose(simulator.taken[1, :, 0], [0.3, 0.4, 0.5])
     assert info["is_success"].tolist() == [True, False]
+
+
+def test_a_step_can_be_a_frame_with_its_actions_one_after_the_other(worlds_of_frames, simulator):
+    worlds = worlds_of_frames
+    assert worlds.single_action_space.shape == (STRIDE * 2,)
+    assert worlds.metadata["render_fps"] == 15 / STRIDE
+    assert worlds.call("_max_episode_steps") == (4, 4)
+    worlds.reset(seed=[2, 9])
+    row = np.arange(STRIDE * 2, dtype=np.float32) / 10
+    observation, *_, info = worlds.step(np.stack([row, row]))
+    assert observation["agent_pos"][:, 1].tolist() == [1, 1]
+    np.testing.assert_allclose(simulator.taken[1].ravel(), row)
+    assert not info["is_success"].any()
+    with pytest.raises(UserError, match=r"--env\.frame_actions=true"):
+        worlds.step(action(0))
 
 
 def test_success_ends_an_episode_and_time_the_others(worlds):

@@ -20,15 +20,22 @@ FIRST_SEED = 800_000
 
 
 class RemoteWorlds(VectorEnv):
-    """Takes one native action a step; the picture changes when a frame's actions are complete.
+    """Takes one native action a step, or one frame's.
+
+    The picture changes when a frame's actions are complete.
 
     A policy that takes a multiple of `stride` actions of each chunk therefore acts on new frames,
     as `roboscape run-policy` lets it. A world whose episode has ended goes on unheeded until the
     next reset, which is lerobot's.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, frame_actions: bool = False) -> None:
         """Connect to a world server.
+
+        Args:
+            address: of `roboscape serve-world`.
+            frame_actions: a step is a frame and takes its native actions one after the other in one
+                vector, as the rows of an imagined dataset have them.
 
         Raises:
             ValueError: there is none.
@@ -48,13 +55,15 @@ class RemoteWorlds(VectorEnv):
         about = metadata[METADATA]
         self.num_envs, self.stride = about["batch"], about["stride"]
         self.task = self.task_description = about["task"]
-        self._max_episode_steps = about["frames"] * about["stride"]
+        self._steps_a_frame = 1 if frame_actions else self.stride
+        self._max_episode_steps = about["frames"] * self._steps_a_frame
         self.cameras: dict[str, list[int]] = about["cameras"]
         self.state_size, self.action_size = about["state_size"], about["action_size"]
+        self.action_size *= self.stride // self._steps_a_frame
         self.render_mode = "rgb_array"
         self.metadata = {
             "render_modes": ["rgb_array"],
-            "render_fps": about["action_hz"],
+            "render_fps": about["action_hz"] * self._steps_a_frame / self.stride,
             "autoreset_mode": AutoresetMode.DISABLED,
         }
         pixels: dict[str, spaces.Space] = {
@@ -86,19 +95,22 @@ class RemoteWorlds(VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Take one native action in each world, (b, a)."""
+        """Take one native action in each world, (b, a), or with `frame_actions` (b, stride * a)."""
         if self._frame is None:
             raise UserError("no episode has begun: call reset first")
         actions = np.asarray(actions, np.float32)
         if actions.shape != self.action_space.shape:
             raise UserError(
-                f"expected actions of shape {self.action_space.shape}, got {actions.shape}"
+                f"expected actions of shape {self.action_space.shape}, got {actions.shape}; a "
+                "policy of an imagined dataset, whose rows are frames, needs "
+                "--env.frame_actions=true, and one of a recording needs it false"
             )
         self._pending.append(actions)
         self._steps += 1
         solved = np.zeros(self.num_envs, bool)
-        if len(self._pending) == self.stride:
-            self._frame = self._ask({"actions": np.stack(self._pending, axis=1)})
+        if len(self._pending) == self._steps_a_frame:
+            actions = np.stack(self._pending, axis=1).reshape(self.num_envs, self.stride, -1)
+            self._frame = self._ask({"actions": actions})
             self._pending = []
             solved = self._frame["is_success"]
         over = np.full(self.num_envs, self._steps >= self._max_episode_steps)

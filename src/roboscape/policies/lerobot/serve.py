@@ -48,8 +48,17 @@ def read_description(folder: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
-def load_chunk(folder: Path, *, device: str, executed: int) -> Chunk:
-    """The policy of a checkpoint, as a function of an observation and a seed."""
+def load_chunk(folder: Path, *, device: str, spec: dict[str, Any]) -> Chunk:
+    """The policy of a checkpoint, as a function of an observation and a seed.
+
+    Args:
+        folder: the checkpoint's `pretrained_model`.
+        device: where it computes.
+        spec: of the policy, with the convention of its native actions.
+
+    Raises:
+        ValueError: fewer actions a chunk than the description takes, or other ones.
+    """
     import torch
     from lerobot.configs import PreTrainedConfig  # pyright: ignore[reportMissingImports]
     from lerobot.policies import make_pre_post_processors  # pyright: ignore[reportMissingImports]
@@ -57,9 +66,18 @@ def load_chunk(folder: Path, *, device: str, executed: int) -> Chunk:
 
     config = PreTrainedConfig.from_pretrained(str(folder))
     config.device = device
-    if executed > config.n_action_steps:
+    size = len(spec["action"]["names"])
+    width = config.output_features["action"].shape[0]
+    # A policy of a dataset at a learned world's rate gives several native actions a row.
+    rows, left = divmod(spec["chunk"] * size, width)
+    if left or width % size:
         raise UserError(
-            f"the description takes {executed} actions of each chunk, the checkpoint gives "
+            f"the description takes {spec['chunk']} actions of {size} numbers of each chunk, and a "
+            f"row of the checkpoint's actions has {width} numbers"
+        )
+    if rows > config.n_action_steps:
+        raise UserError(
+            f"the description takes {rows} rows of actions of each chunk, the checkpoint gives "
             f"{config.n_action_steps}"
         )
     policy = get_policy_class(config.type).from_pretrained(str(folder), config=config)
@@ -82,8 +100,8 @@ def load_chunk(folder: Path, *, device: str, executed: int) -> Chunk:
                 for name, value in observation.items()
             }
         )
-        taken = [after(policy.select_action(dict(batch))) for _ in range(executed)]
-        return torch.cat(taken).float().cpu().numpy()
+        taken = [after(policy.select_action(dict(batch))) for _ in range(rows)]
+        return torch.cat(taken).float().cpu().numpy().reshape(-1, size)
 
     return chunk
 
@@ -166,7 +184,7 @@ def main(words: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         description = read_description(given.folder)
-        chunk = load_chunk(given.folder, device=given.device, executed=description["spec"]["chunk"])
+        chunk = load_chunk(given.folder, device=given.device, spec=description["spec"])
         limits = ServerLimits(
             message_bytes=given.max_message_mib * 2**20, connections=given.max_connections
         )

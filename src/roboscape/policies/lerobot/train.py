@@ -12,6 +12,7 @@ from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, write_json
 from roboscape.core.runs import open_run
+from roboscape.dataset.frame_actions import native_convention, stride_of
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.policies.lerobot.environment import lerobot_checkpoint, lerobot_python, run_there
 from roboscape.policies.lerobot.view import write_view
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 DESCRIPTION = "policy_spec.json"
 """File of a run that says what its policies take and give; the server reads it."""
 TRAINER = "lerobot.scripts.lerobot_train"
+EXECUTED_ACTIONS = 8
+"""Native actions that are taken of a chunk where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +48,10 @@ class LerobotRun:
     demonstrations: int | None = None
     """At most so many demonstrations, the first ones."""
     chunk: int = 16
-    """Actions that it learns to give at once."""
-    executed: int = 8
-    """Actions of a chunk that are taken before it is asked again."""
+    """Rows of actions that it learns to give at once."""
+    executed: int | None = None
+    """Rows of a chunk that are taken before it is asked again; those of 8 native actions where not
+    given. (An imagined dataset has several native actions a row.)"""
     steps: int = 20_000
     """Optimizer steps."""
     batch_size: int = 64
@@ -70,7 +74,7 @@ class LerobotRun:
 
     def __post_init__(self) -> None:
         """Refuse chunks that are shorter than what is taken of them, and empty runs."""
-        if not 1 <= self.executed <= self.chunk or self.steps < 1 or self.batch_size < 1:
+        if not 1 <= (self.executed or 1) <= self.chunk or self.steps < 1 or self.batch_size < 1:
             raise UserError(
                 "expected 1 <= executed <= chunk, steps >= 1 and batch_size >= 1, got executed "
                 f"{self.executed}, chunk {self.chunk}, steps {self.steps}, batch_size "
@@ -79,9 +83,9 @@ class LerobotRun:
         if any(flag.startswith("-") or "=" not in flag for flag in self.extra):
             raise UserError(f"expected flags as name=value in extra, got {self.extra}")
 
-    def settings(self) -> dict[str, object]:
-        """Flags of the policy itself, without `--policy.`."""
-        return {"chunk_size": self.chunk, "n_action_steps": self.executed}
+    def settings(self, *, executed: int) -> dict[str, object]:
+        """Flags of the policy itself, without `--policy.`, for so many rows taken of a chunk."""
+        return {"chunk_size": self.chunk, "n_action_steps": executed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +94,13 @@ class DiffusionRun(LerobotRun):
 
     kind: ClassVar[str] = "diffusion"
 
-    def settings(self) -> dict[str, object]:
+    def settings(self, *, executed: int) -> dict[str, object]:
         """One observation, as the frames of a simulator are not as close as a recording's."""
         return {
             "n_obs_steps": 1,
             "horizon": self.chunk,
-            "n_action_steps": self.executed,
-            "drop_n_last_frames": self.chunk - self.executed,
+            "n_action_steps": executed,
+            "drop_n_last_frames": self.chunk - executed,
             "pretrained_backbone_weights": None,
             "use_group_norm": True,
             "use_separate_rgb_encoder_per_camera": False,
@@ -112,10 +116,10 @@ class ActRun(LerobotRun):
 
     kind: ClassVar[str] = "act"
 
-    def settings(self) -> dict[str, object]:
+    def settings(self, *, executed: int) -> dict[str, object]:
         """A narrow transformer, an untrained image network."""
         return {
-            **super().settings(),
+            **super().settings(executed=executed),
             "pretrained_backbone_weights": None,
             "dim_model": 256,
             "dim_feedforward": 1024,
@@ -158,9 +162,11 @@ def run(config: LerobotRun) -> Path:
     if last is None and folder.exists():
         # lerobot refuses a folder that is there, and there is nothing in this one to go on from.
         shutil.rmtree(folder)
+    taken = executed_rows(config, dataset)
+    flags = trainer_flags(config, view=view, episodes=episodes, executed=taken, last=last)
     run_there(
         python,
-        [TRAINER, *trainer_flags(config, view=view, episodes=episodes, last=last)],
+        [TRAINER, *flags],
         log_file=config.output / "train.log",
         offline=not config.needs_hub,
     )
@@ -186,18 +192,35 @@ def describe(config: LerobotRun, dataset: LeRobotDataset) -> ServerDescription:
         raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
     if not dataset.spec.state_names:
         raise UserError(f"lerobot's policies read a state, and {dataset.root} has none")
+    taken = executed_rows(config, dataset) * stride_of(dataset.spec.action)
     return description_of(
         PolicySpec(
             cameras=cameras,
             image_size=known[cameras[0]].height,
             state_names=dataset.spec.state_names,
             frame_hz=dataset.spec.fps,
-            action=dataset.spec.action,
-            chunk=config.executed,
-            executed=config.executed,
+            action=native_convention(dataset.spec.action),
+            chunk=taken,
+            executed=taken,
             reads_task=config.reads_task,
         )
     )
+
+
+def executed_rows(config: LerobotRun, dataset: LeRobotDataset) -> int:
+    """Rows of a chunk that are taken before the policy is asked again.
+
+    Raises:
+        ValueError: more than a chunk has.
+    """
+    usual = max(1, EXECUTED_ACTIONS // stride_of(dataset.spec.action))
+    rows = usual if config.executed is None else config.executed
+    if rows > config.chunk:
+        raise UserError(
+            f"expected executed <= chunk, got {rows} and {config.chunk}; give a longer --chunk or "
+            "fewer --executed"
+        )
+    return rows
 
 
 def demonstrations_of(config: LerobotRun, dataset: LeRobotDataset) -> list[int]:
@@ -213,7 +236,7 @@ def demonstrations_of(config: LerobotRun, dataset: LeRobotDataset) -> list[int]:
 
 
 def trainer_flags(
-    config: LerobotRun, *, view: Path, episodes: list[int], last: Path | None
+    config: LerobotRun, *, view: Path, episodes: list[int], executed: int, last: Path | None
 ) -> list[str]:
     """The flags of lerobot-train, for a new run or one that goes on."""
     if last is not None:
@@ -224,7 +247,7 @@ def trainer_flags(
         **({"path": config.start} if config.start else {"type": config.kind}),
         "device": resolve_device(config.device),
         "push_to_hub": False,
-        **config.settings(),
+        **config.settings(executed=executed),
     }
     flags: dict[str, object] = {
         "dataset.repo_id": f"local/{config.dataset.name}",

@@ -18,10 +18,12 @@ class RoboscapeEnv(EnvConfig):
 
     task: str | None = "served"
     address: str = "ws://127.0.0.1:8001"
+    frame_actions: bool = False
+    """Whether a step is a frame, as in a policy's imagined dataset, and not a native action."""
 
     def __post_init__(self) -> None:
         """Ask the server for what its worlds show."""
-        worlds = RemoteWorlds(self.address)
+        worlds = RemoteWorlds(self.address, frame_actions=self.frame_actions)
         self.fps = round(worlds.metadata["render_fps"])
         self.features = {"action": _feature(FeatureType.ACTION, (worlds.action_size,))}
         self.features_map = {"action": "action", "agent_pos": "observation.state"}
@@ -38,7 +40,7 @@ class RoboscapeEnv(EnvConfig):
 
     def create_envs(self, n_envs: int, *_: Any, **__: Any) -> dict[str, dict[int, RemoteWorlds]]:
         """The served worlds."""
-        worlds = RemoteWorlds(self.address)
+        worlds = RemoteWorlds(self.address, frame_actions=self.frame_actions)
         if worlds.num_envs != n_envs:
             found = worlds.num_envs
             worlds.close()
