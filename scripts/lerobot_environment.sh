@@ -2,7 +2,7 @@
 # Installs lerobot into .venv-lerobot: it needs other versions of Python, torch and NumPy than roboscape.
 set -euo pipefail
 environment=.venv-lerobot
-requirement="lerobot[training,diffusion]==0.6.1"
+requirement="lerobot[training,diffusion,smolvla]==0.6.1"
 
 is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null

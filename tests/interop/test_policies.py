@@ -105,6 +105,53 @@ def trained_on_imagined(tmp_path_factory):
     return root / "run"
 
 
+@pytest.fixture(scope="module")
+def tiny_vision_language_model(tmp_path_factory):
+    """A folder that transformers opens as a SmolVLM: two narrow layers, eleven words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        SmolVLMConfig,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    marks = {
+        "image_token": "<image>",
+        "fake_image_token": "<fake_token_around_image>",
+        "global_image_token": "<global-img>",
+    }
+    words = ["<pad>", "<unk>", "<s>", "</s>", *marks.values(), "Lift", "the", "cube"]
+    numbers = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    narrow = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    text = {"model_type": "llama", "vocab_size": len(words), "num_hidden_layers": 2}
+    config = SmolVLMConfig(
+        image_token_id=numbers["<image>"],
+        pad_token_id=0,
+        scale_factor=2,
+        text_config={**narrow, **ends, **text, "num_key_value_heads": 1, "head_dim": 16},
+        vision_config={**narrow, "num_hidden_layers": 1, "image_size": 64, "patch_size": 16},
+    )
+    folder = tmp_path_factory.mktemp("tiny_smolvlm")
+    config.save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        extra_special_tokens=marks,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+    SmolVLMProcessor(
+        SmolVLMImageProcessor(), fast, SmolVLMVideoProcessor(), chat_template=""
+    ).save_pretrained(folder)
+    return folder
+
+
 def test_the_trainer_goes_on_from_its_checkpoint(trained):
     steps = sorted(int(place.name) for place in (trained / "lerobot/checkpoints").glob("0*"))
     assert steps == [1, 2, 3]
@@ -167,3 +214,27 @@ def test_a_policy_of_imagined_data_acts_in_the_true_simulator(trained_on_imagine
             *("--episodes", 2, "--seconds", 2, "--world.batch", 2),
         )
     assert len((tmp_path / "acts/episodes.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_tiny_smolvla_is_trained_served_and_acts(
+    demonstrations, tiny_vision_language_model, tmp_path
+):
+    ours(
+        *("train", "policy", "smolvla", "--dataset", demonstrations, "--output", tmp_path / "run"),
+        *("--batch-size", 1, "--workers", 0, "--device", "cpu", "--python", sys.executable),
+        *("--cameras", *CAMERAS, "--steps", 1, "--save-every", 1, "--extra"),
+        *(f"policy.vlm_model_name={tiny_vision_language_model}", "policy.num_vlm_layers=2"),
+        *("policy.load_vlm_weights=false", "policy.resize_imgs_with_padding=[64,64]"),
+        "policy.expert_width_multiplier=0.5",
+    )
+    words = ("serve-policy", "--policy", tmp_path / "run", "--device", "cpu")
+    with serving(*words, "--python", sys.executable) as port:
+        for name in ("first", "second"):
+            ours(
+                *("run-policy", "--policy", f"ws://127.0.0.1:{port}", "--output", tmp_path / name),
+                *("--episodes", 1, "--seconds", 1, "--world.batch", 1, "--world.image-size", 64),
+                *("--world.cameras", *CAMERAS),
+            )
+    first, second = ((tmp_path / n / "episodes.jsonl").read_text() for n in ("first", "second"))
+    assert len(first.splitlines()) == 1
+    assert first == second
