@@ -17,6 +17,8 @@ $(STAMP): pyproject.toml constraints.txt scripts/check_machine.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[sim,annotate,policies,play,export,dev]"
 	touch $(STAMP)
 
+# A process for each core, up to four, and one thread in each; the tests of a file stay together.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # tests/training runs on its own: it forks, and after all other tests the process is too large for it
 # (Cannot allocate memory).
 FAST := -m "not slow and not gpu and not lerobot" --jaxtyping-packages=roboscape,beartype.beartype
@@ -32,11 +34,11 @@ play-page: $(STAMP)  ## Write docs/play again: the page in which the released mo
 
 # `make check test` in one call runs the fast tests once.
 fast: $(STAMP)
-	$(BIN)/python -m pytest $(FAST) tests/training
-	$(BIN)/python -m pytest $(FAST) --ignore tests/training tests
+	$(PYTEST) $(FAST) tests/training
+	$(PYTEST) $(FAST) --ignore tests/training tests
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m "slow and not gpu and not lerobot" tests
+	$(PYTEST) -m "slow and not gpu and not lerobot" tests
 
 form: $(STAMP)
 	$(BIN)/ruff format --check .
