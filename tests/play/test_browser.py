@@ -4,24 +4,19 @@ Skipped where there is none; `make browser` installs what is needed.
 """
 
 import contextlib
-import os
-import shutil
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.chromium import WITHIN_S, browser, until
 from tests.play.pages import LIMITS, opened
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="Playwright is not installed: `make browser`"
-)
 uvicorn = pytest.importorskip("uvicorn", reason="the extra `play` is not installed")
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-WITHIN_S = 300.0
-"""For everything that is waited for: a busy machine is slow, and nothing here measures time."""
+__all__ = ["browser"]
 FRAME = "(window.roboscape?.frame?.frame ?? -1)"
 
 
@@ -41,18 +36,6 @@ def serving(stage, *, with_truth):
     finally:
         server.should_exit = True
         thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: `make browser` says what to install")
-    with playwright.sync_playwright() as running:
-        found = running.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * WITHIN_S
-        )
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +66,6 @@ def open_page(page, address):
     page.set_default_timeout(1000 * WITHIN_S)
     page.goto(address)
     until(page, f"{FRAME} >= 0 && window.roboscape.status?.waiting")
-
-
-def until(page, condition):
-    """Poll: the page's policy forbids scripts that Playwright would wait with."""
-    end_s = time.monotonic() + WITHIN_S
-    while not page.evaluate(f"Boolean({condition})"):
-        assert time.monotonic() < end_s, f"never: {condition}"
-        time.sleep(0.03)
 
 
 def pixels(page, name="imagined"):
@@ -125,6 +100,24 @@ def test_a_pad_drives_like_its_key_and_can_be_held_with_the_keyboard_alone(page)
     until(page, f"{FRAME} > {begun}")
     page.click("#pads button.left")
     until(page, f"{FRAME} > {begun + 1}")
+
+
+def test_a_gamepads_stick_drives_as_the_key_of_its_direction(page, server):
+    session = server[1].sessions[page.evaluate("sessionStorage.getItem('session')")]
+    drive(page, key="a")
+    by_key = session.history.now.frames[-1].actions[-1]
+    assert np.any(by_key)
+    # Chromium shows no gamepad that is not there, so the browser's answer is replaced.
+    page.evaluate(
+        """navigator.getGamepads = () => [{
+            id: "test", axes: [-1, 0, 0, 0], buttons: [{ pressed: false }, { pressed: false }],
+        }]"""
+    )
+    begun = page.evaluate(FRAME)
+    page.keyboard.press("Space")
+    until(page, f"{FRAME} >= {begun + 3}")
+    by_stick = session.history.now.frames[-1].actions[-1]
+    np.testing.assert_array_equal(np.sign(by_stick), np.sign(by_key))
 
 
 def test_rewinding_and_driving_on_makes_a_second_future_beside_the_first(page):
@@ -238,7 +231,6 @@ def test_told_left_the_arm_moves_left_in_both_pictures(browser, tmp_path):
 
 def arm_column(rgb):
     """Mean column of what is grey and not table: the arm, above the table's middle."""
-    import numpy as np
 
     upper = rgb[10:64].astype(int)
     grey = (upper.mean(-1) < 200) & (np.ptp(upper, axis=-1) < 25) & (upper.mean(-1) > 60)
