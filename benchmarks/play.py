@@ -45,6 +45,10 @@ class Benchmark:
     """Players at once."""
     soak_s: float = 0.0
     """Seconds of driving over which memory is watched; 1800 is half an hour."""
+    soak_speed: float = 0.0
+    """Its speed: 1 is real time, 0 as fast as can be."""
+    soak_alone: bool = False
+    """Measure nothing else."""
     compute: Compute = PROBED
     """Where and in which format."""
 
@@ -188,18 +192,20 @@ async def key_to_picture_ms(
     return found
 
 
-async def soak(address: str, *, seconds: float, names: int) -> list[tuple[float, float]]:
-    """Seconds and resident megabytes while a player drives."""
+async def soak(
+    address: str, *, seconds: float, speed: float, names: int
+) -> list[tuple[float, int, float]]:
+    """Seconds, frames shown and resident megabytes while a player drives, every 20 seconds."""
     found = []
     async with playing(address, truth=True, seed=0) as player:
-        await player.send("speed", value=0)
+        await player.send("speed", value=speed)
         await player.send("run")
         began_s, number = time.perf_counter(), 0
         while (spent_s := time.perf_counter() - began_s) < seconds:
             number += 1
             await player.send("command", values=moving(number, names), sequence=number)
             if number % 20 == 1:
-                found.append((spent_s, resident_mb()))
+                found.append((spent_s, len(player.arrivals_s), resident_mb()))
             await asyncio.sleep(1.0)
     return found
 
@@ -215,6 +221,17 @@ def resident_mb() -> float:
 
 async def measure(config: Benchmark, address: str, *, names: int) -> None:
     """Print every figure beside its aim."""
+    if not config.soak_alone:
+        await measure_rates(config, address, names=names)
+    if config.soak_s:
+        for spent_s, frames, memory_mb in await soak(
+            address, seconds=config.soak_s, speed=config.soak_speed, names=names
+        ):
+            print(f"driving for {spent_s:6.0f} s, {frames:6d} frames{'':<16}{memory_mb:6.0f} MB")
+
+
+async def measure_rates(config: Benchmark, address: str, *, names: int) -> None:
+    """Print frames a second and latencies."""
     for what, players, truth, aim in (
         ("one player", 1, False, 20),
         ("one player, true world beside", 1, True, 8),
@@ -236,9 +253,6 @@ async def measure(config: Benchmark, address: str, *, names: int) -> None:
         )  # fmt: skip
         median, high = statistics.median(found), float(np.percentile(found, 95))
         print(f"{what:<48}{median:6.0f} ms, 95 %: {high:.0f} ms      aim <= 100, <= 200")
-    if config.soak_s:
-        for spent_s, memory_mb in await soak(address, seconds=config.soak_s, names=names):
-            print(f"driving for {spent_s:6.0f} s{'':<30}{memory_mb:6.0f} MB")
 
 
 def main(config: Benchmark) -> None:
