@@ -187,7 +187,8 @@ def _true_worlds(
     bundle: Bundle, *, task: str, cameras: tuple[str, ...]
 ) -> tuple[Worlds, DatasetSpec]:
     # MuJoCo is imported only where it is needed.
-    from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
+    from roboscape.simulators.mujoco import MujocoSimulator
+    from roboscape.simulators.recording_spec import dataset_spec
 
     controls, side_px = bundle.controls, bundle.tokenizer.config.image_size
     frame_hz = controls.convention.action_hz / controls.stride
