@@ -29,6 +29,7 @@ from roboscape.simulators.pictures import (
 )
 from roboscape.simulators.protocol import Index, Mask, Observation, Snapshot, Start, WorldSpec
 from roboscape.tokenizer.codes import MISSING
+from roboscape.world_model.config import WorldModelConfig
 
 Decode = Literal["all", "rgb", "none"]
 """The parts of an imagined frame that become pixels: decoding costs far more than imagining."""
@@ -84,13 +85,8 @@ class LearnedSimulator:
         """
         self.bundle, self.decode = bundle, decode
         model, controls = bundle.world_model.config, bundle.controls
-        self.cameras = tuple(cameras) or model.views
+        self.cameras = view_names(model, asked=cameras)
         """Names of the views of a frame, from top to bottom."""
-        if len(set(self.cameras)) != model.cameras:
-            raise UserError(
-                f"expected the names of {model.cameras} cameras, got {list(self.cameras)}; this "
-                f"bundle was trained on {', '.join(model.views) or 'one camera of any name'}"
-            )
         self._spec = world_spec(bundle, self.cameras, task=task)
         self._imagination: Imagination | None = Imagination(
             bundle.world_model, batch=batch, sampling=sampling, seed=seed
@@ -315,6 +311,17 @@ class LearnedSimulator:
     def _grid(self, confidence: Float[Tensor, "b n"]) -> Float[np.ndarray, "b y x"]:
         height, width = self.bundle.world_model.config.frame_grid
         return rearrange(confidence, "b (y x) -> b y x", y=height, x=width).cpu().numpy()
+
+
+def view_names(model: WorldModelConfig, *, asked: Sequence[str]) -> tuple[str, ...]:
+    """The asked names of a model's views, those of its training where none is asked for."""
+    names = tuple(asked) or model.views
+    if len(set(names)) != model.cameras:
+        raise UserError(
+            f"expected the names of {model.cameras} cameras, got {list(names)}; this "
+            f"bundle was trained on {', '.join(model.views) or 'one camera of any name'}"
+        )
+    return names
 
 
 def world_spec(bundle: Bundle, cameras: Sequence[str], *, task: str) -> WorldSpec:
