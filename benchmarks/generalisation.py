@@ -166,7 +166,7 @@ def measure(
     if not bundle.controls.statistics.task_size:
         return [line_of(measured(told, dataset, config=config), text="none", learnt=learnt)]
     with_text = measured(told, dataset, config=config)
-    without = measured(replace(told, hears_tasks=False), dataset, config=config)
+    without = measured(replace(told, takes_tasks=False), dataset, config=config)
     return [
         line_of(with_text, text="told", learnt=learnt, gain=gain(with_text, without)),
         line_of(without, text="not told", learnt=learnt),

@@ -72,7 +72,7 @@ def imagine_plans(
     Args:
         simulator: Of at least as many worlds as there are plans; the others repeat the last plan.
         plans: At most `simulator.batch`.
-        judge: Says in which frames the task is solved; None: nobody does, and all count as failed.
+        judge: Says in which frames the task is solved; None: none is, and all count as failed.
         frames: Of an episode, the given one included.
         policy: Acts in plans without actions.
 
