@@ -173,6 +173,11 @@ def make_learned_vector(
     starts = starts_for(bundle, task=task, dataset=dataset, camera=camera)
     if success is None and not starts.is_lift:
         raise UserError(f"no rule says when {starts.task!r} is solved; give success=...")
+    if starts.action != bundle.controls.convention:
+        raise UserError(
+            f"the bundle's actions mean {bundle.controls.convention}, and those of the frames to "
+            f"start from {starts.action}; take a bundle of the same task"
+        )
     return SimulatorVectorEnv(
         LearnedSimulator(
             bundle, batch=num_envs, cameras=(starts.camera,), task=starts.task, **(simulator or {})
@@ -196,22 +201,11 @@ def loaded(bundle: Any) -> Any:
 def starts_for(
     bundle: Any, *, task: str, dataset: LeRobotDataset | None, camera: str | None
 ) -> TrueStarts | DatasetStarts:
-    """A dataset's frames, or where none is given the first ones of a task's true simulator.
-
-    Raises:
-        ValueError: their actions mean other things than the bundle's.
-    """
-    if dataset is None:
-        side = bundle.tokenizer.config.image_size
-        starts = TrueStarts(task, cameras=(camera,) if camera else (), image_size=side)
-    else:
-        starts = DatasetStarts(dataset, camera=camera)
-    if starts.action != bundle.controls.convention:
-        raise UserError(
-            f"the bundle's actions mean {bundle.controls.convention}, and those of the frames to "
-            f"start from {starts.action}; take a bundle of the same task"
-        )
-    return starts
+    """A dataset's frames, or where none is given the first ones of a task's true simulator."""
+    if dataset is not None:
+        return DatasetStarts(dataset, camera=camera)
+    side = bundle.tokenizer.config.image_size
+    return TrueStarts(task, cameras=(camera,) if camera else (), image_size=side)
 
 
 def make_true(**settings: Any) -> SimulatorEnv:
