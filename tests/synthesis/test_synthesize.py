@@ -241,7 +241,7 @@ def test_no_plausible_episode_is_an_error_that_says_where_they_are(config, thres
 
 def test_other_settings_are_not_mixed_into_one_dataset(config):
     run(replace(config, episodes=2))
-    with pytest.raises(ValueError, match="other settings of seed"):
+    with pytest.raises(ValueError, match=r"other settings \(seed: was 0, now 9\)"):
         run(replace(config, seed=9))
 
 
