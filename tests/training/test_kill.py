@@ -1,4 +1,4 @@
-"""The traces of a kill: nothing half, nothing lost. `benchmarks/training/kill_test.py` kills more."""
+"""What a kill leaves: nothing half, nothing lost. `training/kill_test.py` of benchmarks kills more."""
 
 import subprocess
 import sys
