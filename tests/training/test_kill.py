@@ -1,4 +1,4 @@
-"""What a kill leaves: nothing half, nothing lost. `training/kill_test.py` of benchmarks kills more."""
+"""A kill leaves nothing half and loses nothing; more kills: `benchmarks/training/kill_test.py`."""
 
 import subprocess
 import sys
