@@ -96,7 +96,7 @@ class LearnedSimulator:
         self._confidence = np.ones((batch, *model.frame_grid), np.float32)
         side = bundle.tokenizer.config.image_size
         # A frame is decoded when it is asked for, and once.
-        self._pictures = {
+        self._pictures: dict[Kind, Picture] = {
             kind: black(
                 kind,
                 worlds=batch,
