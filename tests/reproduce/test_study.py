@@ -119,7 +119,7 @@ def test_settings_that_change_no_result_may_differ(flags, base):
         )
         return replace(run, fit=fit, recompute=not run.recompute, loaders=1, dry_run=True)
 
-    study_of(flags, other_saving)
+    assert study_of(flags, other_saving).recipe.base.fit.keep_checkpoints == 9
 
 
 def test_a_folder_from_before_a_setting_without_effect_goes_on(flags, base):
@@ -127,7 +127,7 @@ def test_a_folder_from_before_a_setting_without_effect_goes_on(flags, base):
     settings = study.results.settings
     del settings["recipe"]["fit"]["keep_checkpoints"]
     write_json(study.results.root / "settings.json", settings)
-    study_of(flags, base)
+    assert study_of(flags, base).results.settings == settings
 
 
 def test_a_run_that_fails_leaves_no_result(flags, base):

@@ -109,20 +109,29 @@ def record_session(
                 tuple(float(value) for value in action) for action in np.concatenate(native)
             ),
         )
-        files = [path for path in files_of(root) if path not in before]
-        for path in files:
-            if path.suffix == ".mp4":
-                comment_video(path, comment_of(stage.checkpoint))
         new = SyntheticEpisode(seed=episode.seed, details=asdict(about))
-        write_synthetic(
-            root,
-            replace(
-                known,
-                episodes=(*known.episodes, new),
-                files={**known.files, **digests(root, files)},
-            ),
+        mark_synthetic(
+            root, known, new, files=[path for path in files_of(root) if path not in before]
         )
     return Written(root=root, episode=number, rows=len(frames))
+
+
+def mark_synthetic(
+    root: Path, known: Synthetic, new: SyntheticEpisode, *, files: Sequence[Path]
+) -> None:
+    """Put an episode into the videos that hold it and into the record of its dataset.
+
+    Args:
+        root: Folder of the dataset.
+        known: Its record so far.
+        new: The episode.
+        files: Its tables and videos, no other episode's.
+    """
+    for path in files:
+        if path.suffix == ".mp4":
+            comment_video(path, comment_of(known.checkpoint))
+    episodes, digested = (*known.episodes, new), {**known.files, **digests(root, files)}
+    write_synthetic(root, replace(known, episodes=episodes, files=digested))
 
 
 def record_of(stage: Stage) -> Synthetic:
