@@ -62,8 +62,8 @@ $roboscape evaluate --checkpoint src/roboscape/bundles/metaworld \
 
 # 7. In and out of distribution side by side, with and without the task's text; and an unseen task
 #    learnt from few episodes, from the bundle and from nothing, in as much time.
-$python benchmarks/generalisation.py --checkpoint src/roboscape/bundles/metaworld \
+$python benchmarks/transfer/generalisation.py --checkpoint src/roboscape/bundles/metaworld \
     --datasets data/metaworld_test data/metaworld_tasks_test data/metaworld_colours_test \
     --output runs/generalisation
-$python benchmarks/generalisation.py --checkpoint src/roboscape/bundles/metaworld \
+$python benchmarks/transfer/generalisation.py --checkpoint src/roboscape/bundles/metaworld \
     --fine-tune drawer-close --held-out-seed 980000 --output runs/generalisation_drawer_close

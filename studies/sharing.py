@@ -5,6 +5,7 @@ from typing import Any
 
 from roboscape.core.claims import claimed, publish
 from roboscape.core.files import read_json
+from roboscape.core.settings import differences
 
 __all__ = ["agree_on_settings", "claimed", "publish"]
 
@@ -18,8 +19,7 @@ def agree_on_settings(folder: Path, wanted: dict[str, Any]) -> None:
     path = folder / "settings.json"
     if not path.is_file():
         publish(path, wanted)
-    found = read_json(path)
-    if found != wanted:
+    if different := differences(read_json(path), wanted):
         raise ValueError(
-            f"{folder} holds results of {found}, asked for {wanted}; choose another --output"
+            f"{folder} holds results of other settings ({different}); choose another --output"
         )

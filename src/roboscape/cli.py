@@ -228,9 +228,9 @@ COMMANDS: dict[str, Command] = {
         summary="Drive a learned simulator in a browser, the true one beside it.",
     ),
     "verify-synthetic": Command(
-        module="roboscape.play.provenance",
+        module="roboscape.rollout.verify_synthetic",
         config="VerifySynthetic",
-        summary="Check what a recorded session says of the model that imagined it.",
+        summary="Check what an imagined dataset says of the model that imagined it.",
     ),
     "evaluate": Command(
         module="roboscape.evaluate.evaluate",

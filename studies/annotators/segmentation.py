@@ -28,6 +28,7 @@ from roboscape.core.files import write_json
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.sources import lift, lift_behaviours
 from roboscape.sources.noise import SmoothNoise
+from roboscape.sources.osc_pose import OSC_POSE_ACTION
 from roboscape.sources.proportions import Proportions, behaviour_of
 from studies.pages import as_markdown, fill
 
@@ -106,7 +107,7 @@ class Watched:
             actions=np.stack(rows["actions"]),
             state=np.stack(rows["state"]),
             state_names=lift.STATE_NAMES,
-            convention=lift.ACTION_CONVENTION,
+            convention=OSC_POSE_ACTION,
             fps=lift.CONTROL_HZ,
             task=lift.TASK,
         )

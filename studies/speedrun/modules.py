@@ -21,11 +21,10 @@ from roboscape.world_model.model import (
     Branch,
     SpatialAttention,
     TemporalAttention,
-    Time,
     TokenEmbedding,
     WorldModel,
-    rotate,
 )
+from roboscape.world_model.timesteps import Time, rotate
 
 
 def branches_of(model: WorldModel) -> list[Branch]:

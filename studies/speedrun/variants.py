@@ -1,11 +1,11 @@
 """What the speed-run of the world model tries: one change each, of the preset `lift`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from roboscape.presets.world_model import lift, shortened
+from roboscape.reproduce.training import Surgery
 from roboscape.reproduce.variants import Change, setting
 from roboscape.training.optimizer import OptimizerConfig
 from roboscape.world_model.losses import LossConfig
@@ -18,8 +18,6 @@ BASELINE = "lift"
 PLAIN, PLAIN_4X = "plain_masked", "plain_masked_4x"
 COMMANDED = Path("data/lift_tokens_commanded")
 """The store, tokenized without imagined proprioception."""
-
-Surgery = Callable[[WorldModel], WorldModel]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from roboscape.presets.world_model import debug
 from roboscape.rollout.bundle import Compute
 from tests.conftest import SPEC, make_episode
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "transfer"))
 
 import few_episodes
 import generalisation

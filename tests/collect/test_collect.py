@@ -124,7 +124,7 @@ def test_a_crash_between_saving_and_tidying_does_not_double_an_episode(tmp_path)
 
 def test_other_settings_are_refused(tmp_path):
     collect_toys(ToyConfig(output=tmp_path / "d", episodes=1))
-    with pytest.raises(ValueError, match=r"other settings of flavour.*choose another output"):
+    with pytest.raises(ValueError, match=r"other settings \(flavour: was.*choose another output"):
         collect_toys(ToyConfig(output=tmp_path / "d", episodes=2, flavour="bitter"))
 
 

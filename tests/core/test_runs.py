@@ -19,6 +19,6 @@ class Run:
 def test_a_folder_holds_one_run_and_says_what_differs(tmp_path):
     open_run(tmp_path, Run())
     open_run(tmp_path, Run())
-    with pytest.raises(ValueError, match=r"model\.depth was 2, now 3, steps was 10, now 11"):
+    with pytest.raises(ValueError, match=r"steps: was 10, now 11; model\.depth: was 2, now 3"):
         open_run(tmp_path, Run(steps=11, model=Inner(depth=3)))
     assert "torch" in (tmp_path / "environment.txt").read_text()

@@ -85,7 +85,9 @@ def test_provenance_is_kept_and_defended(tmp_path: Path) -> None:
     assert read_provenance(tmp_path, kind="depth", annotator="guess").depth == DEPTH.depth
     assert [one.name for one in annotators(tmp_path)] == ["guess", "flow"]
     other = Provenance(kind="tracks", name="flow", version="3", settings={})
-    with pytest.raises(ValueError, match=r"made differently \(version\).*delete the folder"):
+    with pytest.raises(
+        ValueError, match=r"made differently \(version: was .*, now .*\); .*delete the folder"
+    ):
         begin_annotation(tmp_path, other)
 
 

@@ -100,7 +100,7 @@ def test_a_task_of_several_episodes_is_listed_once(dataset: Path) -> None:
 
 
 def test_another_spec_is_not_appended(dataset: Path, spec: DatasetSpec) -> None:
-    with pytest.raises(ValueError, match="another fps"):
+    with pytest.raises(ValueError, match=r"another specification \(fps: was "):
         DatasetWriter(dataset, replace(spec, fps=10.0))
 
 

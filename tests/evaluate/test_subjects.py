@@ -352,7 +352,7 @@ def test_a_bundle_of_many_tasks_is_told_the_task_of_every_clip(bundle_of_tasks, 
     truth = BundleTruth(bundle_of_tasks, lift_dataset).raw.map(lambda array: array[:, :1])
     given = truth, hand_states(lift_dataset), hand_actions(lift_dataset)
     subject = BundlePredictor(bundle_of_tasks, Sampling(temperature=1.0))
-    told = subject.told(("open the door", "open the door", "")).predict(*given).codes.rgb
+    told = subject.with_tasks(("open the door", "open the door", "")).predict(*given).codes.rgb
     untold = subject.predict(*given).codes.rgb
     assert torch.equal(told[2], untold[2])
     assert not torch.equal(told[0], untold[0]) and not torch.equal(told[1], untold[1])

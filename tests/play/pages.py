@@ -10,8 +10,9 @@ import numpy as np
 from roboscape.play.frames import unpack
 from roboscape.play.limits import Limits
 from roboscape.play.server import Doors, make_app
-from roboscape.play.stage import Checkpoint, Stage
+from roboscape.play.stage import Stage
 from roboscape.play.worlds import codec_of, imagined_worlds
+from roboscape.rollout.identity import Checkpoint
 
 LIMITS = Limits(messages_hz=1e6, messages_burst=10**6)
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from roboscape.clips.reader import ClipReader
+from roboscape.core.files import sha256_of
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.inspection.inspect import Inspect
 from roboscape.inspection.inspect import run as inspect
-from roboscape.play.provenance import SYNTHETIC_PATH, VerifySynthetic, read_comment
-from roboscape.play.provenance import run as verify
+from roboscape.rollout.synthetic import SYNTHETIC_PATH, comment_video, read_comment
+from roboscape.rollout.verify_synthetic import VerifySynthetic
+from roboscape.rollout.verify_synthetic import run as verify
 from tests.play.pages import LEFT, RIGHT, Page, play
 
 
@@ -70,9 +72,11 @@ def test_inspect_reads_a_recorded_session(recorded, stage, capsys):
 def test_provenance_is_verified_in_every_file(recorded, stage):
     root = stage.output / "tiny-abababab"
     found = verify(VerifySynthetic(dataset=root))
-    assert [one.frames for one in found.episodes] == [21, 21]
-    assert len(found.episodes[1].native_actions) == 40
-    assert found.episodes[0].began["episode"] == 1
+    assert (found.synthetic, found.made_by.command) == (True, "play")
+    first, second = (one.details for one in found.episodes)
+    assert first["frames"] == second["frames"] == 21
+    assert len(second["native_actions"]) == 40
+    assert first["began"]["episode"] == 1
     videos = list(root.rglob("*.mp4"))
     assert len(videos) == 4
     assert all(json.loads(read_comment(path))["sha256"] == "ab" * 32 for path in videos)
@@ -85,7 +89,9 @@ def test_provenance_is_verified_in_every_file(recorded, stage):
         (lambda root: _append(next(root.rglob("*.mp4"))), "was changed"),
         (lambda root: _append(next((root / "data").rglob("*.parquet"))), "was changed|cannot"),
         (lambda root: next(root.rglob("*.mp4")).unlink(), "is missing"),
-        (lambda root: _forget_episode(root), "provenance of \\[0\\]"),
+        (lambda root: next(root.rglob("*.mp4")).with_name("new.mp4").touch(), "belongs to no"),
+        (lambda root: _unmark(next(root.rglob("*.mp4"))), "does not carry the checkpoint's mark"),
+        (lambda root: _forget_episode(root), "holds 2 episodes, and records of 1"),
     ],
 )
 def test_what_was_changed_afterwards_does_not_verify(recorded, stage, spoil, message):
@@ -102,7 +108,7 @@ def test_another_checkpoint_is_not_the_one_that_imagined_it(recorded, stage):
 
 
 def test_a_recording_of_a_camera_is_not_taken_for_an_imagined_one(lift_dataset):
-    with pytest.raises(ValueError, match="not recorded by `roboscape play`"):
+    with pytest.raises(ValueError, match="not made by `roboscape play`"):
         verify(VerifySynthetic(dataset=lift_dataset.root))
 
 
@@ -124,10 +130,43 @@ def _append(path):
     path.write_bytes(path.read_bytes() + b"\0")
 
 
+def _unmark(path):
+    root = path.parents[path.parts[::-1].index("videos")]
+    comment_video(path, "none")
+    content = json.loads((root / SYNTHETIC_PATH).read_text())
+    content["files"][path.relative_to(root).as_posix()] = sha256_of(path)
+    (root / SYNTHETIC_PATH).write_text(json.dumps(content))
+
+
 def _forget_episode(root):
     content = json.loads((root / SYNTHETIC_PATH).read_text())
     content["episodes"] = content["episodes"][:1]
     (root / SYNTHETIC_PATH).write_text(json.dumps(content))
+
+
+def _age(root):
+    """The record as an earlier version wrote it."""
+    content = json.loads((root / SYNTHETIC_PATH).read_text())
+    kept = ("about", "checkpoint", "roboscape", "episodes")
+    (root / SYNTHETIC_PATH).write_text(json.dumps({name: content[name] for name in kept}))
+
+
+def test_a_dataset_of_an_earlier_version_is_neither_verified_nor_continued(recorded, stage):
+    root = stage.output / "tiny-abababab"
+    _age(root)
+    with pytest.raises(ValueError, match="lacks synthetic, made_by, files, details"):
+        verify(VerifySynthetic(dataset=root))
+
+    async def story(app):
+        async with Page(app) as page:
+            await page.begun()
+            for _ in range(3):
+                await page.step(LEFT)
+            page.send("record")
+            return (await page.wait_for("error"))["message"]
+
+    assert "lacks synthetic, made_by" in play(stage, story)
+    assert LeRobotDataset(root).num_episodes == 2, "nothing was added"
 
 
 def test_an_uploaded_image_borrows_what_it_lacks_and_says_so(stage, lift_dataset):

@@ -23,12 +23,13 @@ DOWN = [0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0]
 @pytest.fixture(scope="module")
 def lift_stage(tiny_bundle, tmp_path_factory):
     """Tiny models of Lift's actions and states, and the true simulator."""
-    from roboscape.sources.lift import ACTION_CONVENTION, STATE_NAMES
+    from roboscape.sources.lift import STATE_NAMES
+    from roboscape.sources.osc_pose import OSC_POSE_ACTION
 
     states = len(STATE_NAMES)
-    size = control_size(ACTION_CONVENTION, stride=4, state_size=states)
+    size = control_size(OSC_POSE_ACTION, stride=4, state_size=states)
     controls = ControlStatistics(
-        convention=ACTION_CONVENTION,
+        convention=OSC_POSE_ACTION,
         stride=4,
         state_size=states,
         mean=(0.0,) * size,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from roboscape.core.files import write_json
 from roboscape.reproduce import table2
 from roboscape.reproduce.results import CPU, STEPS
 from roboscape.reproduce.setup import StudyPlan, open_study
@@ -96,8 +97,37 @@ def test_a_timed_cost_stays_the_first_one(timed):
 
 def test_results_of_other_settings_are_not_mixed(flags, base):
     study_of(flags, base)
-    with pytest.raises(ValueError, match="reference_steps was 3, now 4"):
+    with pytest.raises(ValueError, match=r"settings \(reference_steps: was 3, now 4\); choose"):
         study_of(replace(flags, steps=4), base)
+
+    def other_loss():
+        return replace(base(), loss=replace(base().loss, keypoint=0.125))
+
+    with pytest.raises(
+        ValueError, match=r"settings \(recipe\.loss\.keypoint: was .*, now 0\.125\)"
+    ):
+        study_of(flags, other_loss)
+
+
+def test_settings_that_change_no_result_may_differ(flags, base):
+    study_of(flags, base)
+
+    def other_saving():
+        run = base()
+        fit = replace(
+            run.fit, log_every=3, evaluate_every=5, checkpoint_every=7, keep_checkpoints=9
+        )
+        return replace(run, fit=fit, recompute=not run.recompute, loaders=1, dry_run=True)
+
+    assert study_of(flags, other_saving).recipe.base.fit.keep_checkpoints == 9
+
+
+def test_a_folder_from_before_a_setting_without_effect_goes_on(flags, base):
+    study = study_of(flags, base)
+    settings = study.results.settings
+    del settings["recipe"]["fit"]["keep_checkpoints"]
+    write_json(study.results.root / "settings.json", settings)
+    assert study_of(flags, base).results.settings == settings
 
 
 def test_a_run_that_fails_leaves_no_result(flags, base):

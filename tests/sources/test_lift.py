@@ -3,8 +3,9 @@ import pytest
 
 from roboscape.dataset.cameras import project
 from roboscape.simulators.protocol import SeedStart
-from roboscape.sources.lift import ACTION_CONVENTION, LiftScene, make_environment
+from roboscape.sources.lift import LiftScene, make_environment
 from roboscape.sources.lift_behaviours import BEHAVIOURS, LiftScript
+from roboscape.sources.osc_pose import OSC_POSE_ACTION
 
 
 def environment_of(lift):
@@ -16,10 +17,10 @@ def environment_of(lift):
 def test_the_convention_is_the_controllers(lift):
     environment = environment_of(lift)
     arm = environment.robots[0].composite_controller.part_controllers["right"]
-    np.testing.assert_allclose(arm.output_max, ACTION_CONVENTION.scale[:6])
+    np.testing.assert_allclose(arm.output_max, OSC_POSE_ACTION.scale[:6])
     np.testing.assert_allclose(arm.input_max, 1)
     assert (arm.input_type, arm.input_ref_frame) == ("delta", "base")
-    assert environment.control_freq == ACTION_CONVENTION.action_hz
+    assert environment.control_freq == OSC_POSE_ACTION.action_hz
 
 
 def test_gripper_sign_and_axes_are_as_the_convention_says(lift):

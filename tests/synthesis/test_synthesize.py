@@ -15,6 +15,9 @@ from roboscape.policies.protocol import PolicySpec
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.rollout.sampling import Sampling
+from roboscape.rollout.synthetic import SYNTHETIC_PATH
+from roboscape.rollout.verify_synthetic import VerifySynthetic
+from roboscape.rollout.verify_synthetic import run as verify
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart
 from roboscape.synthesis.choice import SourceChoice
@@ -71,7 +74,7 @@ def thresholds(checkpoint, tmp_path):
 
 
 def record(root):
-    return json.loads((root / "meta" / "synthetic.json").read_text())
+    return json.loads((root / SYNTHETIC_PATH).read_text())
 
 
 def assert_same(one, other):
@@ -123,21 +126,78 @@ def blocks(image):
 def test_the_record_says_what_everything_is_of(config, checkpoint):
     dataset = run(config)
     content = record(dataset.root)
-    assert content["synthetic"] is True and content["checkpoint_sha256"] == checkpoint_sha256(
-        checkpoint
-    )
-    assert content["native_actions_a_row"] == STRIDE and content["settings"]["frames"] == FRAMES
-    assert content["counts"]["imagined"] == 5
+    assert content["synthetic"] is True
+    assert content["checkpoint"] == {
+        "name": str(checkpoint),
+        "sha256": checkpoint_sha256(checkpoint),
+    }
+    assert content["made_by"]["command"] == "synthesize"
+    assert content["made_by"]["settings"]["frames"] == FRAMES
+    details = content["details"]
+    assert details["native_actions_a_row"] == STRIDE and details["counts"]["imagined"] == 5
     assert [one["seed"] for one in content["episodes"]] == [0, 1, 2, 3, 4]
-    assert [one["origin"]["demonstration"] for one in content["episodes"]] == [0, 1, 2, 0, 1]
+    origins = [one["details"]["origin"] for one in content["episodes"]]
+    assert [one["demonstration"] for one in origins] == [0, 1, 2, 0, 1]
     assert "imagined" in dataset.spec.source
     assert dataset.episode_info(0).behaviour == "imagined:replay"
+
+
+@pytest.fixture
+def written(config):
+    """A folder with the dataset of three episodes."""
+    return run(replace(config, episodes=3, sampling=Sampling())).root
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: append(next(root.rglob("*.mp4"))), "was changed"),
+        (lambda root: next(root.rglob("*.mp4")).unlink(), "is missing"),
+        (lambda root: change(root, episodes=record(root)["episodes"][1:]), r"a record \[0\]"),
+        (lambda root: change(root, episodes=[]), "3 episodes, and records of 0"),
+        (lambda root: change(root, files={}), "belongs to no imagined episode"),
+        (lambda root: age(root), "lacks made_by, files, details"),
+    ],
+)
+def test_what_was_changed_afterwards_does_not_verify(written, spoil, message):
+    assert len(verify(VerifySynthetic(dataset=written)).episodes) == 3
+    spoil(written)
+    with pytest.raises(ValueError, match=message):
+        verify(VerifySynthetic(dataset=written))
+
+
+def test_another_checkpoint_is_not_the_one_that_imagined_it(written, checkpoint):
+    verify(VerifySynthetic(dataset=written, checkpoint=str(checkpoint)))
+    with pytest.raises(ValueError, match="names a checkpoint"):
+        verify(VerifySynthetic(dataset=written, checkpoint="lift"))
+
+
+def test_a_dataset_of_an_earlier_version_is_not_continued(written, config):
+    age(written)
+    with pytest.raises(ValueError, match="lacks made_by, files, details"):
+        run(replace(config, episodes=5, sampling=Sampling()))
+
+
+def append(path):
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def change(root, **changes):
+    write_json(root / SYNTHETIC_PATH, {**record(root), **changes})
+
+
+def age(root):
+    """The record as an earlier version wrote it."""
+    content = record(root)
+    del content["made_by"], content["files"], content["details"]
+    write_json(root / SYNTHETIC_PATH, content)
 
 
 def test_a_run_in_two_parts_gives_the_same_dataset(config, tmp_path):
     whole = run(replace(config, output=tmp_path / "whole"))
     run(replace(config, episodes=2))
     assert_same(run(config), whole)
+    verify(VerifySynthetic(dataset=config.output))
     before = (config.output / "meta" / "info.json").stat().st_mtime_ns
     assert_same(run(config), whole)
     assert (config.output / "meta" / "info.json").stat().st_mtime_ns == before, "nothing was left"
@@ -147,7 +207,9 @@ def test_implausible_episodes_are_kept_apart_with_their_reasons_and_none_is_lost
     config, thresholds, tmp_path
 ):
     plain = run(replace(config, output=tmp_path / "all", plausibility=thresholds()))
-    scores = {one["seed"]: one["scores"]["entropy"] for one in record(plain.root)["episodes"]}
+    scores = {
+        one["seed"]: one["details"]["scores"]["entropy"] for one in record(plain.root)["episodes"]
+    }
     limit = sorted(scores.values())[2]
     split = run(replace(config, plausibility=thresholds(entropy=limit)))
     apart = LeRobotDataset(config.output / "implausible")
@@ -155,7 +217,11 @@ def test_implausible_episodes_are_kept_apart_with_their_reasons_and_none_is_lost
     bad = [apart.episode_info(i).seed for i in range(apart.num_episodes)]
     assert kept == sorted(seed for seed, score in scores.items() if score <= limit)
     assert sorted(kept + bad) == [0, 1, 2, 3, 4] and len(bad) == 2
-    reasons = {one["seed"]: one["reasons"] for one in record(config.output)["episodes"]}
+    found = record(config.output)["episodes"]
+    reasons = {one["seed"]: one["details"]["reasons"] for one in found}
+    assert {one["seed"] for one in found if one["kept"]} == set(kept)
+    for root in (split.root, apart.root):
+        assert verify(VerifySynthetic(dataset=root)).made_by.command == "synthesize"
     assert all(reasons[seed][0].startswith("entropy ") for seed in bad)
     assert not any(reasons[seed] for seed in kept)
     assert [one["seed"] for one in record(apart.root)["episodes"]] == sorted(bad)
@@ -175,7 +241,7 @@ def test_no_plausible_episode_is_an_error_that_says_where_they_are(config, thres
 
 def test_other_settings_are_not_mixed_into_one_dataset(config):
     run(replace(config, episodes=2))
-    with pytest.raises(ValueError, match="other settings of seed"):
+    with pytest.raises(ValueError, match=r"other settings \(seed: was 0, now 9\)"):
         run(replace(config, seed=9))
 
 
@@ -196,8 +262,8 @@ def test_what_is_missing_is_said_with_what_to_do(config, change, message, monkey
 def test_a_seed_without_a_plan_is_skipped_and_said(config):
     dataset = run(replace(config, episodes=4, sampling=Sampling()))
     assert dataset.num_episodes == 3
-    content = record(config.output)
-    assert content["counts"]["skipped"] == 1 and "would repeat" in content["skipped"]["3"]
+    details = record(config.output)["details"]
+    assert details["counts"]["skipped"] == 1 and "would repeat" in details["skipped"]["3"]
     # Run again, it is not tried again.
     assert run(replace(config, episodes=4, sampling=Sampling())).num_episodes == 3
 

@@ -232,7 +232,9 @@ def test_a_start_of_another_shape_is_refused(run_config, tokenizer, frames, tmp_
         learns="decoder",
         model=replace(run_config.model, depth_max_m=4.0),
     )
-    with pytest.raises(ValueError, match=r"does not fit as a start \(depth_max_m was 3.0, now 4.0"):
+    with pytest.raises(
+        ValueError, match=r"does not fit as a start \(depth_max_m: was 3.0, now 4.0"
+    ):
         train(config, frames=frames, held_out=frames)
 
 

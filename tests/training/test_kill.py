@@ -1,4 +1,4 @@
-"""What a kill leaves: nothing half, nothing lost. `benchmarks/kill_test.py` kills 100 times."""
+"""A kill leaves nothing half and loses nothing; more kills: `benchmarks/training/kill_test.py`."""
 
 import subprocess
 import sys
@@ -27,7 +27,12 @@ def make_state(step=0):
 
 @pytest.mark.slow
 def test_killed_six_times_equals_undisturbed():
-    command = [sys.executable, str(ROOT / "benchmarks" / "kill_test.py"), "--kills", "6"]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "training" / "kill_test.py"),
+        "--kills",
+        "6",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bit for bit; no checkpoint lost or half" in done.stdout

@@ -1,4 +1,4 @@
-"""What `benchmarks/step_cost.py` counts without memory is what really happens."""
+"""What `benchmarks/training/step_cost.py` counts without memory is what really happens."""
 
 import sys
 from dataclasses import replace
@@ -16,7 +16,7 @@ from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.train import block_names
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "training"))
 
 import plan_run
 import step_cost

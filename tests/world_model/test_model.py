@@ -8,8 +8,9 @@ from roboscape.core.attention import attend
 from roboscape.presets.world_model import PRESETS
 from roboscape.world_model.cache import Cache
 from roboscape.world_model.config import WorldModelConfig
-from roboscape.world_model.model import WorldModel, causal_bias, rotate, rotation_at
+from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import next_frame_inputs
+from roboscape.world_model.timesteps import causal_bias, rotate, rotation_at
 
 CONFIG = WorldModelConfig(
     control_size=3, num_layers=2, width=16, heads=2, code_bits=6, grid=(2, 3), max_frames=4

@@ -164,7 +164,7 @@ def test_a_run_from_before_there_was_a_curriculum_goes_on(config):
     del content["curriculum"]
     write_json(path, content)
     open_run(config.output, config)
-    with pytest.raises(ValueError, match=r"curriculum\.on was False, now True"):
+    with pytest.raises(ValueError, match=r"curriculum\.on: was False, now True"):
         open_run(config.output, replace(config, curriculum=EASY_FIRST))
 
 

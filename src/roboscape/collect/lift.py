@@ -7,7 +7,8 @@ from pathlib import Path
 from roboscape.collect.collect import collect
 from roboscape.collect.recording import record_episode
 from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
-from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
+from roboscape.simulators.mujoco import MujocoSimulator
+from roboscape.simulators.recording_spec import dataset_spec
 from roboscape.sources.lift import CONTROL_HZ
 from roboscape.sources.proportions import Proportions
 

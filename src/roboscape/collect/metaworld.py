@@ -8,7 +8,8 @@ from roboscape.collect.collect import collect
 from roboscape.collect.recording import record_episode
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
-from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
+from roboscape.simulators.mujoco import MujocoSimulator
+from roboscape.simulators.recording_spec import dataset_spec
 from roboscape.sources.metaworld import CONTROL_HZ, LONGEST_HORIZON
 from roboscape.sources.metaworld_tasks import choose_tasks
 from roboscape.sources.proportions import Proportions

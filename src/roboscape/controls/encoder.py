@@ -64,13 +64,13 @@ class ControlStatistics:
         self, signals: Float[Tensor, "b t c"], task: Float[Tensor, "b k"]
     ) -> Float[Tensor, "b t i"]:
         """Signals as a model takes them: normalised, then the task's vector in every frame."""
-        told = task.unsqueeze(1).expand(-1, signals.shape[1], -1)
-        return torch.cat([self.normalize(signals), told], dim=-1)
+        text = task.unsqueeze(1).expand(-1, signals.shape[1], -1)
+        return torch.cat([self.normalize(signals), text], dim=-1)
 
     def task_vectors(self, task: Sequence[str] | None, *, worlds: int) -> Float[Tensor, "b k"]:
         """The vector of each world's task; not read where models have no task."""
-        told = task if task and self.task_size else [""] * worlds
-        return task_vectors(told, size=self.task_size)
+        texts = task if task and self.task_size else [""] * worlds
+        return task_vectors(texts, size=self.task_size)
 
     def normalize(self, signals: Float[Tensor, "*b t c"]) -> Float[Tensor, "*b t c"]:
         """Zero mean, unit deviation.

@@ -14,6 +14,7 @@ import torch
 from roboscape.core.config import config_from_dict, save_config
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json
+from roboscape.core.settings import differences
 
 
 def open_run(folder: Path, config: Any) -> None:
@@ -26,35 +27,14 @@ def open_run(folder: Path, config: Any) -> None:
     if path.is_file():
         earlier = config_from_dict(type(config), read_json(path), where=str(path))
         if earlier != config:
+            different = differences(asdict(earlier), asdict(config))
             raise UserError(
-                f"{folder} holds a run with another configuration "
-                f"({differences(earlier, config)}). Resume it with the same flags, or choose "
-                "another --output"
+                f"{folder} holds a run with another configuration ({different}). Resume it with "
+                "the same flags, or choose another --output"
             )
     save_config(config, path)
     with atomic_path(folder / "environment.txt") as temporary:
         temporary.write_text(describe_environment())
-
-
-def differences(earlier: Any, asked: Any) -> str:
-    """The settings in which two configurations of one kind differ."""
-    old, new = flatten(asdict(earlier)), flatten(asdict(asked))
-    return ", ".join(
-        f"{name} was {old.get(name)}, now {new.get(name)}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    )
-
-
-def flatten(content: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, prefix=f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def describe_environment() -> str:

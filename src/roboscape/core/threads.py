@@ -13,8 +13,9 @@ def wait_without_spinning() -> None:
 
     By default they keep their cores busy for milliseconds at every barrier. Where another program
     wants a core too, the last thread of each barrier then waits for the threads that wait for it,
-    and a training on two cores becomes many times slower (`benchmarks/busy_neighbour.py`). Nothing
-    is changed where the user has set either variable.
+    and a training on two cores becomes many times slower
+    (`benchmarks/training/busy_neighbour.py`). Nothing is changed where the user has set either
+    variable.
     """
     if not WAITING.keys() & os.environ.keys():
         os.environ.update(WAITING)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Float32
 from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
+from roboscape.core.settings import differences
 from roboscape.core.video import VideoWriter, count_frames, read_frames
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.hub import home_of
@@ -82,11 +83,10 @@ def begin_annotation(root: Path, provenance: Provenance) -> None:
     path = _folder(root, kind=provenance.kind, annotator=provenance.name) / "provenance.json"
     # Through JSON and back, so that tuples compare equal to the lists they become.
     content = json.loads(json.dumps(asdict(provenance), default=str))
-    if path.exists() and (found := read_json(path)) != content:
-        different = sorted(key for key in content if found.get(key) != content[key])
+    if path.exists() and (different := differences(read_json(path), content)):
         raise UserError(
-            f"{path.parent} holds annotations made differently ({', '.join(different)}); mixing "
-            "them would be wrong: delete the folder to make them anew, or write to another folder"
+            f"{path.parent} holds annotations made differently ({different}); mixing them would be "
+            "wrong: delete the folder to make them anew, or write to another folder"
         )
     if not path.exists():
         write_json(path, content)

@@ -120,14 +120,8 @@ def frame_episode(
         ValueError: a dataset whose rows hold another number of native actions, or an episode that
             is shorter than a frame.
     """
-    stored = stride_of(dataset.spec.action)
-    if stored not in (1, stride):
-        raise UserError(
-            f"expected native rows or {stride} native actions a row, and {dataset.root} stacks "
-            f"{stored}; its frames are of a world model with another stride"
-        )
     info = dataset.episode_info(episode)
-    step = stride // stored
+    step = rows_a_frame(dataset, stride=stride)
     count = info.length // step
     if not count:
         raise UserError(
@@ -150,6 +144,21 @@ def frame_episode(
         split=info.split,
         seed=info.seed,
     )
+
+
+def rows_a_frame(dataset: LeRobotDataset, *, stride: int) -> int:
+    """The dataset's rows between two frames that are `stride` native actions apart.
+
+    Raises:
+        ValueError: a dataset whose rows hold another number of native actions.
+    """
+    stored = stride_of(dataset.spec.action)
+    if stored not in (1, stride):
+        raise UserError(
+            f"expected native rows or {stride} native actions a row, and {dataset.root} stacks "
+            f"{stored}; its frames are of a world model with another stride"
+        )
+    return stride // stored
 
 
 def stacked_episode(found: FrameEpisode, *, behaviour: str) -> Episode:

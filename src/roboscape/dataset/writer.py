@@ -10,6 +10,7 @@ from types import TracebackType
 from roboscape.core.config import load_config, save_config
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, remove
+from roboscape.core.settings import differences
 from roboscape.dataset import layout
 from roboscape.dataset.annotations import (
     SIMULATOR,
@@ -131,11 +132,10 @@ class DatasetWriter:
                 )
             save_config(self.spec, spec_path)
         elif (found := load_config(DatasetSpec, spec_path)) != self.spec:
-            fields = asdict(self.spec)
-            different = [name for name, value in asdict(found).items() if value != fields[name]]
             raise UserError(
-                f"{self.root} holds a dataset with another {', '.join(different)}; episodes of one "
-                "dataset must agree: write to a new folder, or use the same settings"
+                f"{self.root} holds a dataset with another specification "
+                f"({differences(asdict(found), asdict(self.spec))}); episodes of one dataset must "
+                "agree: write to a new folder, or use the same settings"
             )
 
     def _continue_dataset(self) -> None:

@@ -158,24 +158,12 @@ def choose_clips(
     check_recordings(subject, dataset, cameras=cameras)
     infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
     chosen = choose_split([info.split for info in infos], wanted=split)
-    num_frames = horizon + 1
-    needed = horizon * subject.stride + 1
     of_split = [info for info in infos if info.split == chosen]
-    long_enough = [info for info in of_split if info.length >= needed]
-    if not long_enough:
-        longest = max(info.length for info in of_split)
-        raise UserError(
-            f"a horizon of {horizon} frames needs episodes of {needed} rows (stride "
-            f"{subject.stride}), the longest of the {chosen} split has {longest}; choose "
-            f"--horizon {(longest - 1) // subject.stride} or less"
-        )
-    skipped = len(of_split) - len(long_enough)
-    if skipped:
-        log.warning("%d of %d episodes are shorter than %d rows", skipped, len(of_split), needed)
+    long_enough = episodes_for_horizon(of_split, horizon=horizon, stride=subject.stride)
     places = [
         (info.index, start)
         for info in long_enough[:num_clips]
-        for start in spread_starts(info.length - needed, count=per_episode)
+        for start in spread_starts(info.length - horizon * subject.stride - 1, count=per_episode)
     ]
     return ClipSet(
         dataset=dataset,
@@ -183,10 +171,33 @@ def choose_clips(
         split=chosen,
         episodes=tuple(episode for episode, _ in places),
         starts=tuple(start for _, start in places),
-        num_skipped=skipped,
-        num_frames=num_frames,
+        num_skipped=len(of_split) - len(long_enough),
+        num_frames=horizon + 1,
         stride=subject.stride,
     )
+
+
+def episodes_for_horizon(
+    of_split: Sequence[EpisodeInfo], *, horizon: int, stride: int
+) -> list[EpisodeInfo]:
+    """The episodes of a split that are long enough for so many predicted frames.
+
+    Raises:
+        ValueError: none is.
+    """
+    needed = horizon * stride + 1
+    long_enough = [info for info in of_split if info.length >= needed]
+    if not long_enough:
+        longest = max(info.length for info in of_split)
+        raise UserError(
+            f"a horizon of {horizon} frames needs episodes of {needed} rows (stride {stride}), "
+            f"the longest of the {of_split[0].split} split has {longest}; choose "
+            f"--horizon {(longest - 1) // stride} or less"
+        )
+    skipped = len(of_split) - len(long_enough)
+    if skipped:
+        log.warning("%d of %d episodes are shorter than %d rows", skipped, len(of_split), needed)
+    return long_enough
 
 
 def spread_starts(last: int, *, count: int) -> list[int]:

@@ -4,6 +4,7 @@ import logging
 import platform
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -136,18 +137,7 @@ def evaluate(
         cameras=settings.cameras,
     )
     missing = missing_tasks(clips, subject, settings)
-    spec = dataset.spec
-    plan = Plan(
-        metrics=all_metrics(
-            lpips=load_lpips(),
-            nearest_m=spec.depth_min_m,
-            farthest_m=spec.depth_max_m,
-            depth_source=clips.depth,
-        ),
-        tasks=tuple(task for task in TASKS if task.name.title not in missing),
-        seeds=tuple(range(settings.seeds)),
-        batch_size=settings.batch_size,
-    )
+    plan = make_plan(clips, settings, missing=missing)
     measurement = Measurement(subject, clips, plan)
     measurement.run()
     records = clip_records(measurement)
@@ -162,6 +152,22 @@ def evaluate(
         measurement, choose_examples(records, plan.tasks, each=settings.examples), records
     )
     return EvaluationResult(results=results, examples=examples)
+
+
+def make_plan(clips: ClipSet, settings: EvaluationSettings, *, missing: Collection[str]) -> Plan:
+    """What is measured on the clips; task metrics whose titles are `missing` are left out."""
+    spec = clips.dataset.spec
+    return Plan(
+        metrics=all_metrics(
+            lpips=load_lpips(),
+            nearest_m=spec.depth_min_m,
+            farthest_m=spec.depth_max_m,
+            depth_source=clips.depth,
+        ),
+        tasks=tuple(task for task in TASKS if task.name.title not in missing),
+        seeds=tuple(range(settings.seeds)),
+        batch_size=settings.batch_size,
+    )
 
 
 def missing_tasks(

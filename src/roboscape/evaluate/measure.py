@@ -27,9 +27,9 @@ from roboscape.evaluate.metrics import (
 )
 from roboscape.evaluate.protocol import (
     Predictor,
+    TaskPredictor,
     TokenPredictor,
     TokenVideos,
-    ToldPredictor,
     check_prediction,
     some_clips,
 )
@@ -243,8 +243,9 @@ class Measurement:
         ]
         prompts = prompt.map(lambda array: np.concatenate([array] * len(actions)))
         subject = self.subject
-        if isinstance(subject, ToldPredictor):
-            subject = subject.told(tuple(self.clips.info(c).task for c in batch) * len(actions))
+        if isinstance(subject, TaskPredictor):
+            texts = tuple(self.clips.info(c).task for c in batch)
+            subject = subject.with_tasks(texts * len(actions))
         found = subject.predict(
             prompts,
             np.concatenate([self.clips.states(batch)] * len(actions)),

@@ -107,10 +107,10 @@ class TokenPredictor(Predictor, Protocol):
 
 
 @runtime_checkable
-class ToldPredictor(Predictor, Protocol):
+class TaskPredictor(Predictor, Protocol):
     """A predictor that can be given the task of each clip, in words."""
 
-    def told(self, tasks: tuple[str, ...]) -> Predictor:
+    def with_tasks(self, tasks: tuple[str, ...]) -> Predictor:
         """The same predictor for a batch of clips whose tasks are these, in words."""
         ...
 

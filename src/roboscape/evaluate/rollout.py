@@ -125,20 +125,13 @@ def imagine_episode(
             )
         ]
     )
-    reader = ClipReader(
-        dataset=dataset,
-        cameras=cameras,
-        length=min(start.horizon + 1, len(range(start.row, length, stride))),
-        stride=stride,
-        depth=depth_source(dataset, *cameras),
-    )
     actions = extend_actions(
         dataset.actions(start.episode)[start.row :],
         num_rows=start.horizon * stride,
         path=start.actions,
         convention=bundle.controls.convention,
     )
-    truth = stack_clips([reader.read(start.episode, start.row)], cameras)
+    truth = recorded_frames(dataset, start, cameras=cameras, stride=stride)
     codes = imagine_clips(simulator, actions[None])
     return ImaginedEpisode(
         truth=truth,
@@ -151,6 +144,21 @@ def imagine_episode(
         ),
         views=len(cameras),
     )
+
+
+def recorded_frames(
+    dataset: LeRobotDataset, start: Start, *, cameras: tuple[str, ...], stride: int
+) -> Videos:
+    """The recording from the start on, up to the horizon or the episode's end."""
+    length = dataset.episode_info(start.episode).length
+    reader = ClipReader(
+        dataset=dataset,
+        cameras=cameras,
+        length=min(start.horizon + 1, len(range(start.row, length, stride))),
+        stride=stride,
+        depth=depth_source(dataset, *cameras),
+    )
+    return stack_clips([reader.read(start.episode, start.row)], cameras)
 
 
 def extend_actions(

@@ -44,8 +44,8 @@ class BundlePredictor:
     """Views that are not given at the start."""
     tasks: tuple[str, ...] = ()
     """What is to be done in each clip of a batch, in words; empty: no task is given."""
-    hears_tasks: bool = True
-    """Whether `told` gives it any."""
+    takes_tasks: bool = True
+    """Whether `with_tasks` gives it any."""
 
     def __post_init__(self) -> None:
         """Refuse to withhold a view that there is not, or all of them."""
@@ -56,9 +56,9 @@ class BundlePredictor:
                 f"{', '.join(self.missing)}"
             )
 
-    def told(self, tasks: tuple[str, ...]) -> "BundlePredictor":
+    def with_tasks(self, tasks: tuple[str, ...]) -> "BundlePredictor":
         """The same bundle, given each clip's task."""
-        return replace(self, tasks=tasks) if self.hears_tasks else self
+        return replace(self, tasks=tasks) if self.takes_tasks else self
 
     @property
     def spec(self) -> PredictorSpec:

@@ -22,7 +22,8 @@ from roboscape.rollout.sampling import choose
 from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.model import Tokenizer, image_to_rgb, rgb_to_image
-from roboscape.world_model.model import ModelInputs, Time, rotation_at, visibility_bias
+from roboscape.world_model.model import ModelInputs
+from roboscape.world_model.timesteps import Time, rotation_at, visibility_bias
 
 
 @dataclass(kw_only=True)

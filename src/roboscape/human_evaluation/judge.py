@@ -37,7 +37,7 @@ class Judge:
     seed: int = 0
     """Decides which video of a pair is shown on which side."""
     host: str = "127.0.0.1"
-    """Address to listen at; anything but this machine's own is reached by whoever has the link."""
+    """Address to listen at; anything but this machine's own is reached by all who have the link."""
     port: int = 8766
     """Port to listen at; 0 takes a free one."""
     automatic: Path | None = None

@@ -193,7 +193,7 @@ def draw_report(report: Report) -> str:
         *(
             f"- {one.first} is taken for the recording beside {one.second}: "
             f"{words(one.taken_for_recorded)}"
-            + (" (50 %: nobody can tell)" if TRUE in (one.first, one.second) else "")
+            + (" (50 %: they cannot be distinguished)" if TRUE in (one.first, one.second) else "")
             for one in report.pairs
         ),
         f"- Krippendorff's alpha: success {number(report.success_alpha)}, plausibility "

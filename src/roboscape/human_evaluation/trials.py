@@ -1,7 +1,7 @@
 """Trials of a blind evaluation: pairs of videos of one episode, whose sources are kept secret."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +15,7 @@ from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.progress import progress
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.core.video import write_video
-from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.reader import EpisodeInfo, LeRobotDataset
 from roboscape.evaluate.rollout import Start, imagine_episode
 from roboscape.rollout.bundle import Bundle
 
@@ -26,12 +26,16 @@ SCALE = 3
 """Side of the square that a pixel is drawn as."""
 
 
+SourceVideos = dict[str, tuple[UInt8[np.ndarray, "t h w 3"], float]]
+"""Frames and frames a second of one episode, by source."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """One question: two videos of the same episode, beside each other."""
 
     id: str
-    """Random, so that it tells nothing."""
+    """Random, so that it reveals nothing."""
     episode: int
     left: str
     """Source of the left video: `true`, or a checkpoint's name. Never sent to a page."""
@@ -82,26 +86,9 @@ def write_trials(
         (temporary / VIDEOS).mkdir(parents=True)
         for episode in episodes:
             videos = videos_of(dataset, bundles, episode=episode, horizon=horizon)
-            info = dataset.episode_info(episode)
-            for pair in combinations(sources, 2):
-                left, right = pair if random.random() < 0.5 else pair[::-1]
-                names = []
-                for source in (left, right):
-                    # Each pair has files of its own: equal names would tell what is the same.
-                    names.append(f"{secrets.token_hex(8)}.mp4")
-                    frames, frame_hz = videos[source]
-                    write_video(temporary / VIDEOS / names[-1], enlarged(frames), fps=frame_hz)
-                trials.append(
-                    Trial(
-                        id=secrets.token_hex(8),
-                        episode=episode,
-                        left=left,
-                        right=right,
-                        left_video=names[0],
-                        right_video=names[1],
-                        recorded_success=bool(info.success),
-                    )
-                )
+            trials += episode_trials(
+                temporary / VIDEOS, videos, info=dataset.episode_info(episode), random=random
+            )
             bar.update()
         found = Trials(
             task=dataset.episode_info(episodes[0]).task,
@@ -113,17 +100,47 @@ def write_trials(
     return found
 
 
+def episode_trials(
+    folder: Path, videos: SourceVideos, *, info: EpisodeInfo, random: np.random.Generator
+) -> Iterator[Trial]:
+    """One trial a pair of sources, whose videos are written."""
+    for pair in combinations(videos, 2):
+        left, right = pair if random.random() < 0.5 else pair[::-1]
+        # Each pair has files of its own: equal names would show what is the same.
+        left_video, right_video = (
+            write_under_random_name(folder, *videos[source]) for source in (left, right)
+        )
+        yield Trial(
+            id=secrets.token_hex(8),
+            episode=info.index,
+            left=left,
+            right=right,
+            left_video=left_video,
+            right_video=right_video,
+            recorded_success=bool(info.success),
+        )
+
+
+def write_under_random_name(
+    folder: Path, frames: UInt8[np.ndarray, "t h w 3"], frame_hz: float
+) -> str:
+    """Write a video under a random name, which it returns."""
+    name = f"{secrets.token_hex(8)}.mp4"
+    write_video(folder / name, enlarged(frames), fps=frame_hz)
+    return name
+
+
 def videos_of(
     dataset: LeRobotDataset, bundles: dict[str, Bundle], *, episode: int, horizon: int
-) -> dict[str, tuple[UInt8[np.ndarray, "t h w 3"], float]]:
-    """Frames and frames a second of every source, of equal length."""
-    found = {}
+) -> SourceVideos:
+    """Videos of every source, of equal length; the recording first."""
+    found: SourceVideos = {}
     for name, bundle in bundles.items():
         imagined = imagine_episode(bundle, dataset, start=Start(episode=episode, horizon=horizon))
         length = imagined.truth.rgb.shape[1]
         found[name] = imagined.imagined.rgb[0, :length], imagined.frame_hz
         found[TRUE] = imagined.truth.rgb[0], imagined.frame_hz
-    return found
+    return {TRUE: found.pop(TRUE), **found}
 
 
 def enlarged(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t y x 3"]:

@@ -95,27 +95,13 @@ def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
     stages = Stages(total=7)
     plan = Plan.of(config)
-    dataset, clip = plan.dataset, plan.clip
     stages.begin("Train a tokenizer")
     tokenizer = train_tokenizer(plan.tokenizer_run())
     stages.begin("Learn where commands bring the arm")
     controls = plan.kept_controls()
-    proprioception = None if controls else learn_proprioception(config, dataset=dataset)
+    proprioception = None if controls else learn_proprioception(config, dataset=plan.dataset)
     stages.begin("Tokenize")
-    store = tokenize(
-        Tokenize(
-            datasets=(config.dataset,),
-            tokenizer=str(config.output / "tokenizer/tokenizer"),
-            output=config.output / "tokens",
-            cameras=plan.cameras,
-            depth=plan.depth,
-            tracks=config.tracks,
-            stride=clip.stride,
-            length=clip.length,
-            proprioception=proprioception,
-            controls=controls,
-        )
-    )
+    store = tokenize(plan.token_run(proprioception=proprioception, controls=controls))
     stages.begin("Train a world model")
     world_model = train_world_model(plan.world_model_run(new_controls=controls is None))
     checkpoint = config.output / "checkpoint"
@@ -125,15 +111,9 @@ def run(config: Learn) -> Path:
     bundle.save_pretrained(checkpoint)
     stages.begin("Imagine an episode that was held out")
     video = config.output / "imagined.mp4"
-    episode = held_out_episode(dataset)
-    roll_out(
-        Rollout(
-            checkpoint=str(checkpoint),
-            dataset=config.dataset,
-            output=video,
-            start=Start(episode=episode, cameras=plan.cameras),
-        )
-    )
+    episode = held_out_episode(plan.dataset)
+    start = Start(episode=episode, cameras=plan.cameras)
+    roll_out(Rollout(checkpoint=str(checkpoint), dataset=config.dataset, output=video, start=start))
     stages.begin("Measure the held-out episodes")
     verdict, report = measure(bundle, plan=plan)
     log.info(
@@ -215,6 +195,21 @@ class Plan:
         if start is None or not start.same_controls(self.dataset, stride=self.clip.stride):
             return None
         return str(start.folder)
+
+    def token_run(self, *, proprioception: str | None, controls: str | None) -> Tokenize:
+        """The settings of the token store, with a new arm model or a start's control signals."""
+        return Tokenize(
+            datasets=(self.config.dataset,),
+            tokenizer=str(self.config.output / "tokenizer/tokenizer"),
+            output=self.config.output / "tokens",
+            cameras=self.cameras,
+            depth=self.depth,
+            tracks=self.config.tracks,
+            stride=self.clip.stride,
+            length=self.clip.length,
+            proprioception=proprioception,
+            controls=controls,
+        )
 
     def world_model_run(self, *, new_controls: bool) -> WorldModelRun:
         """The preset, for these tokens and this start."""

@@ -17,7 +17,7 @@ from roboscape.simulators.lift_cube import (
     cube_patch,
     table_inverse_depth,
 )
-from roboscape.simulators.mujoco import dataset_spec
+from roboscape.simulators.recording_spec import dataset_spec
 
 HALF_CUBE_M = 0.02
 """From the visible surface of the cube to its middle."""

@@ -50,8 +50,8 @@ class Plan:
     output: Path
     """Folder of the results; an interrupted run continues there."""
     goal: GoalKind = "state"
-    """`lift`: solve the task. The others: bring the hand where an expert brought it, told by the
-    hand's position, an image, a depth image, or its tokens."""
+    """`lift`: solve the task. The others: bring the hand where an expert brought it, given as
+    the hand's position, an image, a depth image, or its tokens."""
     policy: str = ""
     """A trained policy whose proposals are ranked; empty: action sequences are searched."""
     proposals: int = 16

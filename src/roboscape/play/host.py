@@ -16,7 +16,7 @@ from roboscape.play.worlds import Seen, Turn
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
-"""Time between two looks for sessions that nobody uses any more."""
+"""Time between two looks for sessions that are no longer used."""
 RECENT_S = 600.0
 """A world that runs by itself is paused so long after the last message."""
 
@@ -82,7 +82,7 @@ class Host:
             cleaner.cancel()
 
     async def step(self, sessions: list[Session]) -> None:
-        """Take a frame in some sessions' worlds; a session that fails is paused, and told why."""
+        """Take a frame in some sessions' worlds; one that fails is paused, with the reason."""
         for session in sessions:
             await session.lock.acquire()
         try:
@@ -178,7 +178,7 @@ class Host:
             return
 
     async def _clean(self) -> None:
-        """Free the worlds of pages that are gone or silent, and pause those that run for nobody."""
+        """Free the worlds of pages that are gone or silent; pause those that no page watches."""
         limits = self.stage.limits
         while True:
             await asyncio.sleep(min(LOOK_EVERY_S, limits.away_s / 2, limits.idle_s / 2))

@@ -89,7 +89,7 @@ def run(config: Play) -> None:
     )
     log.info("Open %s in a browser; Ctrl-C ends it.", address(listening, doors.token))
     if not is_loopback:
-        log.info("The address holds a secret: whoever has it can drive, and nobody else.")
+        log.info("The address holds a secret: only those who have it can drive.")
     try:
         server.run(sockets=[listening])
     finally:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,9 +17,20 @@ from roboscape.dataset.writer import DatasetWriter
 from roboscape.evaluate.rollout import hold_still
 from roboscape.play.drivers import targets
 from roboscape.play.frames import Frame
-from roboscape.play.provenance import EpisodeProvenance, mark_synthetic
 from roboscape.play.session import Began
 from roboscape.play.stage import Stage
+from roboscape.rollout.synthetic import (
+    MadeBy,
+    Synthetic,
+    SyntheticEpisode,
+    comment_of,
+    comment_video,
+    digests,
+    files_of,
+    is_synthetic,
+    read_synthetic,
+    write_synthetic,
+)
 
 BEHAVIOUR = "imagined"
 """In the column `behaviour` of every written episode."""
@@ -33,6 +45,26 @@ class Written:
     """Folder of its dataset."""
     episode: int
     rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayedEpisode:
+    """The details of a played session in the record of its dataset."""
+
+    began: dict[str, Any]
+    """Its first frame: a seed's, an episode's, an image's."""
+    task: str
+    """In words."""
+    temperature: float
+    """At which its last frames were imagined."""
+    draws_seed: int
+    """Of its last draws."""
+    frames: int
+    """Rows."""
+    restarts: tuple[int, ...]
+    """Rows at which the imagined world was put to a true one's frame."""
+    native_actions: tuple[tuple[float, ...], ...]
+    """All that was commanded, at the native rate, in stored units."""
 
 
 def record_session(
@@ -60,32 +92,56 @@ def record_session(
     episode = episode_of(stage, frames, began)
     native = [frame.actions for frame in frames if frame.actions is not None]
     with _WRITING:
+        # A dataset that cannot be continued is refused before anything is written to it.
+        known = read_synthetic(root) if is_synthetic(root) else record_of(stage)
         before = set(files_of(root))
         with DatasetWriter(root, spec_of(stage), episodes_per_file=1) as writer:
             number = writer.num_episodes
             writer.add(episode)
-        about = EpisodeProvenance(
-            episode=number,
+        about = PlayedEpisode(
             began=dict(began.about),
             task=episode.task,
             temperature=temperature,
-            seed=seed,
+            draws_seed=seed,
             frames=len(frames),
             restarts=tuple(place for place, frame in enumerate(frames) if frame.restarted),
             native_actions=tuple(
                 tuple(float(value) for value in action) for action in np.concatenate(native)
             ),
-            files={},
         )
-        files = [path for path in files_of(root) if path not in before]
-        mark_synthetic(root, about, checkpoint=stage.checkpoint, files=files)
+        new = SyntheticEpisode(seed=episode.seed, details=asdict(about))
+        mark_synthetic(
+            root, known, new, files=[path for path in files_of(root) if path not in before]
+        )
     return Written(root=root, episode=number, rows=len(frames))
 
 
-def files_of(root: Path) -> list[Path]:
-    """Tables and videos of a dataset, sorted."""
-    found = [path for part in ("data", "videos") for path in (root / part).rglob("*.*")]
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+def mark_synthetic(
+    root: Path, known: Synthetic, new: SyntheticEpisode, *, files: Sequence[Path]
+) -> None:
+    """Put an episode into the videos that hold it and into the record of its dataset.
+
+    Args:
+        root: Folder of the dataset.
+        known: Its record so far.
+        new: The episode.
+        files: Its tables and videos, no other episode's.
+    """
+    for path in files:
+        if path.suffix == ".mp4":
+            comment_video(path, comment_of(known.checkpoint))
+    episodes, digested = (*known.episodes, new), {**known.files, **digests(root, files)}
+    write_synthetic(root, replace(known, episodes=episodes, files=digested))
+
+
+def record_of(stage: Stage) -> Synthetic:
+    """The record of a dataset without episodes."""
+    settings = {
+        "cameras": list(stage.cameras),
+        "frame_hz": stage.spec.frame_hz,
+        "native_actions_a_row": stage.spec.stride,
+    }
+    return Synthetic(checkpoint=stage.checkpoint, made_by=MadeBy(command="play", settings=settings))
 
 
 def spec_of(stage: Stage) -> DatasetSpec:

@@ -233,7 +233,7 @@ class Connection:
             except UserError as error:
                 self._outbox.tell("error", message=shortened(str(error), most=500))
             except Exception:
-                # A bug; the player is told, the log has its traceback, and the server lives.
+                # A bug; the player receives an error, the log its traceback, and the server lives.
                 log.exception("a message could not be answered")
                 self._outbox.tell("error", message="this could not be done; the log says why")
 

@@ -88,7 +88,7 @@ class Session:
     speed: float = 1.0
     running: bool = False
     waiting: bool = False
-    """Whether it runs, but nobody commands anything."""
+    """Whether it runs without any command."""
     view: tuple[int, int] | None = None
     """Future and number of the frame that is looked at; None: the newest."""
     other: int | None = None
@@ -169,7 +169,7 @@ class Session:
         self.still_frames = self.still_frames + 1 if still else 0
         future = self.history.now
         actions: Actions | None
-        # Commands are taken whoever drives, so that none of them waits for a later driver.
+        # Commands are taken whichever driver acts, so that none of them waits for a later driver.
         actions, sequence = self.hands.take(begin_s, now_s), self.hands.sequence
         if self.driver is not None:
             actions = self.driver.actions(future.frames[-1], future.last)

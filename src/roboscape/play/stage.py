@@ -13,18 +13,8 @@ from roboscape.play.limits import Limits
 from roboscape.play.starts import KnownStarts
 from roboscape.play.worlds import Worlds, codec_of, imagined_worlds
 from roboscape.rollout.bundle import Bundle
-from roboscape.rollout.identity import checkpoint_sha256
+from roboscape.rollout.identity import Checkpoint
 from roboscape.simulators.protocol import WorldSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """The bundle that imagines, as recordings tell of it."""
-
-    name: str
-    """Name, folder or hub name, as it was asked for."""
-    sha256: str
-    """Of what decides what it imagines (`checkpoint_sha256`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +130,7 @@ def open_stage(
     assert recordings is not None
     words = truth.spec.task if truth else dataset.episode_info(0).task if dataset else ""
     return Stage(
-        checkpoint=Checkpoint(name=name, sha256=checkpoint_sha256(name)),
+        checkpoint=Checkpoint.of(name),
         imagined=imagined_worlds(bundle, cameras=cameras, task=words),
         truth=truth,
         dataset=dataset,
@@ -187,7 +177,8 @@ def _true_worlds(
     bundle: Bundle, *, task: str, cameras: tuple[str, ...]
 ) -> tuple[Worlds, DatasetSpec]:
     # MuJoCo is imported only where it is needed.
-    from roboscape.simulators.mujoco import MujocoSimulator, dataset_spec
+    from roboscape.simulators.mujoco import MujocoSimulator
+    from roboscape.simulators.recording_spec import dataset_spec
 
     controls, side_px = bundle.controls, bundle.tokenizer.config.image_size
     frame_hz = controls.convention.action_hz / controls.stride

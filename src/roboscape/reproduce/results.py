@@ -1,6 +1,6 @@
 """The results of a study on disk: a file a run, whole or absent."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from roboscape.core.claims import publish
 from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, write_json
+from roboscape.core.settings import differences
 
 CPU, STEPS = "cpu", "steps"
 """What variants have in common: CPU seconds, or optimiser steps (the paper's way)."""
@@ -53,8 +54,12 @@ class ResultFolder:
 
     root: Path
 
-    def agree(self, wanted: dict[str, Any]) -> None:
+    def agree(self, wanted: dict[str, Any], *, ignored: Collection[str] = ()) -> None:
         """Keep the settings that all results have in common.
+
+        Args:
+            wanted: Nested settings.
+            ignored: Dotted names of those that cannot change results, and so may differ.
 
         Raises:
             UserError: the folder holds results of other settings.
@@ -63,15 +68,10 @@ class ResultFolder:
         if not path.is_file():
             self.root.mkdir(parents=True, exist_ok=True)
             publish(path, wanted)
-        found = read_json(path)
-        different = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
-        if different:
-            told = "; ".join(
-                f"{name} was {found.get(name)}, now {wanted.get(name)}" for name in different
-            )
+        if different := differences(read_json(path), wanted, ignored=ignored):
             raise UserError(
-                f"{self.root} holds results of other settings ({told}); choose another --output, "
-                "or ask for the same again"
+                f"{self.root} holds results of other settings ({different}); choose another "
+                "--output, or ask for the same again"
             )
 
     @property

@@ -28,6 +28,15 @@ from roboscape.tokens.store import TokenStore
 from roboscape.tokens.weights import weights_sha256
 from roboscape.world_model.train import WorldModelRun
 
+WITHOUT_EFFECT = tuple(
+    f"recipe.{name}"
+    for name in (
+        *("parallel", "accumulate", "recompute", "loaders", "dry_run"),
+        *("fit.log_every", "fit.evaluate_every", "fit.checkpoint_every", "fit.keep_checkpoints"),
+    )
+)
+"""Settings of a training that a study's results do not depend on: it trains in one process, and
+neither saves nor validates on the way."""
 QUICK = {"seeds": 2, "budget_s": 8.0, "clips": 8}
 """What `--quick` asks for: minutes, to see that everything runs; its numbers say nothing."""
 
@@ -120,7 +129,8 @@ def open_study(plan: StudyPlan) -> Study:
     (camera,) = chosen_views(bundle.world_model.config.views, dataset)
     base = plan.base()
     number_format = format_of(results, flags)
-    results.agree(settings_of(plan, bundle, base, camera=camera, number_format=number_format))
+    settings = settings_of(plan, bundle, base, camera=camera, number_format=number_format)
+    results.agree(settings, ignored=WITHOUT_EFFECT)
     run = replace(base, device=flags.device, precision=number_format)
     tokens = Tokens(flags=flags, bundle=bundle, camera=camera, frames=base.model.max_frames)
     wanted = {TRUE_LABELS: TRUE} | plan.labels

@@ -17,7 +17,7 @@ from roboscape.core.progress import progress
 from roboscape.core.runs import describe_machine, git
 from roboscape.reproduce.measuring import Measure, quiet_threads
 from roboscape.reproduce.results import CPU, STEPS, ResultFolder, RunResult, listed
-from roboscape.reproduce.training import Recipe, Trained, step_costs, train_variant
+from roboscape.reproduce.training import TIMED_RUN, Recipe, Trained, step_costs, train_variant
 from roboscape.reproduce.variants import Variant
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.tokens.store import TokenStore
@@ -140,7 +140,10 @@ class Study:
         missing = [name for name in timed if self.results.cost(name) is None]
         for name in sorted(missing, key=lambda one: one != reference.name):
             variant = next(one for one in self.variants if one.name == name)
-            costs = step_costs(self.recipe, {reference.name: reference, name: variant})
+            both = {reference.name: reference, name: variant}
+            costs = step_costs(
+                {key: self.recipe.run(one, steps=TIMED_RUN, seed=0) for key, one in both.items()}
+            )
             ratio = costs[name] / costs[reference.name]
             self.results.save_cost(name, {"step_s": costs[name], "ratio": ratio})
             log.info("a step of %s: %.3f CPU s, %.2f x the unit", name, costs[name], ratio)

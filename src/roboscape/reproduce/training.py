@@ -22,9 +22,19 @@ from roboscape.world_model.batches import BatchMaker
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.train import WorldModelRun
 
-WARM_STEPS, TIMED_STEPS = 1, 6
+TIMED_RUN, WARM_STEPS, TIMED_STEPS = 100, 1, 6
+"""Steps of a run that is timed, and how many of them are taken."""
 REPORTS = 20
 """Training losses that a result keeps."""
+
+
+Surgery = Callable[[WorldModel], WorldModel]
+"""A change of the model that settings cannot make."""
+
+
+def unchanged(model: WorldModel) -> WorldModel:
+    """No surgery."""
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +77,20 @@ class Trained:
 class Trainer:
     """A variant in training, step by step, on one thread."""
 
-    def __init__(self, run: WorldModelRun, *, data_share: float = 1.0) -> None:
+    def __init__(
+        self, run: WorldModelRun, *, data_share: float = 1.0, surgery: Surgery = unchanged
+    ) -> None:
+        """Build the model and open the data.
+
+        Args:
+            run: The training.
+            data_share: Share of the training episodes, from the first, in (0, 1].
+            surgery: Replaces parts of the model that the run builds.
+        """
         torch.set_num_threads(1)
         store = TokenStore(run.tokens)
         self.run = run
-        self.model = train.make_model(run, store=store)
+        self.model = surgery(train.make_model(run, store=store))
         self.learner = Learner.prepare(
             self.model,
             make_optimizer(
@@ -133,17 +152,17 @@ def batches_of(
     return maker, int(store.episodes.length[kept].sum())
 
 
-def train_variant(
-    recipe: Recipe,
-    variant: Variant,
-    *,
-    steps: int,
-    seed: int,
-    report: Callable[[int, float], None] = lambda _step, _loss: None,
-) -> Trained:
-    """Train a variant for so many steps on one thread; `report` gets steps and losses."""
+def train_variant(recipe: Recipe, variant: Variant, *, steps: int, seed: int) -> Trained:
+    """Train a variant for so many steps on one thread."""
     run = recipe.run(variant, steps=steps, seed=seed)
-    trainer = Trainer(run, data_share=variant.data_share)
+    return train_steps(Trainer(run, data_share=variant.data_share))
+
+
+def train_steps(
+    trainer: Trainer, *, report: Callable[[int, float], None] = lambda _step, _loss: None
+) -> Trained:
+    """Take all steps of a trainer's run; `report` gets steps and losses."""
+    steps = trainer.run.fit.steps
     every, recent, losses = max(1, steps // REPORTS), [], {}
     start = time.process_time()
     for number in range(steps):
@@ -160,16 +179,23 @@ def train_variant(
     )
 
 
-def step_costs(recipe: Recipe, variants: dict[str, Variant]) -> dict[str, float]:
-    """CPU seconds of a step of each variant where nothing disturbs it, by name.
+def step_costs(
+    runs: dict[str, WorldModelRun], *, surgeries: dict[str, Surgery] | None = None
+) -> dict[str, float]:
+    """CPU seconds of a step of each run where nothing disturbs it, by name.
 
     They take their steps in turns, so that other load of the machine meets all alike, and the
     shortest counts. Steps with self-predicted pasts cost more, and count by their share.
+
+    Args:
+        runs: What is timed; how many steps a run has does not matter.
+        surgeries: Changes of the models that the runs build, by the same names; none of others.
     """
+    surgeries = surgeries or {}
     kinds = {
-        (name, share): Trainer(timed_run(recipe, variant, share=share))
-        for name, variant in variants.items()
-        for share in ((0.0, 1.0) if late_share(recipe, variant) else (0.0,))
+        (name, share): Trainer(timed_run(run, share=share), surgery=surgeries.get(name, unchanged))
+        for name, run in runs.items()
+        for share in ((0.0, 1.0) if late_share(run) else (0.0,))
     }
     seconds: dict[tuple[str, float], list[float]] = {kind: [] for kind in kinds}
     for number in range(WARM_STEPS + TIMED_STEPS):
@@ -181,20 +207,17 @@ def step_costs(recipe: Recipe, variants: dict[str, Variant]) -> dict[str, float]
     least = {kind: min(times[WARM_STEPS:]) for kind, times in seconds.items()}
     return {
         name: least[name, 0.0]
-        + late_share(recipe, variant)
-        * (least.get((name, 1.0), least[name, 0.0]) - least[name, 0.0])
-        for name, variant in variants.items()
+        + late_share(run) * (least.get((name, 1.0), least[name, 0.0]) - least[name, 0.0])
+        for name, run in runs.items()
     }
 
 
-def late_share(recipe: Recipe, variant: Variant) -> float:
+def late_share(run: WorldModelRun) -> float:
     """Share of all steps whose pasts are self-predicted: it may happen in the second half."""
-    run = recipe.run(variant, steps=100, seed=0)
     return run.masking.self_predicted / 2 if run.model.objective == "next_frame" else 0.0
 
 
-def timed_run(recipe: Recipe, variant: Variant, *, share: float) -> WorldModelRun:
+def timed_run(run: WorldModelRun, *, share: float) -> WorldModelRun:
     """A run in which all steps, or none, predict their own pasts."""
-    run = recipe.run(variant, steps=100, seed=0)
     masking = replace(run.masking, self_predicted=share, self_predicted_after=0)
     return replace(run, masking=masking)

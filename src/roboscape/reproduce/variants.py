@@ -103,7 +103,7 @@ def table2_variants() -> tuple[Variant, ...]:
     """Table 2 and its complements: each part off alone, all off, each on alone.
 
     Without Eq. 7, RGB tokens weigh less beside depth tokens as well. `flat_attention` keeps that
-    weight and takes the keypoints alone out (gamma = 1), so that the two can be told apart.
+    weight and takes the keypoints alone out (gamma = 1), so that the two can be distinguished.
     """
     return (
         of_parts(FULL, "all parts", *PARTS),

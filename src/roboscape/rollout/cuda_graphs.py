@@ -14,7 +14,8 @@ from torch import Tensor
 
 from roboscape.core.errors import UserError
 from roboscape.world_model.cache import Cache, Turn
-from roboscape.world_model.model import ModelInputs, Time, WorldModel
+from roboscape.world_model.model import ModelInputs, WorldModel
+from roboscape.world_model.timesteps import Time, time_of
 
 T = TypeVar("T", ModelInputs, Time)
 Features = tuple[Float[Tensor, "b 1 p d"], ...]
@@ -62,7 +63,7 @@ class CudaGraphPasses:
         """The same as the model's own; the result is overwritten by the next pass."""
         cache = self.cache
         cache.begin(turn, timesteps=1)
-        time = self.model.time_of(1, cache=cache, device=inputs.controls.device)
+        time = time_of(self.model.config, 1, cache=cache, device=inputs.controls.device)
         if self.captured is None:
             self.captured = self._capture(inputs, time)
         else:

@@ -1,6 +1,7 @@
 """The identity of a checkpoint: one hash of all that decides what it imagines."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from roboscape.core.files import sha256_of
@@ -8,6 +9,21 @@ from roboscape.core.pretrained import CONFIG, WEIGHTS, resolve
 
 DECIDING = (WEIGHTS, CONFIG, "controls.json")
 """Names of the files that are hashed, in all folders of a bundle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A bundle, as records of what it imagined name it."""
+
+    name: str
+    """Name, folder or hub name, as it was asked for."""
+    sha256: str
+    """Of what decides what it imagines (`checkpoint_sha256`)."""
+
+    @classmethod
+    def of(cls, name: str) -> "Checkpoint":
+        """The bundle of a name, folder or hub name."""
+        return cls(name=name, sha256=checkpoint_sha256(name))
 
 
 def checkpoint_sha256(name: str | Path) -> str:

@@ -167,18 +167,10 @@ def make_learned_vector(
             bundle's; a dataset of several cameras, and none is chosen.
     """
     # Neither torch nor MuJoCo is imported before something is imagined or simulated.
-    from roboscape.core.device import resolve_device
-    from roboscape.rollout.bundle import Bundle, Compute
     from roboscape.simulators.learned import LearnedSimulator
 
-    if not isinstance(bundle, Bundle):
-        compute = Compute(device=resolve_device())
-        bundle = Bundle.from_pretrained(bundle).for_imagining(compute)
-    if dataset is None:
-        side = bundle.tokenizer.config.image_size
-        starts = TrueStarts(task, cameras=(camera,) if camera else (), image_size=side)
-    else:
-        starts = DatasetStarts(dataset, camera=camera)
+    bundle = loaded(bundle)
+    starts = starts_for(bundle, task=task, dataset=dataset, camera=camera)
     if success is None and not starts.is_lift:
         raise UserError(f"no rule says when {starts.task!r} is solved; give success=...")
     if starts.action != bundle.controls.convention:
@@ -194,6 +186,26 @@ def make_learned_vector(
         success=success or CubeRaised(starts.camera),
         **settings,
     )
+
+
+def loaded(bundle: Any) -> Any:
+    """A `Bundle` as it is, or the one of a folder or name, on the GPU where there is one."""
+    from roboscape.core.device import resolve_device
+    from roboscape.rollout.bundle import Bundle, Compute
+
+    if isinstance(bundle, Bundle):
+        return bundle
+    return Bundle.from_pretrained(bundle).for_imagining(Compute(device=resolve_device()))
+
+
+def starts_for(
+    bundle: Any, *, task: str, dataset: LeRobotDataset | None, camera: str | None
+) -> TrueStarts | DatasetStarts:
+    """A dataset's frames, or where none is given the first ones of a task's true simulator."""
+    if dataset is not None:
+        return DatasetStarts(dataset, camera=camera)
+    side = bundle.tokenizer.config.image_size
+    return TrueStarts(task, cameras=(camera,) if camera else (), image_size=side)
 
 
 def make_true(**settings: Any) -> SimulatorEnv:

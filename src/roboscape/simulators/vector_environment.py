@@ -110,16 +110,21 @@ class SimulatorVectorEnv(VectorEnv):
             "autoreset_mode": self._mode,
         }
         self._depth = depth
-        self.single_observation_space = observation_space(simulator.spec, depth=depth)
-        self.single_action_space = action_space(simulator.spec, action_repeat=action_repeat)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._define_spaces()
         # Without any seed the first ones differ from run to run.
         self._generators = np.random.default_rng().spawn(self.num_envs)
         self._seeds = np.zeros(self.num_envs, np.int64)
         self._frames = np.zeros(self.num_envs, np.int64)
         self._ended = np.ones(self.num_envs, bool)
         self._seen: Observation | None = None
+
+    def _define_spaces(self) -> None:
+        """Describe observations and actions, of one environment and of all."""
+        spec = self.simulator.spec
+        self.single_observation_space = observation_space(spec, depth=self._depth)
+        self.single_action_space = action_space(spec, action_repeat=self._action_repeat)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def reset(
         self,

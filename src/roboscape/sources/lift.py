@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from roboscape.core.seeding import numpy_generator_for
-from roboscape.dataset.records import ActionConvention
 from roboscape.sources.capture import (
     capture_objects,
     capture_physics,
@@ -17,6 +16,7 @@ from roboscape.sources.capture import (
 )
 from roboscape.sources.graphics import mujoco
 from roboscape.sources.lift_behaviours import LiftObservation, LiftScript
+from roboscape.sources.osc_pose import OSC_POSE_ACTION
 from roboscape.sources.random_scenes import Workspace
 from roboscape.sources.scene import SceneKind
 from roboscape.sources.simulation import VISUAL_GEOM_GROUP
@@ -32,16 +32,6 @@ STATE_NAMES = (
     *(f"gripper_finger_{finger}" for finger in (1, 2)),
     *(f"joint_{joint}" for joint in range(1, 8)),
 )
-ACTION_CONVENTION = ActionConvention(
-    mode="delta",
-    names=("eef_x", "eef_y", "eef_z", "eef_rx", "eef_ry", "eef_rz", "gripper"),
-    units=("m", "m", "m", "rad", "rad", "rad", "1"),
-    scale=(0.05, 0.05, 0.05, 0.5, 0.5, 0.5, 1.0),
-    frame="robot_base",
-    rotation="axis_angle",
-    gripper="-1 opens, +1 closes",
-    action_hz=CONTROL_HZ,
-)
 SETTLING_STEPS = 8
 """Native steps in which the arm comes to rest before a recording starts."""
 
@@ -49,7 +39,7 @@ SETTLING_STEPS = 8
 LIFT = SceneKind(
     source="robosuite 1.5.2 Lift",
     robot_type="panda",
-    action=ACTION_CONVENTION,
+    action=OSC_POSE_ACTION,
     state_names=STATE_NAMES,
     camera="agentview",
     wrist="robot0_eye_in_hand",

@@ -8,6 +8,7 @@ from typing import Any
 
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json, remove, write_json
+from roboscape.core.settings import differences
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.sources.staging import load_staged, staged_path
@@ -113,13 +114,11 @@ def check_same_settings(path: Path, settings: dict[str, Any], *, verb: str) -> N
     if not path.exists():
         write_json(path, settings)
         return
-    before = read_json(path)
-    differing = [name for name in settings if before.get(name) != settings[name]]
-    if differing:
+    before = {name: value for name, value in read_json(path).items() if name in settings}
+    if different := differences(before, settings):
         raise UserError(
-            f"{path.parent} was {verb} with other settings of {', '.join(differing)}: "
-            f"{ ({name: before.get(name) for name in differing}) } instead of "
-            f"{ ({name: settings[name] for name in differing}) }; choose another output folder"
+            f"{path.parent} was {verb} with other settings ({different}); choose another output "
+            "folder, or ask for the same again"
         )
 
 

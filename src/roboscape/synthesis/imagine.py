@@ -72,7 +72,7 @@ def imagine_plans(
     Args:
         simulator: Of at least as many worlds as there are plans; the others repeat the last plan.
         plans: At most `simulator.batch`.
-        judge: Says in which frames the task is solved; None: nobody does, and all count as failed.
+        judge: Says in which frames the task is solved; None: none is, and all count as failed.
         frames: Of an episode, the given one included.
         policy: Acts in plans without actions.
 
@@ -83,22 +83,8 @@ def imagine_plans(
         raise UserError(f"expected 1 to {simulator.batch} plans, got {len(plans)}")
     used = [*plans, *[plans[-1]] * (simulator.batch - len(plans))]
     actor = policy or planned_actions(used, stride=simulator.spec.stride)
-    observation = simulator.reset([plan.start for plan in used])
-    if judge is not None:
-        judge.reset(observation, where=all_worlds(simulator.batch))
-    actor.reset(observation)
-    seen, taken = [observation], []
-    verdicts = [EpisodeVerdict() for _ in used]
-    for frame in range(frames):
-        if judge is not None:
-            found = judge.verdict(observation)
-            for world, verdict in enumerate(verdicts):
-                verdict.add(found, world)
-        taken.append(actor(observation, frame))
-        if frame + 1 < frames:
-            observation = simulator.step(taken[-1])
-            seen.append(observation)
-    actions = np.stack(taken, axis=1).astype(np.float32)
+    first = simulator.reset([plan.start for plan in used])
+    seen, actions, verdicts = act_out(simulator, first, actor=actor, judge=judge, frames=frames)
     return [
         Imagined(
             plan=plan,
@@ -110,6 +96,31 @@ def imagine_plans(
         )
         for world, plan in enumerate(plans)
     ]
+
+
+def act_out(
+    simulator: LearnedSimulator,
+    first: Observation,
+    *,
+    actor: FrameActions,
+    judge: Judge | None,
+    frames: int,
+) -> tuple[list[Observation], Float[np.ndarray, "b t stride a"], list[EpisodeVerdict]]:
+    """The frames from the first on, the actions after each and a verdict a world."""
+    if judge is not None:
+        judge.reset(first, where=all_worlds(simulator.batch))
+    actor.reset(first)
+    seen, taken = [first], []
+    verdicts = [EpisodeVerdict() for _ in range(simulator.batch)]
+    for frame in range(frames):
+        if judge is not None:
+            found = judge.verdict(seen[-1])
+            for world, verdict in enumerate(verdicts):
+                verdict.add(found, world)
+        taken.append(actor(seen[-1], frame))
+        if frame + 1 < frames:
+            seen.append(simulator.step(taken[-1]))
+    return seen, np.stack(taken, axis=1).astype(np.float32), verdicts
 
 
 def planned_actions(plans: Sequence[Plan], *, stride: int) -> PlannedActions:

@@ -1,6 +1,6 @@
 """Scores that say how believable an episode is; the higher, the less.
 
-An episode is read again, whoever made it: its frames are encoded, and a checkpoint predicts every
+An episode is read again, whatever made it: its frames are encoded, and a checkpoint predicts every
 frame from the one before it and from the actions that the episode claims. So a frame that the
 actions do not explain is a surprise, whether it was imagined, spliced or recorded.
 """

@@ -1,20 +1,27 @@
 """The datasets that imagined episodes are written to, and the record of how they were made."""
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from roboscape.core.files import read_json, write_json
 from roboscape.dataset.frame_actions import stacked_episode
 from roboscape.dataset.layout import INFO_PATH
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
 from roboscape.dataset.writer import DatasetWriter
+from roboscape.rollout.synthetic import (
+    Synthetic,
+    SyntheticEpisode,
+    digests,
+    files_of,
+    is_synthetic,
+    read_synthetic,
+    write_synthetic,
+)
 from roboscape.synthesis.imagine import Imagined
 from roboscape.synthesis.plausibility import Plausibility
 
-RECORD = "meta/synthetic.json"
 IMPLAUSIBLE = "implausible"
 """Folder, inside the dataset's, of the dataset of episodes that are kept apart."""
 
@@ -29,12 +36,10 @@ class Judged:
     reasons: list[str] = field(default_factory=list)
     """Why it is implausible; nothing where it is plausible."""
 
-    def record(self) -> dict[str, Any]:
-        """The record of the episode, as JSON."""
+    def record(self) -> SyntheticEpisode:
+        """The record of the episode, in the dataset of plausible ones."""
         verdict, plan = self.imagined.verdict, self.imagined.plan
-        return {
-            "seed": plan.seed,
-            "plausible": not self.reasons,
+        details = {
             "reasons": self.reasons,
             "success": verdict.outcome,
             "success_frames": sum(verdict.success),
@@ -44,6 +49,7 @@ class Judged:
             "split": plan.split,
             "origin": plan.origin,
         }
+        return SyntheticEpisode(seed=plan.seed, kept=not self.reasons, details=details)
 
 
 class SyntheticDatasets:
@@ -53,14 +59,24 @@ class SyntheticDatasets:
     that neither dataset holds: nothing is lost or doubled, whenever it was stopped.
     """
 
-    def __init__(self, root: Path, spec: DatasetSpec, *, about: dict[str, Any]) -> None:
+    def __init__(self, root: Path, spec: DatasetSpec, *, about: Synthetic) -> None:
+        """Begin or continue the datasets.
+
+        Args:
+            root: Folder of the first one.
+            spec: Of both.
+            about: Their record, without episodes.
+
+        Raises:
+            ValueError: a dataset of another spec, or with the record of an earlier version.
+        """
         self.root, self.spec, self.about = root, spec, about
+        known = read_synthetic(root) if is_synthetic(root) else about
         # A dataset begins with its specification, then anything else may lie in `meta`.
         DatasetWriter(root, spec).close()
-        path = root / RECORD
-        known = read_json(path) if path.is_file() else {"episodes": [], "skipped": {}}
-        self.records: dict[int, dict[str, Any]] = {one["seed"]: one for one in known["episodes"]}
-        self.skipped = {int(seed): reason for seed, reason in known["skipped"].items()}
+        self.records = {one.seed: one for one in known.episodes}
+        skipped = known.details.get("skipped", {})
+        self.skipped = {int(seed): reason for seed, reason in skipped.items()}
         """Why some seeds have no episode."""
 
     @property
@@ -85,6 +101,8 @@ class SyntheticDatasets:
                     writer = stack.enter_context(DatasetWriter(root, self.spec))
                     for one in group:
                         writer.add(episode_of_record(one))
+        # The files of the new episodes are there now.
+        self.write_records()
 
     def write_records(self) -> None:
         """Write `meta/synthetic.json` of both datasets."""
@@ -92,17 +110,27 @@ class SyntheticDatasets:
         counts = {
             "imagined": len(records),
             "skipped": len(self.skipped),
-            "plausible": sum(one["plausible"] for one in records),
-            "success": sum(one["success"] is True for one in records),
-            "unknown": sum(one["success"] is None for one in records),
+            "plausible": sum(one.kept for one in records),
+            "success": sum(one.details["success"] is True for one in records),
+            "unknown": sum(one.details["success"] is None for one in records),
         }
-        content = {"counts": counts, "skipped": self.skipped, "episodes": records}
-        write_json(self.root / RECORD, {**self.about, **content})
-        apart = [one for one in records if not one["plausible"]]
+        self._write(self.root, records, {"counts": counts, "skipped": self.skipped})
+        apart = [replace(one, kept=True) for one in records if not one.kept]
         if apart:
             DatasetWriter(self.root / IMPLAUSIBLE, self.spec).close()
-            content = {**self.about, "implausible": True, "episodes": apart}
-            write_json(self.root / IMPLAUSIBLE / RECORD, content)
+            self._write(self.root / IMPLAUSIBLE, apart, {"implausible": True})
+
+    def _write(self, root: Path, records: list[SyntheticEpisode], details: dict[str, Any]) -> None:
+        """Write the record of one dataset; files never change, so only new ones are read."""
+        known = read_synthetic(root).files if is_synthetic(root) else {}
+        new = [path for path in files_of(root) if path.relative_to(root).as_posix() not in known]
+        content = replace(
+            self.about,
+            episodes=tuple(records),
+            files={**known, **digests(root, new)},
+            details={**self.about.details, **details},
+        )
+        write_synthetic(root, content)
 
 
 def written_seeds(root: Path) -> set[int]:

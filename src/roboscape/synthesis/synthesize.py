@@ -19,8 +19,9 @@ from roboscape.dataset.records import DatasetSpec
 from roboscape.judge.backends import JudgeChoice, open_judge
 from roboscape.judge.protocol import Judge
 from roboscape.rollout.bundle import Bundle, Compute
-from roboscape.rollout.identity import checkpoint_sha256
+from roboscape.rollout.identity import Checkpoint, checkpoint_sha256
 from roboscape.rollout.sampling import GREEDY, Sampling
+from roboscape.rollout.synthetic import MadeBy, Synthetic
 from roboscape.rollout.videos import cameras_of, check_convention
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.sources.saving import check_same_settings
@@ -132,7 +133,7 @@ def run(config: Synthesize) -> LeRobotDataset:
             written.add(imagined_block(studio, judge, plans, block=block) if plans else [])
             bar.update(len(seeds))
     report(written)
-    if not any(one["plausible"] for one in written.records.values()):
+    if not any(one.kept for one in written.records.values()):
         raise UserError(
             f"none of {len(written.records)} episodes is plausible; {config.output}/implausible "
             "holds them with their reasons: use other actions, or thresholds of this checkpoint"
@@ -309,21 +310,19 @@ def synthetic_spec(studio: Studio, simulator: LearnedSimulator) -> DatasetSpec:
     )
 
 
-def description(studio: Studio, simulator: LearnedSimulator) -> dict[str, Any]:
-    """The description of the whole dataset in `meta/synthetic.json`."""
-    config = studio.config
-    settings = json.loads(json.dumps(asdict(config), default=str))
-    return {
-        "synthetic": True,
-        "note": "Imagined by a model: not a recording of any robot or simulator.",
-        "checkpoint": config.checkpoint,
-        "checkpoint_sha256": checkpoint_sha256(config.checkpoint),
-        "demonstrations": studio.demonstrations.spec.source,
-        "frame_hz": simulator.spec.frame_hz,
-        "native_actions_a_row": simulator.spec.stride,
-        "thresholds": None if studio.thresholds is None else studio.thresholds.largest,
-        "settings": settings,
-    }
+def description(studio: Studio, simulator: LearnedSimulator) -> Synthetic:
+    """The record of the dataset, without episodes."""
+    settings = json.loads(json.dumps(asdict(studio.config), default=str))
+    return Synthetic(
+        checkpoint=Checkpoint.of(studio.config.checkpoint),
+        made_by=MadeBy(command="synthesize", settings=settings),
+        details={
+            "demonstrations": studio.demonstrations.spec.source,
+            "frame_hz": simulator.spec.frame_hz,
+            "native_actions_a_row": simulator.spec.stride,
+            "thresholds": None if studio.thresholds is None else studio.thresholds.largest,
+        },
+    )
 
 
 def deciding_settings(config: Synthesize) -> dict[str, Any]:
@@ -336,15 +335,15 @@ def deciding_settings(config: Synthesize) -> dict[str, Any]:
 def report(written: SyntheticDatasets) -> None:
     """Say what was made."""
     records = list(written.records.values())
-    apart = [one for one in records if not one["plausible"]]
-    kept = [one for one in records if one["plausible"]]
+    apart = [one for one in records if not one.kept]
+    kept = [one for one in records if one.kept]
     log.info(
         "%s: %d plausible episodes, of which %d succeed and %d are unknown; %d kept apart, %d "
         "seeds without a plan",
         written.root,
         len(kept),
-        sum(one["success"] is True for one in kept),
-        sum(one["success"] is None for one in kept),
+        sum(one.details["success"] is True for one in kept),
+        sum(one.details["success"] is None for one in kept),
         len(apart),
         len(written.skipped),
     )

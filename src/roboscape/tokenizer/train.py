@@ -17,8 +17,9 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import load_weights, read_config, resolve
-from roboscape.core.runs import differences, open_run
+from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.core.settings import differences
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.ceiling import comparison_picture, measure_ceiling, save_picture
@@ -255,9 +256,10 @@ def make_tokenizer(config: TokenizerRun) -> Tokenizer:
             }
             found = replace(found, **limits)
         if found != config.model:
+            different = differences(asdict(found), asdict(config.model))
             raise UserError(
-                f"{folder} does not fit as a start ({differences(found, config.model)}); give "
-                "--model the start's own shape"
+                f"{folder} does not fit as a start ({different}); give --model the start's own "
+                "shape"
             )
         log.info("the tokenizer starts from %s; it learns %s", folder, config.learns)
         load_weights(tokenizer, folder, newer=("decoder.given",))

@@ -20,6 +20,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
 from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
+from roboscape.core.settings import differences
 from roboscape.dataset.annotations import annotations_folder, annotator_of
 from roboscape.dataset.depth_choice import NONE, RECORDED
 from roboscape.dataset.reader import LeRobotDataset
@@ -225,12 +226,13 @@ def is_written(folder: Path, settings: Mapping[str, object]) -> bool:
     if not path.is_file():
         return False
     found = with_cameras(read_json(path))
-    for name in ("tokenizer_sha256", "cameras", "depth", "tracks", "points"):
-        if found[name] != settings[name]:
-            raise UserError(
-                f"{folder} was written with {name} {found[name]}, asked for {settings[name]}; "
-                "a store holds one kind of tokens: choose another --output or delete it"
-            )
+    names = ("tokenizer_sha256", "cameras", "depth", "tracks", "points")
+    earlier, asked = ({name: one[name] for name in names} for one in (found, settings))
+    if different := differences(earlier, asked):
+        raise UserError(
+            f"{folder} was written with other settings ({different}); a store holds one kind of "
+            "tokens: choose another --output or delete it"
+        )
     return found["episodes"] == settings["episodes"]
 
 

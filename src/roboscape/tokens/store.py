@@ -260,8 +260,8 @@ class TokenStore:
             convention=controls.convention,
             stride=controls.stride,
         )
-        told = controls.statistics.task_vectors(task, worlds=len(signals))
-        return controls.statistics.inputs(torch.from_numpy(signals), told)
+        text = controls.statistics.task_vectors(task, worlds=len(signals))
+        return controls.statistics.inputs(torch.from_numpy(signals), text)
 
     def _piece(self, episode: int, start: int, *, length: int) -> dict[str, np.ndarray]:
         """One clip's arrays: what `TokenClip` and `_controls` take."""

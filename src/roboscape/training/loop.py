@@ -82,7 +82,7 @@ def fit(
                 break
             if stop:
                 log.warning("stopped at step %d. Run the same command again to go on", state.step)
-                request.obey()
+                request.raise_interrupt()
     return learner.result()
 
 

@@ -25,7 +25,7 @@ class StopRequest:
         """True if there was one."""
         return self.number != 0
 
-    def obey(self) -> None:
+    def raise_interrupt(self) -> None:
         """Raise what the signal would have raised (in a process that got none, SIGTERM's)."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -34,7 +34,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note the first request instead of obeying it: half a step cannot be saved.
+    """Note the first request instead of stopping at once: half a step cannot be saved.
 
     A second one interrupts at once. Signals that the process ignores stay ignored, and only the
     main thread can catch any.

@@ -35,7 +35,7 @@ from roboscape.world_model.objective import (
 
 Value = TypeVar("Value")
 
-UNTOLD = 0x7A5C
+WITHOUT_TASK = 0x7A5C
 """Last coordinate of the draw of the clips that are not given their task."""
 
 
@@ -213,10 +213,10 @@ class BatchMaker:
         if not self.task_size:
             return controls
         # Numbers of its own: what is masked does not depend on whether there are tasks.
-        generator = generator_for(*coordinates, UNTOLD)
-        untold = torch.rand(len(controls), generator=generator) < self.config.masking.task_dropped
+        generator = generator_for(*coordinates, WITHOUT_TASK)
+        dropped = torch.rand(len(controls), generator=generator) < self.config.masking.task_dropped
         changed = controls.clone()
-        changed[untold, :, -self.task_size :] = 0
+        changed[dropped, :, -self.task_size :] = 0
         return changed
 
 

@@ -1,7 +1,8 @@
 """The world model: two branches of spatial-temporal blocks, depth feeding RGB (section 2.3).
 
 The whole forward pass, in the order in which it happens: inputs, their embedding (Eq. 2), attention
-in space and time, blocks, heads, and the model that runs them and injects depth into RGB (Eq. 3).
+in space and time (positions and visibility: `timesteps.py`), blocks, heads, and the model that runs
+them and injects depth into RGB (Eq. 3).
 
 Axes: m modality, b clip, t timestep, n token of a frame, p patch of a frame, k token of a patch,
 f factor of a token, s value of a factor, d channel, e channel of what a head reads, c control.
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.core.attention import attend
-from roboscape.core.errors import UserError
 from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
 from roboscape.core.recompute import recomputed
 from roboscape.tokenizer.codes import MISSING, split_factors
@@ -27,6 +27,7 @@ from roboscape.world_model.config import DEPTH, RGB, WorldModelConfig
 from roboscape.world_model.control_field import ControlField
 from roboscape.world_model.copying import CopyingHead, with_previous
 from roboscape.world_model.patches import fold, unfold
+from roboscape.world_model.timesteps import Time, rotate, time_of
 from roboscape.world_model.views import camera_vectors, of_all_views
 
 
@@ -141,53 +142,6 @@ class InputEmbedding(nn.Module):
             return vectors
         missing = fold(previous == MISSING, self.config).any(dim=-1, keepdim=True)
         return torch.where(missing, self.missing, vectors)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Time:
-    """The parts that all temporal attentions of one pass share."""
-
-    positions: Int[Tensor, "*w q"]
-    """Numbers of the timesteps; with an axis of worlds where their ages may differ."""
-    bias: Float[Tensor, "*b q k"]
-    """0 where timestep q sees timestep k, minus infinity elsewhere; a world's own: b 1 q k."""
-    rotation: Float[Tensor, "2 *b q d"] | None
-    """Argument of `rotate`; a world's own: 2 b 1 q d. None with a learned time table."""
-
-
-def causal_bias(count: int, *, window: int, device: torch.device) -> Float[Tensor, "q k"]:
-    """Lets every timestep see itself and the `window` - 1 timesteps before it."""
-    index = torch.arange(count, device=device)
-    age = index[:, None] - index[None, :]
-    return visibility_bias((age >= 0) & (age < window))
-
-
-def visibility_bias(visible: Bool[Tensor, "*b q k"]) -> Float[Tensor, "*b q k"]:
-    """Zero where visible, minus infinity where not."""
-    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -torch.inf)
-
-
-def rotation_at(
-    positions: Int[Tensor, "*b t"], *, head_size: int, base: float
-) -> Float[Tensor, "2 *b t d"]:
-    """Rotary angles (Su et al. 2021, Eq. 34) at integer positions, ready for `rotate`.
-
-    The cosines of all channels, and the sines, negative for the first half of the channels.
-    """
-    # In double precision: a rollout may be very long.
-    exponents = torch.arange(0, head_size, 2, device=positions.device).double() / head_size
-    angles = positions.double().unsqueeze(-1) * base**-exponents
-    cos, sin = angles.cos(), angles.sin()
-    return torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))).float()
-
-
-def rotate(
-    x: Float[Tensor, "*b t d"], rotation: Float[Tensor, "2 *c t d"]
-) -> Float[Tensor, "*b t d"]:
-    """Turn every pair of channels (i, i + d / 2) by its timestep's angles."""
-    cos, sin = rotation.to(x.dtype)
-    # Whole vectors, not halves: on CPUs half the time (`docs/decisions.md`).
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class SpatialAttention(nn.Module):
@@ -315,7 +269,7 @@ class WorldModel(nn.Module):
         count = inputs.controls.shape[1]
         if cache is not None:
             cache.begin(turn, timesteps=count)
-        time = self.time_of(count, cache=cache, device=inputs.controls.device)
+        time = time_of(self.config, count, cache=cache, device=inputs.controls.device)
         streams = self.run(inputs, time=time, cache=cache)
         if cache is not None:
             cache.finish(timesteps=count)
@@ -356,28 +310,6 @@ class WorldModel(nn.Module):
             for x, field in zip(streams, fields, strict=True)
         ]
 
-    def time_of(self, count: int, *, cache: Cache | None, device: torch.device) -> Time:
-        """Positions and visibility of the pass under way, over `count` timesteps of every world."""
-        config = self.config
-        if cache is None or cache.is_prompt:
-            first = 0
-            positions = torch.arange(count, device=device)
-            bias = causal_bias(count, window=config.window, device=device)
-        else:
-            first = max(cache.positions)
-            positions = torch.tensor(cache.positions).to(device)
-            bias = visibility_bias(cache.visible().to(device))
-            if cache.slot is None:
-                positions = positions.unsqueeze(1)
-                bias = rearrange(bias, "b k -> b 1 1 k")
-        self.check_horizon(first + count)
-        if config.time_position == "learned":
-            return Time(positions=positions, bias=bias, rotation=None)
-        rotation = rotation_at(positions, head_size=config.head_size, base=config.rotary_base)
-        if positions.ndim > 1:
-            rotation = rearrange(rotation, "two b t d -> two b 1 t d")
-        return Time(positions=positions, bias=bias, rotation=rotation)
-
     def run_layer(
         self,
         layer: int,
@@ -412,15 +344,6 @@ class WorldModel(nn.Module):
         frames = rearrange(features, "b t p e -> (b t) p e")
         logits = unfold(self.logits(frames, modality=modality), self.config)
         return rearrange(logits, "(b t) n f s -> b t n f s", b=len(features))
-
-    def check_horizon(self, timesteps: int) -> None:
-        """Raise `UserError` where a rollout is longer than a learned table of times."""
-        if self.config.time_position == "learned" and timesteps > self.config.window:
-            raise UserError(
-                f"this model has a learned table of {self.config.window} timesteps and was asked "
-                f"for {timesteps}; shorten the rollout to {self.config.max_frames} frames, or "
-                "train with time_position `rotary`, which has no end"
-            )
 
     def branch(self, modality: int) -> Branch:
         """The branch of a modality."""

@@ -90,9 +90,11 @@ def check_shape(wanted: WorldModelConfig, folder: Path) -> None:
         # A table of times fits one length of clips.
         differ.add("max_frames")
     if differ:
-        told = ", ".join(f"{name}: {old[name]} there, {new[name]} here" for name in sorted(differ))
+        shapes = ", ".join(
+            f"{name}: {old[name]} there, {new[name]} here" for name in sorted(differ)
+        )
         raise UserError(
-            f"{folder} does not fit as a start ({told}); give --model the start's own shape"
+            f"{folder} does not fit as a start ({shapes}); give --model the start's own shape"
         )
     if wanted.branches == "both" and found.branches == "rgb":
         raise UserError(

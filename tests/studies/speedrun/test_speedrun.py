@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from roboscape.presets.world_model import lift
+from roboscape.reproduce.training import Trainer
 from roboscape.rollout.imagine import imagine
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import ModelInputs, WorldModel
 from roboscape.world_model.objective import next_frame_inputs
 from roboscape.world_model.validation import validate
 from studies.speedrun import run, table
-from studies.speedrun.train import Data, Trainer, run_of
+from studies.speedrun.train import Data, run_of
 from studies.speedrun.validate import next_frame_losses
 from studies.speedrun.variants import BASELINE, listed, short_lift, variant_named
 
@@ -50,8 +51,8 @@ def test_a_changed_model_imagines_with_the_cache_what_it_predicts_without(name, 
 def test_a_changed_model_differs_and_has_a_gradient_everywhere(name, token_store):
     data = Data(tokens=token_store.root, precision="fp32")
     run = tiny_run(name, data)
-    trainer = Trainer(variant_named(name), run)
-    plain = Trainer(variant_named(BASELINE), tiny_run(BASELINE, data))
+    trainer = Trainer(run, surgery=variant_named(name).model)
+    plain = Trainer(tiny_run(BASELINE, data))
     losses = [(trainer.advance(n), plain.advance(n)) for n in range(3)]
     assert all(torch.tensor(losses).isfinite().flatten())
     assert losses[-1][0] != losses[-1][1]

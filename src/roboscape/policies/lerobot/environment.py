@@ -105,7 +105,7 @@ def become(python: Path, words: Sequence[str]) -> NoReturn:
 
 
 def _settings(*, offline: bool) -> Mapping[str, str]:
-    """Environment variables of a run that reports to nobody."""
+    """Environment variables of a run that sends no reports."""
     quiet = {"WANDB_MODE": "disabled", "HF_HUB_DISABLE_TELEMETRY": "1"}
     return {**quiet, "HF_HUB_OFFLINE": "1"} if offline else quiet
 

@@ -14,9 +14,9 @@ import numpy as np
 from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
-from roboscape.dataset.records import ActionConvention
 from roboscape.dataset.rotations import convert_rotation
 from roboscape.policies.protocol import PolicyInput, PolicySpec
+from roboscape.sources.osc_pose import OSC_POSE_ACTION
 
 METADATA = "roboscape"
 """Key of a server's metadata that holds its description."""
@@ -71,16 +71,7 @@ OPENPI_LIBERO = ServerDescription(
             *("gripper_finger_1", "gripper_finger_2"),
         ),
         frame_hz=5.0,
-        action=ActionConvention(
-            mode="delta",
-            names=("eef_x", "eef_y", "eef_z", "eef_rx", "eef_ry", "eef_rz", "gripper"),
-            units=("m", "m", "m", "rad", "rad", "rad", "1"),
-            scale=(0.05, 0.05, 0.05, 0.5, 0.5, 0.5, 1.0),
-            frame="robot_base",
-            rotation="axis_angle",
-            gripper="-1 opens, +1 closes",
-            action_hz=20.0,
-        ),
+        action=OSC_POSE_ACTION,
         chunk=8,
         executed=8,
         reads_task=True,

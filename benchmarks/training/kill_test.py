@@ -1,6 +1,6 @@
 """Kill a training again and again with SIGKILL; it must end as if nothing had happened.
 
-    python benchmarks/kill_test.py --kills 100
+    python benchmarks/training/kill_test.py --kills 100
 
 A tiny world model trains on random tokens and writes a checkpoint after every step. Most kills
 come at a random moment of the training, some while it opens its run and data, some as soon as a

@@ -1,6 +1,6 @@
 """Training steps beside a busy program, with and without the commands' setting for waiting threads.
 
-    python benchmarks/busy_neighbour.py            # a minute; two threads or more
+    python benchmarks/training/busy_neighbour.py            # a minute; two threads or more
 
 Each measurement is a fresh process, for the setting is read when torch is loaded. The neighbours
 are processes that compute without pause, one by default.

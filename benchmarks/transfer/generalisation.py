@@ -1,12 +1,14 @@
 """How far a bundle carries: scenes as in its training, tasks and colours never seen, new tasks.
 
-    python benchmarks/generalisation.py --checkpoint metaworld --output runs/generalisation \
+    python benchmarks/transfer/generalisation.py --checkpoint metaworld \
+        --output runs/generalisation \
         --datasets data/metaworld_test data/metaworld_tasks_test data/metaworld_colours_test
 
 measures the bundle on every dataset, beside a still picture (floor) and the true video through the
 tokenizer (ceiling), told each clip's task in words and not told; 95 % intervals resample episodes.
 
-    python benchmarks/generalisation.py --checkpoint metaworld --output runs/drawer_close \
+    python benchmarks/transfer/generalisation.py --checkpoint metaworld \
+        --output runs/drawer_close \
         --fine-tune drawer-close --minutes 30
 
 collects a task of Meta-World that the bundle has not seen, lets `roboscape learn` learn it from 5,
@@ -166,7 +168,7 @@ def measure(
     if not bundle.controls.statistics.task_size:
         return [line_of(measured(told, dataset, config=config), text="none", learnt=learnt)]
     with_text = measured(told, dataset, config=config)
-    without = measured(replace(told, hears_tasks=False), dataset, config=config)
+    without = measured(replace(told, takes_tasks=False), dataset, config=config)
     return [
         line_of(with_text, text="told", learnt=learnt, gain=gain(with_text, without)),
         line_of(without, text="not told", learnt=learnt),

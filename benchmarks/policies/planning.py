@@ -1,7 +1,7 @@
 """The full protocol of policy evaluation and planning, as commands; run as they are or printed.
 
-    python benchmarks/planning.py --policies runs/agent@{250..3000..250}    # prints them
-    python benchmarks/planning.py --policies runs/agent@{250..3000..250} --run
+    python benchmarks/policies/planning.py --policies runs/agent@{250..3000..250}    # prints them
+    python benchmarks/policies/planning.py --policies runs/agent@{250..3000..250} --run
 
 - `policy-eval`: at least 12 policies from useless to good, at least 100 starts each, both worlds.
 - `plan --goal lift`: ranked proposals of one mediocre policy (40 to 60 %), over their number.
@@ -66,7 +66,15 @@ def commands(protocol: Protocol) -> list[list[str]]:
         for count in protocol.samples:
             words = "plan", "--goal", goal, "--search.samples", str(count)
             found.append(roboscape(*words, folder=f"reach_{goal}_{count}"))
-    return [*found, [sys.executable, str(HERE / "closed_loop.py"), "--bundle", protocol.bundle]]
+    return [
+        *found,
+        [
+            sys.executable,
+            str(HERE.parent / "speed" / "closed_loop.py"),
+            "--bundle",
+            protocol.bundle,
+        ],
+    ]
 
 
 def main(protocol: Protocol) -> None:

@@ -1,6 +1,6 @@
 """How well tokenizers show recordings that they were not trained on, alone and with a given frame.
 
-    python benchmarks/unseen_scenes.py --tokenizers general/tokenizer lift/tokenizer \
+    python benchmarks/transfer/unseen_scenes.py --tokenizers general/tokenizer lift/tokenizer \
         --dataset data/general_raw/droid --episodes 5 6
 
 Prints, for every tokenizer, the mean PSNR of the episodes' frames (all cameras) decoded from their

@@ -1,9 +1,9 @@
 """How much memory, how many days: a training of the world model on many devices, worked out.
 
-    python benchmarks/plan_run.py                         # the tables of docs/scale.md
-    python benchmarks/plan_run.py --presets large --devices 64 --clips-per-device 8
-    python benchmarks/measure_step.py --preset large --device cuda          # on your device, then
-    python benchmarks/plan_run.py --presets large --model-flops-per-s 8e13  # with that figure
+    python benchmarks/training/plan_run.py                         # the tables of docs/scale.md
+    python benchmarks/training/plan_run.py --presets large --devices 64 --clips-per-device 8
+    python benchmarks/training/measure_step.py --preset large --device cuda   # on your device, then
+    python benchmarks/training/plan_run.py --presets large --model-flops-per-s 8e13   # with it
 
 Memory, operations and traffic are counted from the model's own code (`step_cost.py`). Speed is an
 assumption until it is measured: `--efficiency` of the roofline of unfused operations.
@@ -71,7 +71,7 @@ class PlanRun:
     disk_bytes_per_s: float = 10e9
     """ASSUMED, of the shared disk that checkpoints are written to, all processes together."""
     load_s_per_clip: float = 3.4e-4
-    """Time to prepare a clip in one process, as `benchmarks/clips.py` measures it."""
+    """Time to prepare a clip in one process, as `benchmarks/speed/clips.py` measures it."""
     hours_between_failures: float = 50_000
     """ASSUMED, of one device: 419 interruptions of 16 384 GPUs in 54 days (Llama 3, 2024)."""
     output: Path | None = None

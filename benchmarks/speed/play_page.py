@@ -1,6 +1,6 @@
 """How fast the static page is in headless Chromium: frames/s, first frame, bytes.
 
-    python benchmarks/play_page.py --folder docs/play
+    python benchmarks/speed/play_page.py --folder docs/play
 
 Needs chromium and the package playwright. The page runs on the processor (WebAssembly), one thread,
 from a static file server on this machine; nothing else should run. Aims: at least 12 frames/s, a
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from roboscape.export.page import page_bytes
 from tests.export.browser import browser, open_page, served
 

@@ -5,7 +5,8 @@ episodes or on both, once a seed, and acts from the same starts in the true simu
 rates have Wilson's 95 % intervals; differences from the first arm are paired over starts and
 bootstrapped.
 
-    python benchmarks/policy_learning.py --real data/demos --validation data/demos_validation \
+    python benchmarks/policies/policy_learning.py --real data/demos \
+        --validation data/demos_validation \
         --imagined data/imagined --own data/imagined_from_50 --output runs/policy_learning
 
 Interrupted, it goes on where it stopped. `docs/policies.md` has the commands that make the data.

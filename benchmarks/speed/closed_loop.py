@@ -1,7 +1,7 @@
 """How fast a policy's loop runs in imagined and in true worlds, and how long a planner decides.
 
-    python benchmarks/closed_loop.py
-    python benchmarks/closed_loop.py --true-worlds 0      # without a true simulator to compare with
+    python benchmarks/speed/closed_loop.py
+    python benchmarks/speed/closed_loop.py --true-worlds 0   # without a true simulator
 
 The policy itself is left out: actions are drawn before the clock starts. Wall seconds and CPU
 seconds are printed; on a busy machine only the latter mean anything.

@@ -1,7 +1,7 @@
 """What collecting costs: CPU seconds an episode, and where they go.
 
-    python benchmarks/collect.py                       # Lift
-    python benchmarks/collect.py --source metaworld    # Meta-World, tasks in turn
+    python benchmarks/speed/collect.py                       # Lift
+    python benchmarks/speed/collect.py --source metaworld    # Meta-World, tasks in turn
 
 Simulates in this process, one episode after the other. Meta-World builds a new simulation for each
 episode, which is counted. Prints the median and the range over the episodes, the share of

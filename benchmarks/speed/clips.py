@@ -1,7 +1,7 @@
 """Whether clips come out of a token store fast enough that no training ever waits for them.
 
-    python benchmarks/clips.py            # synthetic stores of growing size
-    python benchmarks/clips.py --store data/lift_tokens --step-seconds 0.2
+    python benchmarks/speed/clips.py            # synthetic stores of growing size
+    python benchmarks/speed/clips.py --store data/lift_tokens --step-seconds 0.2
 
 Prints, for every store, what opening it costs; how fast random clips are read, and made into
 training rows; and what share of its time a training would wait whose steps take `--step-seconds`

@@ -1,7 +1,7 @@
 """Model FLOP/s of real training steps on one device: what `plan_run.py` takes in place of a guess.
 
-    python benchmarks/measure_step.py --preset large --clips 16 --recompute --device cuda
-    python benchmarks/measure_step.py --preset small --clips 1 --blocks 2     # a CPU
+    python benchmarks/training/measure_step.py --preset large --clips 16 --recompute --device cuda
+    python benchmarks/training/measure_step.py --preset small --clips 1 --blocks 2     # a CPU
 
 Everything that a step does is in the time: rows, both branches, all terms of the loss, the
 optimiser, the average. Model FLOPs count the forward and the backward pass once.

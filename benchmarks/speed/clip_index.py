@@ -1,7 +1,7 @@
 """What the index of millions of clips costs: opening it, and finding random clips in it.
 
-    python benchmarks/clip_index.py                # 6.5 million clips, as in the paper
-    python benchmarks/clip_index.py --store data/lift_tokens
+    python benchmarks/speed/clip_index.py                # 6.5 million clips, as in the paper
+    python benchmarks/speed/clip_index.py --store data/lift_tokens
 
 Two synthetic stores: one whose ranges of start rows hold ten clips each, and the worst there is,
 where every range holds a single clip. Their shards are real, so that the time of a whole clip is
