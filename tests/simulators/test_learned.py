@@ -245,29 +245,29 @@ def test_restoring_is_never_having_left(make, lift_dataset, actions, decode):
 
 
 def test_less_is_decoded_where_less_is_asked_for(bundle, make, lift_dataset, actions, monkeypatch):
-    calls = []
-    for name in ("decode_rgb", "decode_depth"):
-        original = getattr(bundle.tokenizer, name)
+    calls, original = [], bundle.tokenizer.decode
 
-        def counted(codes, given, soft, *, name=name, original=original):
-            calls.append((name, len(codes)))
-            return original(codes, given, soft)
+    def counted(codes, given, soft):
+        calls.append(len(codes))
+        return original(codes, given, soft)
 
-        monkeypatch.setattr(bundle.tokenizer, name, counted)
+    monkeypatch.setattr(bundle.tokenizer, "decode", counted)
     plain, blind = make(), make(decode="none")
     for one in (plain, blind):
         one.reset(starts(lift_dataset, 0, 1))
     assert not calls, "given frames are not decoded"
     for taken in actions[:2]:
         seen, unseen = plain.step(taken[:2]), blind.step(taken[:2])
+    kinds = bundle.world_model.config.modalities
+    assert calls == [2 * kinds] * 2, "both kinds of both worlds in one pass a step"
     assert not unseen.rgb and not unseen.depth_m
     assert torch.equal(plain.tokens, blind.tokens)
-    assert plain.tokens.shape == (bundle.world_model.config.modalities, 2, 16)
+    assert plain.tokens.shape == (kinds, 2, 16)
     calls.clear()
     blind.restore(blind.snapshot(), index=np.array([0, 1, 1]))
     blind.reset(starts(lift_dataset, 2), where=np.array([False, True, False]))
     looked = blind.observe("rgb")
-    assert calls == [("decode_rgb", 2)], "only what nobody had seen"
+    assert calls == [2], "only the RGB that nobody had seen"
     np.testing.assert_array_equal(looked.rgb[CAMERA][[0, 2]], seen.rgb[CAMERA])
     blind.observe("rgb")
     assert len(calls) == 1

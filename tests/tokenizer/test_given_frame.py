@@ -9,6 +9,7 @@ import torch
 from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import UNCHANGED_LOGIT
 from roboscape.tokenizer.frames import FrameCache
+from roboscape.tokenizer.inference import for_decoding
 from roboscape.tokenizer.model import SoftCodes, Tokenizer
 from roboscape.tokenizer.train import TokenizerRun, given_at, indices_at
 
@@ -138,3 +139,18 @@ def test_certain_beliefs_are_tokens_and_doubt_is_between(shown, believing, frame
         truth = given.images[image][moved]
         distances = [(x[image][moved] - truth).abs().mean() for x in (between, with_tokens)]
         assert 0.3 * distances[1] < distances[0] < 0.8 * distances[1]
+
+
+def test_a_decoder_in_bf16_shows_the_same_and_leaves_encoder_and_original_alone(shown, frames):
+    codes, given = shown.encode_rgb(frames), shown.given_rgb(frames)
+    codes[:, 0] ^= 1
+    fast = for_decoding(shown, dtype=torch.bfloat16)
+    assert torch.equal(fast.encode_rgb(frames), shown.encode_rgb(frames))
+    expected, found = shown.decode(codes, given), fast.decode(codes, given)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().mean() < 4e-3
+    # The given frame's own pixels are never rounded to bf16's steps, a hundredth of their size.
+    still = (slice(None), *patch_of(shown, codes.shape[1] - 1))
+    torch.testing.assert_close(found[still], expected[still], atol=1e-3, rtol=0)
+    assert next(shown.decoder.parameters()).dtype == torch.float32
+    assert for_decoding(shown, dtype=torch.float32) is shown

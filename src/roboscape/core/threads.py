@@ -1,6 +1,9 @@
 """The way in which the threads of a computation wait for each other."""
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
 """A waiting thread checks so many times, some microseconds, then sleeps (`docs/decisions.md`)."""
@@ -19,3 +22,41 @@ def wait_without_spinning() -> None:
     """
     if not WAITING.keys() & os.environ.keys():
         os.environ.update(WAITING)
+
+
+class FastestThreads:
+    """The number of torch's threads that a repeated work of one size is fastest with, found on it.
+
+    A small work outside a program's first thread can be slower with two threads than with one
+    (`docs/decisions.md`), a large one faster; so the first times of every size are measured.
+    """
+
+    def __init__(self, counts: tuple[int, ...], *, trials: int = 4) -> None:
+        """Choose among some counts, after each was tried so often in turns."""
+        self._counts, self._trials = tuple(dict.fromkeys(counts)), trials
+        self._seconds: dict[int, dict[int, list[float]]] = {}
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Do a work of this size with the number of threads that is due."""
+        import torch
+
+        tried = self._seconds.setdefault(size, {count: [] for count in self._counts})
+        count = self.choice(size)
+        if count is None:
+            count = min(self._counts, key=lambda one: len(tried[one]))
+        torch.set_num_threads(count)
+        start_s = time.perf_counter()
+        yield
+        if len(tried[count]) < self._trials:
+            tried[count].append(time.perf_counter() - start_s)
+
+    def choice(self, size: int) -> int | None:
+        """The count for works of this size; None until all counts were tried."""
+        tried = self._seconds.get(size, {})
+        if len(self._counts) == 1:
+            return self._counts[0]
+        if not tried or any(len(times) < self._trials for times in tried.values()):
+            return None
+        # Other load makes single works slow, and none fast.
+        return min(self._counts, key=lambda one: min(tried[one]))

@@ -7,14 +7,17 @@ stepped by; while one computes, the other one and the server go on.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from roboscape.core.errors import UserError
+from roboscape.core.threads import FastestThreads
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.play.frames import Pictures
 from roboscape.play.pool import Kept, WorldPool
@@ -63,6 +66,7 @@ class Worlds:
         *,
         codec: DepthCodec,
         make_single: Callable[[], Simulator] | None = None,
+        threads: FastestThreads | None = None,
         name: str,
     ) -> None:
         """Open the first pool.
@@ -71,9 +75,11 @@ class Worlds:
             make: Returns a simulator of one world, of a temperature.
             codec: How depth is kept.
             make_single: Returns one that copies single worlds out of batches (`WorldPool`).
+            threads: Chooses how many threads of torch's a step takes.
             name: Of the thread.
         """
         self._make, self._codec = make, codec
+        self._threads = threads
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._pools: dict[float, WorldPool] = {}
         self._single: Simulator | None = None
@@ -178,7 +184,9 @@ class Worlds:
                 for player, turn in turns.items()
                 if turn.temperature == temperature
             }
-            for player, seen in pool.step(together).items():
+            with self._threads.of(len(together)) if self._threads else nullcontext():
+                stepped = pool.step(together)
+            for player, seen in stepped.items():
                 copy = pool.keep(player) if turns[player].copies else None
                 found[player] = Seen(pictures=Pictures.of(seen, self._codec), copy=copy)
         return found
@@ -225,7 +233,13 @@ def imagined_worlds(bundle: Bundle, *, cameras: tuple[str, ...], task: str) -> W
     def make_single() -> LearnedSimulator:
         return LearnedSimulator(bundle, cameras=cameras, task=task, decode="none")
 
-    return Worlds(make, codec=codec_of(bundle), make_single=make_single, name="imagined")
+    return Worlds(
+        make,
+        codec=codec_of(bundle),
+        make_single=make_single,
+        threads=FastestThreads((1, torch.get_num_threads())),
+        name="imagined",
+    )
 
 
 def codec_of(bundle: Bundle) -> DepthCodec:

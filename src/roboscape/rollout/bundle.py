@@ -9,6 +9,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
+from roboscape.tokenizer.inference import for_decoding
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
@@ -23,7 +24,8 @@ class Compute:
     device: str = AUTO
     """Where: auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """Number format of the transformer's matrix products; auto: what a short probe finds fast."""
+    """Number format of the transformer's matrix products and of the decoder; auto: what a short
+    probe finds fast for each."""
 
 
 PROBED = Compute()
@@ -53,15 +55,18 @@ class Bundle:
                 )
 
     def for_imagining(self, compute: Compute) -> "Bundle":
-        """The same bundle on a device, its world model in the number format that is fast there.
+        """The same bundle on a device, world model and decoder in the formats that are fast there.
 
-        The tokenizer keeps fp32: a code is a sign, and signs near zero would turn.
+        The encoder keeps fp32: a code is a sign, and signs near zero would turn.
         """
         device = resolve_device(compute.device)
-        dtype = compute_dtype(compute.precision, kind="matmul", device=device)
+        matmul, convolution = (
+            compute_dtype(compute.precision, kind=kind, device=device)
+            for kind in ("matmul", "convolution")
+        )
         return Bundle(
-            tokenizer=self.tokenizer.to(device),
-            world_model=for_imagining(self.world_model, dtype=dtype).to(device),
+            tokenizer=for_decoding(self.tokenizer, dtype=convolution).to(device),
+            world_model=for_imagining(self.world_model, dtype=matmul).to(device),
             controls=self.controls,
         )
 

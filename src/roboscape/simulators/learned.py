@@ -21,6 +21,7 @@ from roboscape.simulators.beginnings import Beginning, BeginningReader
 from roboscape.simulators.pictures import (
     KINDS,
     GivenFrames,
+    ImaginedFrames,
     Kind,
     Picture,
     black,
@@ -171,7 +172,9 @@ class LearnedSimulator:
     def observe(self, decode: Decode | None = None) -> Observation:
         """The observation of all worlds now; more or less decoded than `step` does, if asked."""
         wanted = {"all": KINDS, "rgb": KINDS[:1], "none": ()}[decode or self.decode]
-        found = {kind: self._pixels(kind).copy() for kind in wanted if kind in self._pictures}
+        shown = [kind for kind in wanted if kind in self._pictures]
+        self._decode(shown)
+        found = {kind: self._pictures[kind].pixels.copy() for kind in shown}
         state = self._controls.state
         return Observation(
             rgb=self._by_camera(found.get("rgb")),
@@ -292,21 +295,27 @@ class LearnedSimulator:
                 self._pictures[kind] = self._pictures[kind].merged(worlds, last)
 
     @torch.no_grad()
-    def _pixels(self, kind: Kind) -> np.ndarray:
-        """Pixels of all worlds; those not looked at yet are decoded."""
-        picture = self._pictures[kind]
-        unseen = np.flatnonzero(~picture.decoded)
-        if len(unseen):
-            modality, worlds = KINDS.index(kind), torch.from_numpy(unseen)
-            pixels = decode_frames(
-                self.bundle.tokenizer,
-                kind,
-                self.tokens[modality][worlds],
-                soft=self.engine.newest.soft.map(lambda x: x[modality][worlds]),
-                given=picture.given.take(unseen),
-            )
-            self._pictures[kind] = picture.updated(unseen, pixels)
-        return self._pictures[kind].pixels
+    def _decode(self, kinds: Sequence[Kind]) -> None:
+        """Decode the present frames of these kinds that are not yet."""
+        tokenizer, waiting = self.bundle.tokenizer, {}
+        for kind in kinds:
+            unseen = np.flatnonzero(~self._pictures[kind].decoded)
+            if len(unseen):
+                waiting[kind] = unseen
+        if not waiting:
+            return
+        frames = {kind: self._imagined(kind, unseen) for kind, unseen in waiting.items()}
+        for kind, pixels in decode_frames(tokenizer, frames).items():
+            self._pictures[kind] = self._pictures[kind].updated(waiting[kind], pixels)
+
+    def _imagined(self, kind: Kind, unseen: np.ndarray) -> ImaginedFrames:
+        """What the newest frames of some worlds are decoded from."""
+        modality, worlds = KINDS.index(kind), torch.from_numpy(unseen)
+        return ImaginedFrames(
+            codes=self.tokens[modality][worlds],
+            soft=self.engine.newest.soft.map(lambda x: x[modality][worlds]),
+            given=self._pictures[kind].given.take(unseen),
+        )
 
     def _grid(self, confidence: Float[Tensor, "b n"]) -> Float[np.ndarray, "b y x"]:
         height, width = self.bundle.world_model.config.frame_grid

@@ -1,6 +1,6 @@
 """The pixels of imagined worlds: given ones as they are, imagined ones decoded when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from roboscape.tokenizer.model import SoftCodes, Tokenizer
+from roboscape.tokenizer.model import GivenFrame, SoftCodes, Tokenizer, image_to_rgb
 
 Kind = Literal["rgb", "depth"]
 KINDS: tuple[Kind, ...] = ("rgb", "depth")
@@ -85,21 +85,50 @@ def black(kind: Kind, *, worlds: int, size: tuple[int, int], tokens: int) -> Pic
     return Picture(pixels=pixels, decoded=np.ones(worlds, bool), given=GivenFrames(pixels, nothing))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImaginedFrames:
+    """What a decoder makes pixels of, of one kind."""
+
+    codes: Int[Tensor, "b n"]
+    soft: SoftCodes
+    given: GivenFrames
+
+
 def decode_frames(
-    tokenizer: Tokenizer,
-    kind: Kind,
-    codes: Int[Tensor, "b n"],
-    *,
-    soft: SoftCodes,
-    given: GivenFrames,
-) -> np.ndarray:
-    """Pixels of imagined frames: RGB b h w 3 uint8, or depth b h w in metres."""
-    true, known = torch.from_numpy(given.pixels), torch.from_numpy(given.codes)
+    tokenizer: Tokenizer, frames: Mapping[Kind, ImaginedFrames]
+) -> dict[Kind, np.ndarray]:
+    """Pixels of imagined frames: RGB b h w 3 uint8, depth b h w in metres.
+
+    All kinds go through the decoder together: of a single world, two passes cost far more than one
+    that is twice as wide.
+    """
+    parts = list(frames.values())
+    codes = torch.cat([one.codes for one in parts])
+    soft = SoftCodes(
+        vectors=torch.cat([one.soft.vectors for one in parts]),
+        unchanged=torch.cat([one.soft.unchanged for one in parts]),
+    )
+    given = [_given_frame(tokenizer, kind, one.given) for kind, one in frames.items()]
+    known = [one for one in given if one is not None]
+    together = None
+    if known:
+        together = GivenFrame(
+            images=torch.cat([one.images for one in known]),
+            codes=torch.cat([one.codes for one in known]),
+        )
+    images = tokenizer.decode(codes, together, soft).split([len(one.codes) for one in parts])
+    change = {"rgb": image_to_rgb, "depth": tokenizer.image_to_depth}
+    return {
+        kind: change[kind](image).cpu().numpy() for kind, image in zip(frames, images, strict=True)
+    }
+
+
+def _given_frame(tokenizer: Tokenizer, kind: Kind, given: GivenFrames) -> GivenFrame | None:
+    """The given frames as the tokenizer takes them; None of all kinds where it takes none."""
+    pixels, codes = torch.from_numpy(given.pixels), torch.from_numpy(given.codes)
     if kind == "rgb":
-        pixels = tokenizer.decode_rgb(codes, tokenizer.given_rgb(true, known), soft)
-    else:
-        pixels = tokenizer.decode_depth(codes, tokenizer.given_depth(true, known), soft)
-    return pixels.cpu().numpy()
+        return tokenizer.given_rgb(pixels, codes)
+    return tokenizer.given_depth(pixels, codes)
 
 
 def merged(

@@ -75,8 +75,11 @@ class Decoder(nn.Module):
     def forward(
         self, vectors: Float[Tensor, "b n v"], given: GivenView | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """The image of every frame, in [-1, 1] up to the model's error."""
-        x = self.embed(self.gather(vectors))
+        """The image of every frame, in [-1, 1] up to the model's error.
+
+        Layers compute in the format of their weights; the given frame's pixels are mixed in fp32.
+        """
+        x = self.embed(self.gather(vectors).to(self.embed.weight.dtype))
         if self.given is not None and given is not None:
             x = x + self.given.at_tokens(given)
         x = self.blocks(x + self.position.to(x.dtype))
@@ -89,7 +92,7 @@ class Decoder(nn.Module):
             maps = layer(maps)
         maps = norm(maps)
         share = self.given.share(maps, given)
-        return share * given.images + (1 - share) * shuffle(paint(maps))
+        return share * given.images + (1 - share) * shuffle(paint(maps)).float()
 
 
 class GivenFrameLayers(nn.Module):
@@ -125,13 +128,13 @@ class GivenFrameLayers(nn.Module):
             y=merge,
             x=merge,
         )
-        return self.tokens(torch.cat([pixels, flags], dim=-1))
+        return self.tokens(torch.cat([pixels, flags], dim=-1).to(self.tokens.weight.dtype))
 
     def at_quarter(self, given: GivenView) -> Float[Tensor, "b c h w"]:
         """The same at the size of the last feature map."""
         pixels = rearrange(given.images, "b c (h y) (w x) -> b (c y x) h w", y=PATCH, x=PATCH)
         flags = self.spread(given, pixels_a_token=self.config.downsampling // PATCH)
-        both = torch.cat([pixels, flags.to(pixels.dtype)], dim=1)
+        both = torch.cat([pixels, flags.to(pixels.dtype)], dim=1).to(self.quarter.weight.dtype)
         return self.quarter(both.contiguous(memory_format=torch.channels_last))
 
     def share(self, maps: Float[Tensor, "b c h w"], given: GivenView) -> Float[Tensor, "b 1 y x"]:
