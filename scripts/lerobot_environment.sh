@@ -34,6 +34,6 @@ fi
 
 echo "installing $requirement with $("$python" --version) into $environment (5 to 8 GB, some minutes)"
 test -x "$environment/bin/python" || "$python" -m venv "$environment"
-"$environment/bin/pip" install --quiet --disable-pip-version-check "$requirement" pytest msgpack websockets
+"$environment/bin/pip" install --quiet --disable-pip-version-check "$requirement" pytest msgpack websockets jaxtyping dacite
 "$environment/bin/python" -c 'from lerobot.datasets.lerobot_dataset import LeRobotDataset'
 echo "done; \`make test-lerobot\` proves that both programs open each other's datasets"

@@ -227,6 +227,11 @@ COMMANDS: dict[str, Command] = {
         config="Play",
         summary="Drive a learned simulator in a browser, the true one beside it.",
     ),
+    "serve-predictions": Command(
+        module="roboscape.play.predictions",
+        config="ServePredictions",
+        summary="Serve imagined frames to WorldArena 2's evaluator, over HTTP.",
+    ),
     "verify-synthetic": Command(
         module="roboscape.rollout.verify_synthetic",
         config="VerifySynthetic",

@@ -5,13 +5,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from roboscape.judge.network import SuccessNetwork, shrunk
+from roboscape.judge.network import SEEN_FROM, SuccessNetwork, shrunk
 from roboscape.judge.protocol import Verdict, VerdictCounts
 from roboscape.judge.rule import check_camera
 from roboscape.simulators.protocol import Mask, Observation
-
-SEEN_FROM = 0.5
-"""Probability of a visible object below which a verdict is unknown."""
 
 
 class ClassifierJudge:

@@ -10,10 +10,9 @@ from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.core.pretrained import resolve
-from roboscape.judge.classifier import SEEN_FROM
 from roboscape.judge.correction import Confusion, calibration_error
 from roboscape.judge.examples import JudgeExamples
-from roboscape.judge.network import SuccessNetwork
+from roboscape.judge.network import SEEN_FROM, SuccessNetwork
 from roboscape.judge.protocol import EpisodeVerdict
 
 ACCURACY = "accuracy.json"

@@ -17,6 +17,8 @@ from roboscape.core.pretrained import CONFIG, load_weights, read_config, resolve
 DEPTH_LEVELS = 255
 SUCCESS, SEEN = 0, 1
 """The network's outputs: logits of "the task is solved" and of "the object is to be seen"."""
+SEEN_FROM = 0.5
+"""Probability of a visible object below which a verdict is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
