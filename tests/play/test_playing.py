@@ -71,6 +71,8 @@ def test_time_passes_at_the_models_rate_and_waits_where_nobody_commands(stage):
             await page.wait_for("status", lambda one: one["waiting"])
             session = next(iter(app.state.host.sessions.values()))
             waited_at = session.history.now.last
+            # Time stands still: the next frame need not wait for a frame's time to pass.
+            assert session.due_s <= session.frame_begun_s
             page.send("command", values=RIGHT, sequence=7)
             moved, _ = await page.wait_for("frame", lambda one: one["sequence"] == 7)
             page.send("pause")

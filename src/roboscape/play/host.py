@@ -163,7 +163,8 @@ class Host:
         if session.driver is None and session.still_frames > SETTLING_FRAMES:
             waits = session.hands.is_neutral
             if waits and not session.waiting:
-                session.waiting = True
+                # Its time stands still, so the command that ends that is answered at once.
+                session.waiting, session.due_s = True, 0.0
                 session.show_status()
             return not waits
         return True
