@@ -25,9 +25,7 @@ from roboscape.annotate.accuracy.segments import BoundaryAccuracy, boundary_accu
 from roboscape.annotate.segments.kinematic import KinematicSegmenter
 from roboscape.annotate.segments.protocol import RecordedMotion
 from roboscape.core.files import write_json
-from roboscape.core.seeding import numpy_generator_for
 from roboscape.sources import lift, lift_behaviours
-from roboscape.sources.noise import SmoothNoise
 from roboscape.sources.osc_pose import OSC_POSE_ACTION
 from roboscape.sources.proportions import Proportions, behaviour_of
 from studies.pages import as_markdown, fill
@@ -64,7 +62,7 @@ class Watched:
 
     def __init__(self, config: Benchmark) -> None:
         self._config = config
-        self._environment = lift.make_environment()
+        self._scene = lift.LiftScene()
         self._phases: list[int] = []
         self._row = 0
         self._move = lift_behaviours.move
@@ -77,32 +75,20 @@ class Watched:
 
     def simulate(self, seed: int) -> tuple[RecordedMotion, dict[str, list[int]], str]:
         """What the robot recorded, the truth by name, and the behaviour."""
-        behaviour = behaviour_of(seed, Proportions())
-        generator = numpy_generator_for(seed, 1)
-        manner = lift_behaviours.sample_manner(behaviour, generator=generator)
-        simulator: Any = lift.LiftSimulator.__new__(lift.LiftSimulator)
-        simulator._environment = self._environment
-        observed = simulator._reset(seed)
-        if generator.random() < lift.APPROACH_SHARE:
-            observed = simulator._approach(observed, manner, generator)
-        noise = SmoothNoise(
-            manner.noise * lift.NOISE_SHARES, generator=numpy_generator_for(seed, 2)
-        )
+        behaviour, scene = behaviour_of(seed, Proportions()), self._scene
+        scene.reset(seed, behaviour=behaviour)
+        script = scene.script(seed, behaviour=behaviour)
+        # Resetting brings the arm to where the episode begins, by motions of its own.
         self._phases, self._row = [], 0
-        script = lift_behaviours.BEHAVIOURS[behaviour](
-            simulator._script_view(observed), manner=manner, generator=generator
-        )
-        command = next(script)
         rows: dict[str, list[Any]] = {"actions": [], "state": [], "contact": [], "success": []}
         for _ in range(self._config.horizon):
-            action = noise.disturb(command).astype(np.float32)
+            action = script(scene.view())
             rows["actions"].append(action)
-            rows["state"].append(lift.proprioception(observed))
+            rows["state"].append(scene.state())
             rows["contact"].append(self._holds())
-            rows["success"].append(bool(self._environment._check_success()))
-            observed = self._environment.step(action.astype(np.float64))[0]
+            rows["success"].append(scene.solved())
+            scene.step(action)
             self._row += 1
-            command = script.send(simulator._script_view(observed))
         motion = RecordedMotion(
             actions=np.stack(rows["actions"]),
             state=np.stack(rows["state"]),
@@ -117,7 +103,7 @@ class Watched:
         return motion, {"phases": inside, **truth}, behaviour
 
     def _holds(self) -> bool:
-        environment = self._environment
+        environment = self._scene._environment
         return bool(
             environment._check_grasp(
                 gripper=environment.robots[0].gripper, object_geoms=environment.cube
