@@ -171,7 +171,8 @@ class LearnedSimulator:
 
     def observe(self, decode: Decode | None = None) -> Observation:
         """The observation of all worlds now; more or less decoded than `step` does, if asked."""
-        wanted = {"all": KINDS, "rgb": KINDS[:1], "none": ()}[decode or self.decode]
+        choices: dict[Decode, tuple[Kind, ...]] = {"all": KINDS, "rgb": KINDS[:1], "none": ()}
+        wanted = choices[decode or self.decode]
         shown = [kind for kind in wanted if kind in self._pictures]
         self._decode(shown)
         found = {kind: self._pictures[kind].pixels.copy() for kind in shown}
