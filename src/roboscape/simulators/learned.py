@@ -84,7 +84,8 @@ class LearnedSimulator:
             task: What is to be done, in words; where a start names no task of its own, the model
                 is given this one, if it is a model of many tasks.
         """
-        self.bundle, self.decode = bundle, decode
+        self.bundle = bundle
+        self.decode: Decode = decode
         model, controls = bundle.world_model.config, bundle.controls
         self.cameras = view_names(model, asked=cameras)
         """Names of the views of a frame, from top to bottom."""
@@ -173,7 +174,7 @@ class LearnedSimulator:
         """The observation of all worlds now; more or less decoded than `step` does, if asked."""
         choices: dict[Decode, tuple[Kind, ...]] = {"all": KINDS, "rgb": KINDS[:1], "none": ()}
         wanted = choices[decode or self.decode]
-        shown = [kind for kind in wanted if kind in self._pictures]
+        shown: list[Kind] = [kind for kind in wanted if kind in self._pictures]
         self._decode(shown)
         found = {kind: self._pictures[kind].pixels.copy() for kind in shown}
         state = self._controls.state
