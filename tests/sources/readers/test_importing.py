@@ -80,7 +80,8 @@ def test_a_reader_keeps_its_promises(name, examples, tmp_path):
     assert list(reader.read(keys[0], cameras=(one,)).frames) == [one]
     again = reader_of(name).open_recordings(reader_of(name).example(tmp_path)).read(keys[-1])
     np.testing.assert_array_equal(again.actions, episode.actions)
-    np.testing.assert_array_equal(again.frames[one], episode.frames[one])
+    # Small videos that x264 encodes twice in a long-lived process can differ by some levels.
+    np.testing.assert_allclose(again.frames[one].astype(int), episode.frames[one], atol=8)
 
 
 @pytest.mark.parametrize("name", READERS)
