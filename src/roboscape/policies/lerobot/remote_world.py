@@ -19,6 +19,27 @@ FIRST_SEED = 800_000
 """Of worlds that are reset without a seed: validation's first."""
 
 
+def connected(address: str) -> tuple[Any, dict[str, Any]]:
+    """The connection to a world server, and what it says of its worlds.
+
+    Raises:
+        ValueError: there is none, or it serves something else.
+    """
+    from websockets.exceptions import WebSocketException
+    from websockets.sync.client import connect
+
+    try:
+        socket = connect(address, compression=None, max_size=None, ping_interval=None)
+        metadata = unpack(socket.recv(timeout=60))
+    except (OSError, EOFError, WebSocketException) as error:
+        raise UserError(
+            f"no world is served at {address} ({error}); start it with `roboscape serve-world`"
+        ) from error
+    if not isinstance(metadata, dict) or METADATA not in metadata:
+        raise UserError(f"{address} serves no world; start it with `roboscape serve-world`")
+    return socket, metadata
+
+
 class RemoteWorlds(VectorEnv):
     """Takes one native action a step, or one frame's.
 
@@ -40,18 +61,7 @@ class RemoteWorlds(VectorEnv):
         Raises:
             ValueError: there is none.
         """
-        from websockets.exceptions import WebSocketException
-        from websockets.sync.client import connect
-
-        try:
-            self._socket = connect(address, compression=None, max_size=None, ping_interval=None)
-            metadata = unpack(self._socket.recv(timeout=60))
-        except (OSError, EOFError, WebSocketException) as error:
-            raise UserError(
-                f"no world is served at {address} ({error}); start it with `roboscape serve-world`"
-            ) from error
-        if not isinstance(metadata, dict) or METADATA not in metadata:
-            raise UserError(f"{address} serves no world; start it with `roboscape serve-world`")
+        self._socket, metadata = connected(address)
         about = metadata[METADATA]
         self.num_envs, self.stride = about["batch"], about["stride"]
         self.task = self.task_description = about["task"]

@@ -66,20 +66,7 @@ def load_chunk(folder: Path, *, device: str, spec: dict[str, Any]) -> Chunk:
 
     config = PreTrainedConfig.from_pretrained(str(folder))
     config.device = device
-    size = len(spec["action"]["names"])
-    width = config.output_features["action"].shape[0]
-    # A policy of a dataset at a learned world's rate gives several native actions a row.
-    rows, left = divmod(spec["chunk"] * size, width)
-    if left or width % size:
-        raise UserError(
-            f"the description takes {spec['chunk']} actions of {size} numbers of each chunk, and a "
-            f"row of the checkpoint's actions has {width} numbers"
-        )
-    if rows > config.n_action_steps:
-        raise UserError(
-            f"the description takes {rows} rows of actions of each chunk, the checkpoint gives "
-            f"{config.n_action_steps}"
-        )
+    rows, size = rows_of_chunk(config, spec), len(spec["action"]["names"])
     policy = get_policy_class(config.type).from_pretrained(str(folder), config=config)
     policy.to(device).eval()
     before, after = make_pre_post_processors(
@@ -104,6 +91,30 @@ def load_chunk(folder: Path, *, device: str, spec: dict[str, Any]) -> Chunk:
         return torch.cat(taken).float().cpu().numpy().reshape(-1, size)
 
     return chunk
+
+
+def rows_of_chunk(config: Any, spec: dict[str, Any]) -> int:
+    """Rows of actions that are taken of each chunk of a checkpoint.
+
+    A row of a policy of recordings is a native action; one of a policy of a dataset at a learned
+    world's rate is all native actions of a frame.
+
+    Raises:
+        ValueError: the checkpoint gives fewer, or its rows do not hold whole native actions.
+    """
+    size, width = len(spec["action"]["names"]), config.output_features["action"].shape[0]
+    rows, left = divmod(spec["chunk"] * size, width)
+    if left or width % size:
+        raise UserError(
+            f"the description takes {spec['chunk']} actions of {size} numbers of each chunk, and a "
+            f"row of the checkpoint's actions has {width} numbers"
+        )
+    if rows > config.n_action_steps:
+        raise UserError(
+            f"the description takes {rows} rows of actions of each chunk, the checkpoint gives "
+            f"{config.n_action_steps}"
+        )
+    return rows
 
 
 class Episodes:
