@@ -75,6 +75,8 @@ class Player:
                 self.arrivals_s.append(time.perf_counter())
                 self.sequences.append(header["sequence"])
                 self.size = len(message)
+                # A world that goes on sends frames, and no status of its own.
+                self._status["waiting"] = header["waiting"]
             elif (content := json.loads(message))["type"] == "status":
                 self._status = content
             elif content["type"] == "error":
