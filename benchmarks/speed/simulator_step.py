@@ -14,8 +14,8 @@ import tyro
 
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
 from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.pictures import GivenFrames, ImaginedFrames, Kind, decode_frames
 from roboscape.simulators.protocol import FrameStart
-from roboscape.tokenizer.model import GivenFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +52,35 @@ def begun(bundle: Bundle, *, batch: int) -> LearnedSimulator:
 
 
 @torch.no_grad()
+def grey_frames(bundle: Bundle, *, batch: int) -> dict[Kind, GivenFrames]:
+    """The grey scene as the decoder gets it, for every world."""
+    tokenizer, frame = bundle.tokenizer, grey_frame(bundle)
+    rgb, depth_m = (
+        np.repeat(pixels["camera"][None], batch, axis=0) for pixels in (frame.rgb, frame.depth_m)
+    )
+    return {
+        "rgb": GivenFrames(rgb, tokenizer.encode_rgb(torch.from_numpy(rgb)).numpy()),
+        "depth": GivenFrames(depth_m, tokenizer.encode_depth(torch.from_numpy(depth_m)).numpy()),
+    }
+
+
+@torch.no_grad()
 def bare_step(
     bundle: Bundle,
     simulator: LearnedSimulator,
     control: torch.Tensor,
-    given: tuple[GivenFrame | None, GivenFrame | None],
+    given: dict[Kind, GivenFrames],
 ) -> None:
     """A frame of the engine alone, and its pixels, the given frame in the decoder's view."""
     frame = simulator.engine.step(control)
-    rgb, depth = given
-    bundle.tokenizer.decode_rgb(frame.rgb_codes, rgb, frame.rgb_soft).cpu().numpy()
-    if frame.depth_codes is not None:
-        bundle.tokenizer.decode_depth(frame.depth_codes, depth, frame.depth_soft).cpu().numpy()
+    found: dict[Kind, ImaginedFrames] = {
+        "rgb": ImaginedFrames(codes=frame.rgb_codes, soft=frame.rgb_soft, given=given["rgb"])
+    }
+    if frame.depth_codes is not None and frame.depth_soft is not None:
+        found["depth"] = ImaginedFrames(
+            codes=frame.depth_codes, soft=frame.depth_soft, given=given["depth"]
+        )
+    decode_frames(bundle.tokenizer, found)
 
 
 def measure(bundle: Bundle, *, batch: int, pairs: int) -> tuple[list[float], list[float]]:
@@ -72,11 +89,7 @@ def measure(bundle: Bundle, *, batch: int, pairs: int) -> tuple[list[float], lis
     generator = np.random.default_rng(0)
     shape = (batch, protocol.spec.stride, len(protocol.spec.action.names))
     control = torch.zeros(batch, bundle.controls.size, device=protocol.tokens.device)
-    tokenizer, frame = bundle.tokenizer, grey_frame(bundle)
-    given = (
-        tokenizer.given_rgb(torch.from_numpy(frame.rgb["camera"][None])),
-        tokenizer.given_depth(torch.from_numpy(frame.depth_m["camera"][None])),
-    )
+    given = grey_frames(bundle, batch=batch)
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(pairs + 2):
         actions = generator.uniform(-1, 1, size=shape).astype(np.float32)

@@ -173,8 +173,8 @@ def test_a_policy_of_lerobots_acts_in_the_true_simulator(trained, tmp_path):
         assert run("second", port) == first
 
 
-def evaluate_by_lerobot(run, address, *words):
-    """lerobot's own evaluation of two episodes; its report goes to the run's folder."""
+def episodes_that_lerobot_evaluates(run, address, *words):
+    """The number of episodes in the report of lerobot's own evaluation, which goes to the run."""
     subprocess.run(
         [
             *(sys.executable, "-m", "lerobot.scripts.lerobot_eval"),
@@ -189,21 +189,20 @@ def evaluate_by_lerobot(run, address, *words):
         check=True,
         env=ENVIRONMENT,
     )
-    content = json.loads((run / "eval/eval_info.json").read_text())
-    assert content["overall"]["n_episodes"] == 2
+    return json.loads((run / "eval/eval_info.json").read_text())["overall"]["n_episodes"]
 
 
 def test_lerobots_own_evaluation_runs_in_our_worlds(trained):
     words = ("serve-world", "--seconds", 1, "--world.batch", 2, "--world.image-size", 64)
     with serving(*words, "--world.cameras", *CAMERAS) as port:
-        evaluate_by_lerobot(trained, f"ws://127.0.0.1:{port}")
+        assert episodes_that_lerobot_evaluates(trained, f"ws://127.0.0.1:{port}") == 2
 
 
 def test_lerobot_evaluates_a_policy_of_imagined_data_in_the_imagined_world(trained_on_imagined):
     words = ("serve-world", "--seconds", 1, "--world.batch", 2, "--world.bundle", "lift")
     with serving(*words) as port:
-        address = f"ws://127.0.0.1:{port}"
-        evaluate_by_lerobot(trained_on_imagined, address, "--env.frame_actions=true")
+        words = (f"ws://127.0.0.1:{port}", "--env.frame_actions=true")
+        assert episodes_that_lerobot_evaluates(trained_on_imagined, *words) == 2
 
 
 def test_a_policy_of_imagined_data_acts_in_the_true_simulator(trained_on_imagined, tmp_path):

@@ -100,6 +100,7 @@ def test_a_pad_drives_like_its_key_and_can_be_held_with_the_keyboard_alone(page)
     until(page, f"{FRAME} > {begun}")
     page.click("#pads button.left")
     until(page, f"{FRAME} > {begun + 1}")
+    assert page.evaluate("window.roboscape.status.driven_by") == "hands"
 
 
 def test_a_gamepads_stick_drives_as_the_key_of_its_direction(page, server):
@@ -157,6 +158,7 @@ def test_a_session_is_recorded_from_the_page(page):
     drive(page, frames=3)
     page.click("#record")
     until(page, "document.getElementById('recorded').textContent.includes('marked as imagined')")
+    assert page.evaluate(FRAME) >= 3
 
 
 def test_recorded_actions_drive_until_a_key_takes_over(page):
@@ -165,6 +167,7 @@ def test_recorded_actions_drive_until_a_key_takes_over(page):
     until(page, "window.roboscape.status.driven_by == 'episode'")
     page.keyboard.press("d")
     until(page, "window.roboscape.status.driven_by == 'hands'")
+    assert page.evaluate(FRAME) >= 1
 
 
 def test_closing_the_page_leaves_no_page_to_send_to(browser, server):

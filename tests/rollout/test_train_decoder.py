@@ -62,6 +62,13 @@ def test_the_decoder_learns_to_read_beliefs_and_no_code_changes(config, checkpoi
     assert not torch.equal(saved.decode(codes), before.decode(codes))
 
 
+def test_teaching_in_bf16_begins_with_the_weights_as_they_are(config, checkpoint):
+    before = Tokenizer.from_pretrained(checkpoint / "tokenizer").state_dict()
+    still = replace(config.optimizer, learning_rate=0.0, muon_learning_rate=0.0)
+    after = run(replace(config, precision="bf16", optimizer=still)).state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
 def test_four_steps_equal_two_and_two(config, monkeypatch):
     whole = run(config).state_dict()
     halves = replace(config, output=config.output.with_name("halves"))

@@ -11,7 +11,7 @@ from roboscape.clips.split import SPLITS, split_of
 from roboscape.controls.encoder import ControlStatistics
 from roboscape.controls.signals import control_size
 from roboscape.core.files import write_json
-from roboscape.dataset.records import ActionConvention
+from roboscape.sources.osc_pose import OSC_POSE_ACTION
 from roboscape.tokenizer.model import TokenizerConfig
 from roboscape.tokens.store import (
     CLIPS,
@@ -22,16 +22,6 @@ from roboscape.tokens.store import (
     whole_episodes,
 )
 
-CONVENTION = ActionConvention(
-    mode="delta",
-    names=("x", "y", "z", "rx", "ry", "rz", "gripper"),
-    units=("m", "m", "m", "rad", "rad", "rad", "1"),
-    scale=(0.05, 0.05, 0.05, 0.5, 0.5, 0.5, 1.0),
-    frame="robot_base",
-    rotation="axis_angle",
-    gripper="-1 opens, +1 closes",
-    action_hz=20.0,
-)
 STRIDE, STATE, FIRST_VALIDATION_SEED = 4, 16, 800_000
 
 
@@ -81,7 +71,7 @@ def make_store(
 
 def store_config(tokenizer: TokenizerConfig) -> StoreConfig:
     """The description of a Lift store."""
-    size = control_size(CONVENTION, stride=STRIDE, state_size=STATE)
+    size = control_size(OSC_POSE_ACTION, stride=STRIDE, state_size=STATE)
     return StoreConfig(
         tokenizer=tokenizer,
         tokenizer_sha256="synthetic",
@@ -89,7 +79,7 @@ def store_config(tokenizer: TokenizerConfig) -> StoreConfig:
         annotator="simulator",
         datasets=("synthetic",),
         controls=ControlStatistics(
-            convention=CONVENTION,
+            convention=OSC_POSE_ACTION,
             stride=STRIDE,
             state_size=STATE,
             mean=(0.0,) * size,

@@ -107,12 +107,13 @@ def run(config: DecoderRun) -> Tokenizer:
             "--start-from, --learns decoder and --model.given-frame"
         )
     open_run(config.output, config)
-    bundle = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
+    imagining = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
     shape = Shape(cameras=config.cameras, depth=config.depth, horizon=config.horizon)
-    learnt = Imaginings.of(bundle, config.dataset, split="train", shape=shape)
+    learnt = Imaginings.of(imagining, config.dataset, split="train", shape=shape)
     held_out = config.validation or config.dataset
-    measured = Imaginings.of(bundle, held_out, split="validation", shape=shape)
-    tokenizer = to_teach(bundle.tokenizer)
+    measured = Imaginings.of(imagining, held_out, split="validation", shape=shape)
+    # The weights as they are: the decoder that imagines may have had them rounded to bf16.
+    tokenizer = to_teach(bundle.tokenizer.to(imagining.tokenizer.device))
     torch.manual_seed(seed_for(config.seed))
     device = tokenizer.device.type
     formats = settle_formats(

@@ -100,7 +100,9 @@ def test_rows_of_an_imagined_dataset_are_taken_as_native_actions(config, tmp_pat
     assert (spec.chunk, spec.executed) == (8, 8)
 
 
-def test_more_rows_than_a_chunk_has_are_refused(config):
+def test_more_rows_than_a_chunk_has_and_none_are_refused(config):
+    with pytest.raises(ValueError, match="1 <= executed"):
+        replace(config, executed=0)
     with pytest.raises(ValueError, match="executed <= chunk"):
         run(replace(config, chunk=4))
 

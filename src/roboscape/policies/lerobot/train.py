@@ -74,7 +74,8 @@ class LerobotRun:
 
     def __post_init__(self) -> None:
         """Refuse chunks that are shorter than what is taken of them, and empty runs."""
-        if not 1 <= (self.executed or 1) <= self.chunk or self.steps < 1 or self.batch_size < 1:
+        executed = 1 if self.executed is None else self.executed
+        if not 1 <= executed <= self.chunk or self.steps < 1 or self.batch_size < 1:
             raise UserError(
                 "expected 1 <= executed <= chunk, steps >= 1 and batch_size >= 1, got executed "
                 f"{self.executed}, chunk {self.chunk}, steps {self.steps}, batch_size "
@@ -148,7 +149,8 @@ def run(config: LerobotRun) -> Path:
     """Train what is missing, and return the folder of the last checkpoint's policy."""
     python = lerobot_python(config.python)
     dataset = LeRobotDataset(config.dataset)
-    description = describe(config, dataset)
+    executed = executed_rows(config, dataset)
+    description = describe(config, dataset, executed=executed)
     episodes = demonstrations_of(config, dataset)
     open_run(config.output, config)
     write_json(config.output / DESCRIPTION, asdict(description))
@@ -162,8 +164,7 @@ def run(config: LerobotRun) -> Path:
     if last is None and folder.exists():
         # lerobot refuses a folder that is there, and there is nothing in this one to go on from.
         shutil.rmtree(folder)
-    taken = executed_rows(config, dataset)
-    flags = trainer_flags(config, view=view, episodes=episodes, executed=taken, last=last)
+    flags = trainer_flags(config, view=view, episodes=episodes, executed=executed, last=last)
     run_there(
         python,
         [TRAINER, *flags],
@@ -177,8 +178,8 @@ def run(config: LerobotRun) -> Path:
     return last
 
 
-def describe(config: LerobotRun, dataset: LeRobotDataset) -> ServerDescription:
-    """The observations and actions of the policy that is trained.
+def describe(config: LerobotRun, dataset: LeRobotDataset, *, executed: int) -> ServerDescription:
+    """The observations and actions of the policy that is trained, so many rows of a chunk taken.
 
     Raises:
         ValueError: a camera that the dataset lacks, cameras of several sizes, or no state.
@@ -192,7 +193,7 @@ def describe(config: LerobotRun, dataset: LeRobotDataset) -> ServerDescription:
         raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
     if not dataset.spec.state_names:
         raise UserError(f"lerobot's policies read a state, and {dataset.root} has none")
-    taken = executed_rows(config, dataset) * stride_of(dataset.spec.action)
+    taken = executed * stride_of(dataset.spec.action)
     return description_of(
         PolicySpec(
             cameras=cameras,
