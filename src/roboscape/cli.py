@@ -49,6 +49,11 @@ COMMANDS: dict[str, Command] = {
         config="CollectMetaworld",
         summary="Record Meta-World's scripted policies.",
     ),
+    "collect policy": Command(
+        module="roboscape.policies.collecting",
+        config="CollectPolicy",
+        summary="Record what trained policies do in the true simulator, failures too.",
+    ),
     "import": Command(
         module="roboscape.sources.readers.importing",
         config="ImportRecordings",

@@ -1,26 +1,42 @@
 """Recording an episode: a script acts in the true simulator, and everything is written down."""
 
+from collections.abc import Callable
+
 import numpy as np
+from jaxtyping import Float
 
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.records import Episode
 from roboscape.simulators.mujoco import MujocoSimulator
-from roboscape.simulators.protocol import SeedStart
+from roboscape.simulators.protocol import Observation, SeedStart
 from roboscape.sources.true_tracks import TrackRecorder
 
+Actor = Callable[[Observation], Float[np.ndarray, " a"]]
+"""Acts in an episode: from each row's observation to its native action."""
 
-def record_episode(simulator: MujocoSimulator, *, seed: int, rows: int) -> Episode:
-    """The episode of a seed; it depends on nothing else.
+
+def record_episode(
+    simulator: MujocoSimulator,
+    *,
+    seed: int,
+    rows: int,
+    actor: Actor | None = None,
+    behaviour: str = "",
+) -> Episode:
+    """The episode of a seed; it depends on nothing else but the actor, where one is given.
 
     Args:
         simulator: one world, a frame a native action.
         seed: decides behaviour, scene and the script's random choices.
         rows: length. Row t is what is to be seen before action t. `reward` is 1 in every row that
             shows the task solved, and `success` says whether there is such a row.
+        actor: acts in the place of the behaviour's script.
+        behaviour: how the dataset calls what the actor does; needed with one.
     """
     observation = simulator.reset([SeedStart(seed=seed)])
     (world,) = simulator.worlds
-    script = world.scene.script(seed, behaviour=world.behaviour)
+    if actor is None:
+        actor, behaviour = _scripted(simulator, seed), world.behaviour
     # Every camera's points are drawn from the seed alone, whichever others there are.
     tracks = {
         camera.name: TrackRecorder(world.scene.model, world.renderers[camera.name])
@@ -32,13 +48,13 @@ def record_episode(simulator: MujocoSimulator, *, seed: int, rows: int) -> Episo
             observation.depth_m[name][0],
             generator=numpy_generator_for(seed, 3),
         )
-    seen, actions = [observation], [script(world.scene.view())]
+    seen, actions = [observation], [actor(observation)]
     for _ in range(rows - 1):
         observation = simulator.step(actions[-1][None, None])
         for name, recorder in tracks.items():
             recorder.record(world.scene.data, observation.depth_m[name][0])
         seen.append(observation)
-        actions.append(script(world.scene.view()))
+        actions.append(actor(observation))
     solved = [bool(frame.success is not None and frame.success[0]) for frame in seen]
     return Episode(
         frames={name: np.concatenate([frame.rgb[name] for frame in seen]) for name in tracks},
@@ -49,6 +65,18 @@ def record_episode(simulator: MujocoSimulator, *, seed: int, rows: int) -> Episo
         task=simulator.spec.task,
         success=any(solved),
         seed=seed,
-        behaviour=world.behaviour,
+        behaviour=behaviour,
         tracks={name: recorder.finish() for name, recorder in tracks.items()},
     )
+
+
+def _scripted(simulator: MujocoSimulator, seed: int) -> Actor:
+    """The script of the episode that has begun; it reads the scene, not the observation."""
+    (world,) = simulator.worlds
+    script = world.scene.script(seed, behaviour=world.behaviour)
+
+    def act(observation: Observation) -> Float[np.ndarray, " a"]:
+        del observation
+        return script(world.scene.view())
+
+    return act

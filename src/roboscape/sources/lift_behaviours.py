@@ -56,6 +56,8 @@ class Manner:
     """Whether the fingers turn to the cube's sides before they close."""
     miss_probability: float
     """Share of attempts that aim beside or above the cube."""
+    misses_by_m: tuple[float, float] = (0.055, 0.085)
+    """Least and largest distance of such an aim from the cube's middle."""
     noise: float
     """Size of the smooth random disturbance added to every motion command."""
 
@@ -68,6 +70,7 @@ def sample_manner(behaviour: str, *, generator: np.random.Generator) -> Manner:
         "miss": ((0.0, 0.15), 1.0),
         "random": ((0.05, 0.35), 0.3),
         "recovery": ((0.0, 0.0), 0.0),
+        "near_miss": ((0.0, 0.15), 1.0),
     }[behaviour]
     return Manner(
         speed=generator.uniform(0.5, 1.0),
@@ -75,6 +78,7 @@ def sample_manner(behaviour: str, *, generator: np.random.Generator) -> Manner:
         aligns_yaw=bool(generator.random() < 0.6),
         miss_probability=miss_probability,
         noise=generator.uniform(*noise_range),
+        misses_by_m=(0.01, 0.055) if behaviour == "near_miss" else (0.055, 0.085),
     )
 
 
@@ -113,7 +117,9 @@ def attempt(
     observation: LiftObservation, *, manner: Manner, generator: np.random.Generator
 ) -> Phase:
     """One grasp: above the cube, down, close, lift; then hold, carry, or put down again."""
-    offset_m = sample_miss(generator) if generator.random() < manner.miss_probability else 0.0
+    offset_m = 0.0
+    if generator.random() < manner.miss_probability:
+        offset_m = sample_miss(manner.misses_by_m, generator=generator)
     quarter_turn = np.pi / 2
     cube_yaw = observation.cube_yaw_rad
     cube_yaw -= quarter_turn * np.round(cube_yaw / quarter_turn)
@@ -244,11 +250,11 @@ def sample_failure(manner: Manner, *, generator: np.random.Generator) -> Approac
     )
 
 
-def sample_miss(generator: np.random.Generator) -> Point:
-    """An offset from the cube at which the fingers close on nothing: beside it, or above it."""
+def sample_miss(by_m: tuple[float, float], *, generator: np.random.Generator) -> Point:
+    """An offset from the cube: beside it, between two distances, or above it."""
     if generator.random() < 0.25:
         return np.array([*generator.uniform(-0.02, 0.02, 2), generator.uniform(0.05, 0.08)])
-    angle, distance_m = generator.uniform(0, 2 * np.pi), generator.uniform(0.055, 0.085)
+    angle, distance_m = generator.uniform(0, 2 * np.pi), generator.uniform(*by_m)
     return np.array([distance_m * np.cos(angle), distance_m * np.sin(angle), 0.0])
 
 
@@ -289,6 +295,7 @@ BEHAVIOURS: dict[str, Callable[..., Script]] = {
     "miss": keep_attempting,
     "random": play,
     "recovery": keep_attempting,
+    "near_miss": keep_attempting,
 }
 
 

@@ -22,6 +22,9 @@ class Proportions:
     """Random motion through the workspace, often near the object."""
     recovery: float = 0.0
     """Solves the task from where a failed attempt has left the hand (Lift alone has it)."""
+    near_miss: float = 0.0
+    """Closes up to five centimetres beside the object: touches it, pushes it, or just gets hold of
+    it (Lift alone has it)."""
 
 
 def behaviour_of(seed: int, proportions: Proportions) -> str:
