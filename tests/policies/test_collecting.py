@@ -38,7 +38,7 @@ def policies(tmp_path_factory):
     folders = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        folders.append(tmp_path_factory.mktemp("policy") / f"policy_{seed}")
+        folders.append(tmp_path_factory.mktemp("run") / "policy")
         CompactPolicyNetwork(config).eval().save_pretrained(folders[-1])
     return tuple(str(folder) for folder in folders)
 
@@ -76,7 +76,7 @@ def test_policies_take_turns_and_the_dataset_names_them(config):
     run(config)
     dataset = LeRobotDataset(config.output)
     found = [dataset.episode_info(n) for n in range(dataset.num_episodes)]
-    assert [info.behaviour for info in found] == ["policy:policy_0", "policy:policy_1"]
+    assert [info.behaviour for info in found] == ["policy:run0/policy", "policy:run1/policy"]
     assert [info.seed for info in found] == [4, 5]
     assert len(dataset.actions(0)) == 21
 

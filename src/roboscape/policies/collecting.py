@@ -135,7 +135,7 @@ class PolicyRecorder:
             seed=seed,
             rows=self._config.horizon,
             actor=actor,
-            behaviour=f"policy:{Path(self._config.policies[turn]).name}",
+            behaviour="policy:" + "/".join(Path(self._config.policies[turn]).parts[-2:]),
         )
 
     def close(self) -> None:
