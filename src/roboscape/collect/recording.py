@@ -37,17 +37,7 @@ def record_episode(
     (world,) = simulator.worlds
     if actor is None:
         actor, behaviour = _scripted(simulator, seed), world.behaviour
-    # Every camera's points are drawn from the seed alone, whichever others there are.
-    tracks = {
-        camera.name: TrackRecorder(world.scene.model, world.renderers[camera.name])
-        for camera in simulator.spec.cameras
-    }
-    for name, recorder in tracks.items():
-        recorder.start(
-            world.scene.data,
-            observation.depth_m[name][0],
-            generator=numpy_generator_for(seed, 3),
-        )
+    tracks = _started_tracks(simulator, observation, seed=seed)
     seen, actions = [observation], [actor(observation)]
     for _ in range(rows - 1):
         observation = simulator.step(actions[-1][None, None])
@@ -68,6 +58,24 @@ def record_episode(
         behaviour=behaviour,
         tracks={name: recorder.finish() for name, recorder in tracks.items()},
     )
+
+
+def _started_tracks(
+    simulator: MujocoSimulator, observation: Observation, *, seed: int
+) -> dict[str, TrackRecorder]:
+    """Recorders of the true tracks by camera, whose first row is written."""
+    (world,) = simulator.worlds
+    tracks = {}
+    for camera in simulator.spec.cameras:
+        recorder = TrackRecorder(world.scene.model, world.renderers[camera.name])
+        # Every camera's points are drawn from the seed alone, whichever others there are.
+        recorder.start(
+            world.scene.data,
+            observation.depth_m[camera.name][0],
+            generator=numpy_generator_for(seed, 3),
+        )
+        tracks[camera.name] = recorder
+    return tracks
 
 
 def _scripted(simulator: MujocoSimulator, seed: int) -> Actor:
