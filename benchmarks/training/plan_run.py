@@ -178,9 +178,10 @@ def plan(config: PlanRun, preset: str, devices: int) -> Plan:
     )
     cost, parameters = counted(preset, clips=clips, recompute=config.recompute)
     flops = model_flops(shape, cost)
-    self_predicted = PRESETS[preset]().masking.self_predicted
+    masking = PRESETS[preset]().masking
+    self_predicted = masking.self_predicted * (1 + masking.self_predicted_passes) / 2
     rate = config.model_flops_per_s or roofline_rate(cost, flops, config)
-    # Self-predicted steps need a forward pass more; it is no part of the model FLOPs.
+    # Self-predicted steps need forward passes more; they are no part of the model FLOPs.
     launch_s = 6e-6 * (cost.forward.kernels + cost.backward.kernels)
     step_s = max(clips * flops / rate * (1 + self_predicted / 3), launch_s)
     batch = clips * devices

@@ -12,7 +12,7 @@ from roboscape.training.optimizer import make_optimizer
 from roboscape.training.parallel import ONE_RANK, Execution
 from roboscape.world_model import train
 from roboscape.world_model.batches import moved, self_predict, tokens_of
-from roboscape.world_model.objective import MaskingConfig
+from roboscape.world_model.objective import MaskingConfig, self_predicted_inputs
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ def config(token_store, tmp_path):
         batch_size=6,
         draw_size=2,
         model=replace(preset.model, max_frames=6, width=16),
-        masking=MaskingConfig(self_predicted=0.5, self_predicted_after=0, corruption=0.5),
+        masking=MaskingConfig(
+            self_predicted=0.5, self_predicted_after=0, self_predicted_passes=3, corruption=0.5
+        ),
     )
 
 
@@ -129,3 +131,19 @@ def test_some_clips_are_not_told_their_task_and_nothing_else_changes(config, tok
             expected = part.content.targets.inputs.controls
             draw = prediction.inputs.controls
             assert torch.equal(expected[prediction.place], draw)
+
+
+def test_pasts_are_predicted_as_often_as_was_drawn(config, token_store):
+    model = random_model(config, token_store)
+    step = disagreeing_step(config, token_store, model)
+    (part,) = microbatches(config, token_store, model, step=step)
+    (first, *_) = part.content.self_predicted
+    found = []
+    for passes in (1, 2, 3):
+        one = replace(part.content, self_predicted=(replace(first, passes=passes),))
+        found.append(self_predict(model, one, corruption=0.0).inputs.previous[:, first.place])
+    expected = first.inputs
+    for previous in found:
+        expected = self_predicted_inputs(model, expected)
+        assert torch.equal(previous, expected.previous[:, first.kept])
+    assert not torch.equal(found[0], found[1])

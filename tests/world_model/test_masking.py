@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from roboscape.core.seeding import generator_for
 from roboscape.tokenizer.codes import MISSING
+from roboscape.world_model.batches import passes_of
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.model import WorldModel
 from roboscape.world_model.objective import (
@@ -106,6 +109,37 @@ def test_self_predictions_keep_the_first_frame_and_shift_by_one():
     assert torch.equal(found.previous[:, :, 0], inputs.previous[:, :, 0])
     low, high = model(inputs)[0].argmax(dim=-1).unbind(dim=-1)
     assert torch.equal(found.previous[0, :, 1:], (low + 4 * high)[:, :-1].int())
+
+
+def test_as_many_self_predictions_as_frames_are_a_rollout():
+    torch.manual_seed(0)
+    model = WorldModel(
+        WorldModelConfig(control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4))
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    inputs = next_frame_inputs(TOKENS % 16, CONTROLS)
+    frames = inputs.previous.shape[2]
+    rolled = inputs.previous.clone()
+    for frame in range(frames - 1):
+        predicted = model(replace(inputs, previous=rolled.clone()))
+        for modality, logits in enumerate(predicted):
+            low, high = logits.argmax(dim=-1).unbind(dim=-1)
+            rolled[modality, :, frame + 1] = (low + 4 * high)[:, frame]
+    found = inputs
+    for passes in range(frames - 1):
+        assert not torch.equal(found.previous, rolled), passes
+        found = self_predicted_inputs(model, found)
+    assert torch.equal(found.previous, rolled)
+    assert torch.equal(self_predicted_inputs(model, found).previous, rolled)
+
+
+def test_passes_are_drawn_up_to_the_most():
+    assert {passes_of((0, step), most=3) for step in range(40)} == {1, 2, 3}
+    assert {passes_of((0, step), most=1) for step in range(9)} == {1}
+    with pytest.raises(ValueError, match="self_predicted_passes"):
+        MaskingConfig(self_predicted_passes=0)
 
 
 def test_plain_masked_rows_are_clean_then_masked():

@@ -35,7 +35,7 @@ from roboscape.world_model.objective import (
 
 Value = TypeVar("Value")
 
-WITHOUT_TASK = 0x7A5C
+WITHOUT_TASK, PASSES = 0x7A5C, 0x5E1F
 """Last coordinate of the draw of the clips that are not given their task."""
 
 
@@ -51,6 +51,8 @@ class SelfPrediction:
     """The clips of the draw that are in the microbatch."""
     place: slice
     """Where they are in the microbatch."""
+    passes: int = 1
+    """How often predictions are made from predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,7 @@ class BatchMaker:
             coordinates=coordinates,
             kept=whole,
             place=whole,
+            passes=passes_of(coordinates, most=masking.self_predicted_passes),
         )
         inputs = objective.training_inputs(tokens, controls, masking=masking, generator=generator)
         if self.model.cameras > 1 and inputs.previous is not None:
@@ -220,6 +223,11 @@ class BatchMaker:
         return changed
 
 
+def passes_of(coordinates: tuple[int, ...], *, most: int) -> int:
+    """How many passes predict the pasts of a draw, each number up to the most equally often."""
+    return int(torch.randint(1, most + 1, (), generator=generator_for(*coordinates, PASSES)))
+
+
 def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Targets:
     """The batch's targets, with previous frames as the model predicts them where asked for."""
     inputs = batch.targets.inputs
@@ -230,7 +238,9 @@ def self_predict(model: WorldModel, batch: Batch, *, corruption: float) -> Targe
         generator = generator_for(*one.coordinates)
         # The draw that decided on this step comes first.
         torch.rand((), generator=generator)
-        predicted = self_predicted_inputs(model, one.inputs)
+        predicted = one.inputs
+        for _ in range(one.passes):
+            predicted = self_predicted_inputs(model, predicted)
         predicted = corrupted_inputs(predicted, largest_rate=corruption, generator=generator)
         assert predicted.previous is not None
         previous[:, one.place] = predicted.previous[:, one.kept]

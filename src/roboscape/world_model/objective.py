@@ -29,6 +29,9 @@ class MaskingConfig:
     """Share of steps whose previous frames are the model's own predictions (step forcing)."""
     self_predicted_after: int = 200
     """First step at which that may happen: predictions must be worth something."""
+    self_predicted_passes: int = 1
+    """Most passes that predict them; such a step draws how many. After k passes the past of every
+    frame is what k imagined frames lead to; with a pass for every frame of a clip, a rollout."""
     missing_view: float = 0.1
     """Share of clips that lack one of several views from their first frame up to a random one."""
     task_dropped: float = 0.1
@@ -45,6 +48,10 @@ class MaskingConfig:
         )
         if not all(0 <= share <= 1 for share in shares):
             raise UserError(f"shares must lie in [0, 1], got {self}")
+        if self.self_predicted_passes < 1:
+            raise UserError(
+                f"expected self_predicted_passes >= 1, got {self.self_predicted_passes}"
+            )
 
 
 class Objective(ABC):
@@ -301,9 +308,11 @@ def replacement_frames(
 
 @torch.no_grad()
 def self_predicted_inputs(model: WorldModel, inputs: ModelInputs) -> ModelInputs:
-    """Previous frames as the model itself predicts them from true ones (step forcing, RoboWorld).
+    """Previous frames as the model predicts them from those given (step forcing, RoboWorld).
 
-    One pass gives them for all timesteps; the first frame, a rollout's prompt, stays true.
+    One pass gives them for all timesteps; the first frame, a rollout's prompt, stays true. Made
+    again from what the pass before gave, they are one more prediction away from true frames: after
+    k passes the first k frames are those of a rollout, later ones what k imagined frames lead to.
     """
     assert inputs.previous is not None
     predictions = torch.stack(
