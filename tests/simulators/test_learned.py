@@ -1,5 +1,6 @@
 """The learned simulator: what it shows, and the laws of worlds behind the protocol."""
 
+import gc
 from dataclasses import fields, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from roboscape.rollout.sampling import Sampling
 from roboscape.rollout.videos import Videos, decode_videos, encode_videos
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart, FrameStart, SeedStart, Simulator, fork
+from roboscape.world_model.cache import Cache
 from roboscape.world_model.model import WorldModel
 from tests.whole_rollout import whole_rollout
 
@@ -383,3 +385,26 @@ def test_a_snapshot_holds_all_that_the_simulator_has(make, lift_dataset):
     held = {field.name for field in fields(simulator.snapshot().content)}
     state = {name.lstrip("_") for name in vars(simulator)} - {"bundle", "cameras", "decode"}
     assert state == held
+
+
+def test_worlds_that_are_replaced_free_their_memory_at_once(make, lift_dataset, actions):
+    """A planner forks worlds at every decision; waiting for the collector it would hold them all."""
+    simulator = make(batch=1)
+    simulator.reset(starts(lift_dataset, 1))
+
+    def caches():
+        # Not isinstance, which a proxy answers for what it stands for.
+        return sum(type(one) is Cache for one in gc.get_objects())
+
+    gc.collect()
+    before = caches()
+    gc.disable()
+    try:
+        for _ in range(3):
+            simulator.restore(simulator.snapshot(), index=np.zeros(3, int))
+            simulator.step(actions[0, :3])
+            simulator.restore(simulator.snapshot(), index=np.array([1]))
+        after = caches()
+    finally:
+        gc.enable()
+    assert 0 < after == before

@@ -7,6 +7,7 @@ own position, slot and visible timesteps.
 """
 
 import copy
+import weakref
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
@@ -170,7 +171,8 @@ class LayerCache:
 
     def __init__(self, buffer: Float[Tensor, "2 b s slots d"], cache: Cache) -> None:
         self.buffer = buffer
-        self.cache = cache
+        # Not a reference: a cache would hold itself then, and its memory would be freed late.
+        self.cache: Cache = weakref.proxy(cache)
 
     @property
     def dtype(self) -> torch.dtype:
