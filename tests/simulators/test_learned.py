@@ -388,7 +388,7 @@ def test_a_snapshot_holds_all_that_the_simulator_has(make, lift_dataset):
 
 
 def test_worlds_that_are_replaced_free_their_memory_at_once(make, lift_dataset, actions):
-    """A planner forks worlds at every decision; waiting for the collector it would hold them all."""
+    """A planner forks worlds at every decision; until they are collected it would hold all."""
     simulator = make(batch=1)
     simulator.reset(starts(lift_dataset, 1))
 
