@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +7,15 @@ import torch
 from roboscape.rollout import train_decoder
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imaginings import Imaginings, Shape
-from roboscape.rollout.train_decoder import DecoderRun, batch_of, make_evaluation, run, to_teach
+from roboscape.rollout.train_decoder import (
+    DecoderRun,
+    StudentConfig,
+    batch_of,
+    make_evaluation,
+    run,
+    to_teach,
+)
+from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.training.loop import read_metrics
 from roboscape.training.optimizer import OptimizerConfig
@@ -67,6 +76,84 @@ def test_teaching_in_bf16_begins_with_the_weights_as_they_are(config, checkpoint
     still = replace(config.optimizer, learning_rate=0.0, muon_learning_rate=0.0)
     after = run(replace(config, precision="bf16", optimizer=still)).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.fixture
+def teacher(config):
+    """The checkpoint with a decoder of two blocks that reads beliefs, written over it."""
+    torch.manual_seed(1)
+    bundle = Bundle.from_pretrained(config.checkpoint)
+    shape = replace(bundle.tokenizer.config, convolution_blocks=2, soft_codes=True)
+    tokenizer = Tokenizer(shape)
+    for parameter in tokenizer.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    replace(bundle, tokenizer=tokenizer.eval()).save_pretrained(Path(config.checkpoint))
+    return Tokenizer.from_pretrained(f"{config.checkpoint}/tokenizer")
+
+
+def pictures(tokenizer):
+    """What a decoder shows of random beliefs."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = tokenizer.config.tokens_per_frame
+    vectors = torch.rand(6, tokens, 18, generator=generator) * 2 - 1
+    view = GivenView(
+        images=torch.rand(6, 3, 64, 64, generator=generator) * 2 - 1,
+        unchanged=torch.rand(6, tokens, generator=generator),
+    )
+    with torch.no_grad():
+        return tokenizer.decoded(vectors, view)
+
+
+def test_a_student_of_fewer_blocks_begins_as_its_teacher_without_the_others(teacher):
+    with torch.no_grad():
+        teacher.decoder.convolutions[1].second.weight.zero_()
+        teacher.decoder.convolutions[1].second.bias.zero_()
+    student = to_teach(teacher, StudentConfig(convolution_blocks=1))
+    assert len(student.decoder.convolutions) == len(teacher.decoder.convolutions) - 1
+    assert torch.equal(pictures(student), pictures(teacher))
+
+
+def test_a_narrower_student_begins_with_the_first_channels(teacher):
+    student = to_teach(teacher, StudentConfig(convolution_width=4)).decoder
+    assert torch.equal(student.blocks[0].expand.weight, teacher.decoder.blocks[0].expand.weight)
+    # Rows of one channel follow each other, one for each of its 4 x 4 places.
+    assert torch.equal(student.enlarge[1].weight, teacher.decoder.enlarge[1].weight[: 4 * 16])
+    for own, known in zip(student.convolutions[:2], teacher.decoder.convolutions[:2], strict=True):
+        assert torch.equal(own.first.weight, known.first.weight[:4, :4])
+    assert torch.equal(
+        student.convolutions[3].weight, teacher.decoder.convolutions[3].weight[:, :4]
+    )
+
+
+def test_a_student_learns_what_its_teacher_shows_and_no_code_changes(config, teacher):
+    student = StudentConfig(convolution_width=4, convolution_blocks=1, teacher_share=1.0)
+    fit = replace(config.fit, steps=60, log_every=1, evaluate_every=60, average_decay=0.8)
+    # True tokens without a given frame: all is painted.
+    taught = run(replace(config, fit=fit, student=student, believed=0.0, blind=1.0))
+    saved = Tokenizer.from_pretrained(config.output / "tokenizer")
+    assert (saved.config.convolution_width, saved.config.convolution_blocks) == (4, 1)
+    assert torch.equal(pictures(saved), pictures(taught))
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert torch.equal(saved.encode(images), teacher.encode(images))
+    before, after = teacher.encoder.state_dict(), saved.encoder.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    # The teacher is random, so the truth would lead elsewhere.
+    lines = [line for line in read_metrics(config.output / "metrics.jsonl") if "squared" in line]
+    assert lines[-1]["squared_to_teacher"] < 0.5 * lines[0]["squared_to_teacher"]
+    assert lines[-1]["squared_to_teacher"] < 0.2 * lines[-1]["squared"]
+
+
+@pytest.mark.parametrize("sizes", [{"convolution_width": 9}, {"convolution_blocks": 0}])
+def test_a_student_of_other_sizes_than_its_teacher_has_is_refused(config, teacher, sizes):
+    with pytest.raises(ValueError, match="must lie between 1 and the teacher's"):
+        run(replace(config, student=StudentConfig(**sizes)))
+    with pytest.raises(ValueError, match=r"teacher_share must lie in \[0, 1\]"):
+        StudentConfig(teacher_share=1.5)
+
+
+def test_a_decoder_that_reads_no_beliefs_teaches_nobody(config):
+    with pytest.raises(ValueError, match="without --student first"):
+        run(replace(config, student=StudentConfig(convolution_blocks=1)))
 
 
 def test_four_steps_equal_two_and_two(config, monkeypatch):

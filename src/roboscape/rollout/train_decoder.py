@@ -4,8 +4,13 @@ A world model knows more of a frame than its likeliest tokens: how sure it is of
 likely a patch still shows the given frame. A decoder that was taught with true tokens cannot read
 that. Here it learns from imagined clips: from beliefs and the given frame to the true pixels. The
 encoder and the world model stay as they are.
+
+With `--student.*`, a decoder of fewer or narrower convolutions takes the place of the bundle's and
+learns from its pictures too (distillation, Hinton et al. 2015): those hold less noise than the true
+frames, which beliefs do not determine.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +30,7 @@ from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.rollout.imaginings import ImaginedClips, Imaginings, Shape
 from roboscape.tokenizer.codes import code_to_vectors
+from roboscape.tokenizer.config import TokenizerConfig
 from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.losses import psnr
 from roboscape.tokenizer.model import SoftCodes, Tokenizer
@@ -36,6 +42,47 @@ from roboscape.training.parallel import Execution
 
 _BLOCK, _BATCH = 1, 2
 """Keep the draws of clips and of images apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """A cheaper decoder in the place of the bundle's, which is its teacher."""
+
+    convolution_width: int | None = None
+    """Channels at a quarter of the image's size; the teacher's where not given."""
+    convolution_blocks: int | None = None
+    """Residual blocks there; the teacher's where not given."""
+    teacher_share: float = 0.5
+    """Share of the loss that is taken against the teacher's picture, the rest against the truth."""
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 <= self.teacher_share <= 1:
+            raise UserError(f"student.teacher_share must lie in [0, 1], got {self.teacher_share}")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is to be one."""
+        return self.convolution_width is not None or self.convolution_blocks is not None
+
+    def shape(self, teacher: TokenizerConfig) -> TokenizerConfig:
+        """Sizes of the student's tokenizer.
+
+        Raises:
+            UserError: they exceed the teacher's, or are less than 1.
+        """
+        wanted = {
+            name: size
+            for name in ("convolution_width", "convolution_blocks")
+            if (size := getattr(self, name)) is not None
+        }
+        for name, size in wanted.items():
+            if not 1 <= size <= getattr(teacher, name):
+                raise UserError(
+                    f"student.{name} must lie between 1 and the teacher's "
+                    f"{getattr(teacher, name)}, got {size}"
+                )
+        return replace(teacher, **wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +123,8 @@ class DecoderRun:
     """Number format of the passes; "auto" times both. A resumed run keeps its own."""
     absolute: float = 0.3
     """Weight of the absolute error beside the squared one, which PSNR counts."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """A cheaper decoder that learns instead of the bundle's."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=3e-4, muon_learning_rate=0.002)
     )
@@ -106,6 +155,11 @@ def run(config: DecoderRun) -> Tokenizer:
             "be unchanged; fine-tune the tokenizer first: `roboscape train tokenizer` with "
             "--start-from, --learns decoder and --model.given-frame"
         )
+    if config.student.wanted and not bundle.tokenizer.config.soft_codes:
+        raise UserError(
+            f"the decoder of {config.checkpoint} reads no beliefs, so it cannot teach to; run "
+            "`roboscape train decoder` without --student first"
+        )
     open_run(config.output, config)
     imagining = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
     shape = Shape(cameras=config.cameras, depth=config.depth, horizon=config.horizon)
@@ -113,7 +167,8 @@ def run(config: DecoderRun) -> Tokenizer:
     held_out = config.validation or config.dataset
     measured = Imaginings.of(imagining, held_out, split="validation", shape=shape)
     # The weights as they are: the decoder that imagines may have had them rounded to bf16.
-    tokenizer = to_teach(bundle.tokenizer.to(imagining.tokenizer.device))
+    tokenizer = to_teach(bundle.tokenizer.to(imagining.tokenizer.device), config.student)
+    teacher = imagining.tokenizer if config.student.wanted else None
     torch.manual_seed(seed_for(config.seed))
     device = tokenizer.device.type
     formats = settle_formats(
@@ -122,7 +177,7 @@ def run(config: DecoderRun) -> Tokenizer:
     config = replace(config, precision=formats["convolution"])
     trained = fit(
         tokenizer,
-        step=make_step(tokenizer, learnt, config=config),
+        step=make_step(tokenizer, learnt, config=config, teacher=teacher),
         optimizer=make_optimizer(
             tokenizer, config=config.optimizer, tables=TABLES, precision=formats["matmul"]
         ),
@@ -136,16 +191,29 @@ def run(config: DecoderRun) -> Tokenizer:
     return trained.cpu()
 
 
-def to_teach(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy whose decoder wants gradients and is said to read beliefs."""
-    taught = Tokenizer(replace(tokenizer.config, soft_codes=True)).to(tokenizer.device)
-    taught.load_state_dict(tokenizer.state_dict())
+def to_teach(tokenizer: Tokenizer, student: StudentConfig | None = None) -> Tokenizer:
+    """A copy whose decoder wants gradients and is said to read beliefs.
+
+    A student of fewer blocks begins with the first ones, a narrower one with the first channels.
+    """
+    shape = (student or StudentConfig()).shape(tokenizer.config)
+    taught = Tokenizer(replace(shape, soft_codes=True)).to(tokenizer.device)
+    source = copy.deepcopy(tokenizer)
+    # What comes after the blocks moves up.
+    del source.decoder.convolutions[shape.convolution_blocks : tokenizer.config.convolution_blocks]
+    found = source.state_dict()
+    taught.load_state_dict(
+        {
+            name: found[name][tuple(slice(size) for size in own.shape)]
+            for name, own in taught.state_dict().items()
+        }
+    )
     taught.encoder.requires_grad_(requires_grad=False)
     return taught
 
 
 def make_step(
-    tokenizer: Tokenizer, learnt: Imaginings, *, config: DecoderRun
+    tokenizer: Tokenizer, learnt: Imaginings, *, config: DecoderRun, teacher: Tokenizer | None
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """The training step: from its number to its loss."""
     device = tokenizer.device
@@ -175,10 +243,26 @@ def make_step(
         view = None if hidden else GivenView(images=images, unchanged=unchanged)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             shown = tokenizer.decoded(vectors, view).float()
-        squared, absolute = F.mse_loss(shown, truth), F.l1_loss(shown, truth)
-        return squared + config.absolute * absolute, {"squared": squared.item()}
+        loss, squared = picture_loss(shown, truth, absolute=config.absolute)
+        if teacher is None:
+            return loss, {"squared": squared.item()}
+        with torch.no_grad():
+            picture = teacher.decoded(vectors, view).float().clamp(-1, 1)
+        taught, differs = picture_loss(shown, picture, absolute=config.absolute)
+        return torch.lerp(loss, taught, config.student.teacher_share), {
+            "squared": squared.item(),
+            "squared_to_teacher": differs.item(),
+        }
 
     return step
+
+
+def picture_loss(
+    shown: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"], *, absolute: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The squared error with the weighted absolute one, and the squared error alone."""
+    squared = F.mse_loss(shown, truth)
+    return squared + absolute * F.l1_loss(shown, truth), squared
 
 
 def batch_of(
