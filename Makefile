@@ -30,7 +30,7 @@ quickstart: $(STAMP)  ## Collect and train everything from scratch, small (30 mi
 	$(BIN)/roboscape quickstart
 
 play-page: $(STAMP)  ## Write docs/play again: the page in which the released model is driven (needs npm)
-	$(BIN)/roboscape export page --checkpoint lift --output docs/play
+	$(BIN)/roboscape export page --checkpoint lift --decoder lift-light-decoder --output docs/play
 
 # `make check test` in one call runs the fast tests once.
 fast: $(STAMP)

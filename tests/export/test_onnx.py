@@ -12,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from roboscape.core.errors import UserError
+from roboscape.core.files import read_json, sha256_of
+from roboscape.core.pretrained import BUNDLED, WEIGHTS
+from roboscape.export.manifest import MANIFEST
 from roboscape.export.onnx import ExportOnnx, run
 from roboscape.export.onnx_file import LARGE, halve_weights
 from roboscape.export.parts import graphs_of
@@ -235,3 +239,21 @@ def test_the_bundled_model_is_exported_without_loss(tmp_path, half):
         equal.append((found.codes == simulator.tokens.numpy()).mean())
         assert np.abs(found.rgb.astype(int) - true.rgb["agentview"].astype(int)).max() <= 1
     assert equal == [1.0] * 20
+
+
+def test_another_decoder_shows_the_same_codes_and_a_tokenizer_of_other_codes_is_refused(tmp_path):
+    bundle = Bundle.from_pretrained("lift")
+    light = bundle.with_decoder("lift-light-decoder")
+    images = torch.rand(1, 3, 128, 128) * 2 - 1
+    codes = bundle.tokenizer.encode(images)
+    assert torch.equal(light.tokenizer.encode(images), codes)
+    shown, own = light.tokenizer.decode(codes), bundle.tokenizer.decode(codes)
+    assert not torch.equal(shown, own)
+    assert light.world_model is bundle.world_model
+    with pytest.raises(UserError, match="decoder of this bundle's codes"):
+        bundle.with_decoder("metaworld/tokenizer")
+    run(ExportOnnx(decoder="lift-light-decoder", output=tmp_path / "light"))
+    hashes = read_json(tmp_path / "light" / MANIFEST)["provenance"]["weights_sha256"]
+    light_file = BUNDLED / "lift-light-decoder" / WEIGHTS
+    assert hashes[f"tokenizer/{WEIGHTS}"] == sha256_of(light_file)
+    assert hashes[f"world_model/{WEIGHTS}"] == sha256_of(BUNDLED / "lift" / "world_model" / WEIGHTS)

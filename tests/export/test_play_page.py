@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roboscape.core.pretrained import BUNDLED
+from roboscape.core.pretrained import BUNDLED, WEIGHTS
 from roboscape.export.page import PAGE_FILES, RUNTIME, page_bytes
 from roboscape.export.page_starts import DEPTH_UNIT_M
 from roboscape.rollout.bundle import Bundle, Compute
@@ -18,6 +18,8 @@ from roboscape.simulators.protocol import FrameStart
 from tests.export.browser import CHROMIUM, browser, open_page, served
 
 PLAY = Path(__file__).parents[2] / "docs" / "play"
+DECODER = BUNDLED / "lift-light-decoder"
+"""Shows the page's frames."""
 FRAMES = 18
 """More than the fourteen slots of the model's memory."""
 
@@ -188,7 +190,8 @@ def test_nothing_hangs_over_and_every_control_has_a_name(page, width):
 def test_the_page_is_of_the_bundled_model_and_of_these_sources():
     manifest = json.loads((PLAY / "model" / "manifest.json").read_text())
     for name, digest in manifest["provenance"]["weights_sha256"].items():
-        weights = (BUNDLED / "lift" / name).read_bytes()
+        place = DECODER if name == f"tokenizer/{WEIGHTS}" else BUNDLED / "lift" / Path(name).parent
+        weights = (place / WEIGHTS).read_bytes()
         assert digest == hashlib.sha256(weights).hexdigest(), "run `roboscape export page`"
     for graph in manifest["graphs"].values():
         packed = (PLAY / "model" / f"{graph['file']}.gz").read_bytes()

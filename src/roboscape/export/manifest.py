@@ -24,6 +24,7 @@ def manifest_of(
     graphs: Sequence[Graph],
     folder: Path,
     checkpoint: str,
+    decoder: str = "",
     half: bool,
     tasks: Sequence[str],
 ) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def manifest_of(
         graphs: Its graphs.
         folder: Where their files lie.
         checkpoint: The name under which the bundle was found.
+        decoder: The name of the tokenizer that shows its frames; its own where not given.
         half: Whether large weights are stored with 16 bits.
         tasks: Texts whose vectors the model may be given.
     """
@@ -51,7 +53,7 @@ def manifest_of(
             "onnx": version("onnx"),
             "onnxscript": version("onnxscript"),
             "stored_weights": "float16" if half else "float32",
-            "weights_sha256": weights_of(checkpoint),
+            "weights_sha256": weights_of(checkpoint, decoder=decoder),
         },
     }
 
@@ -117,8 +119,11 @@ def vector_of(text: str, bundle: Bundle) -> list[float]:
     return task_vectors([text], size=bundle.controls.statistics.task_size)[0].tolist()
 
 
-def weights_of(checkpoint: str) -> dict[str, str]:
+def weights_of(checkpoint: str, *, decoder: str = "") -> dict[str, str]:
     """Hashes of the bundle's weight files by their place in it."""
     folder = resolve(checkpoint)
     files = sorted(folder.rglob(WEIGHTS))
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    found = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    if decoder:
+        found[f"tokenizer/{WEIGHTS}"] = sha256_of(resolve(decoder) / WEIGHTS)
+    return found

@@ -21,6 +21,9 @@ class ExportOnnx:
 
     checkpoint: str = "lift"
     """A bundle: the name of a bundled model, a folder, or a hub repository."""
+    decoder: str = ""
+    """A tokenizer of the same codes, whose decoder takes the place of the checkpoint's:
+    `lift-light-decoder` costs half of `lift`'s."""
     output: Path
     """Folder for the graphs and `manifest.json`; one that stands there is replaced."""
     batch: int = 1
@@ -40,6 +43,8 @@ def run(config: ExportOnnx) -> Path:
             something else, or a missing package of the extra `export`.
     """
     bundle = Bundle.from_pretrained(config.checkpoint)
+    if config.decoder:
+        bundle = bundle.with_decoder(config.decoder)
     if config.tasks and not bundle.controls.statistics.task_size:
         raise UserError(
             f"{config.checkpoint} is a bundle of one task and is given no text; leave --tasks out"
@@ -57,6 +62,7 @@ def run(config: ExportOnnx) -> Path:
             graphs=graphs,
             folder=folder,
             checkpoint=config.checkpoint,
+            decoder=config.decoder,
             half=config.half,
             tasks=config.tasks,
         )

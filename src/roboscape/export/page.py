@@ -75,6 +75,8 @@ class ExportPage:
 
     checkpoint: str = "lift"
     """A bundle of one camera: the name of a bundled model, a folder, or a hub repository."""
+    decoder: str = ""
+    """As in `roboscape export onnx`: decoding is most of what a browser computes."""
     output: Path = Path("docs/play")
     """Folder of the page; an earlier page that stands there is replaced."""
     task: str = "Lift"
@@ -101,6 +103,8 @@ def run(config: ExportPage) -> Path:
         raise UserError("expected at least one seed of a first frame, got none")
     archive = archive_of(RUNTIME, archive=config.runtime_archive)
     bundle = Bundle.from_pretrained(config.checkpoint)
+    if config.decoder:
+        bundle = bundle.with_decoder(config.decoder)
     starts = true_starts(bundle, task=config.task, seeds=config.seeds)
     with atomic_path(config.output) as folder:
         folder.mkdir(parents=True)
@@ -140,6 +144,7 @@ def write_model(config: ExportPage, bundle: Bundle, starts: list[PageStart], fol
         exported = export_onnx(
             ExportOnnx(
                 checkpoint=config.checkpoint,
+                decoder=config.decoder,
                 output=Path(temporary) / "model",
                 tasks=tuple(sorted(tasks)),
             )

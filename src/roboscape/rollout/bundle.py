@@ -1,7 +1,9 @@
 """All that a rollout needs, in one folder or hub repository."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.device import AUTO, resolve_device
@@ -69,6 +71,25 @@ class Bundle:
             world_model=for_imagining(self.world_model, dtype=matmul).to(device),
             controls=self.controls,
         )
+
+    def with_decoder(self, name: str | Path) -> "Bundle":
+        """The same bundle, whose frames another tokenizer's decoder shows.
+
+        Args:
+            name: a tokenizer of the same codes, as `roboscape train decoder` leaves: the name of a
+                bundled one (`lift-light-decoder`), a folder or a hub name.
+
+        Raises:
+            UserError: its encoder makes other codes.
+        """
+        other = Tokenizer.from_pretrained(resolve(name))
+        own, found = (one.encoder.state_dict() for one in (self.tokenizer, other))
+        if own.keys() != found.keys() or not all(torch.equal(own[key], found[key]) for key in own):
+            raise UserError(
+                f"expected a decoder of this bundle's codes, and the encoder of {name} is another; "
+                "teach one with `roboscape train decoder --checkpoint` and this bundle"
+            )
+        return replace(self, tokenizer=other)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the tokenizer, the world model, what makes control signals, and a model card."""
