@@ -24,6 +24,7 @@ from roboscape.core.precision import compute_dtype
 from roboscape.core.progress import progress
 from roboscape.rollout.imagine import Imagination, ImaginedFrame
 from roboscape.rollout.sampling import Sampling
+from roboscape.tokenizer.inference import for_decoding
 from roboscape.tokenizer.model import Tokenizer, TokenizerConfig
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.inference import for_imagining
@@ -78,7 +79,8 @@ def measure_rollout(*, preset: str, device: str, peaks: Peaks, effort: Effort) -
     found.figures += [
         batched(rgb, batch=batch, peaks=peaks, seconds=effort.seconds) for batch in effort.batches
     ]
-    found.figures.append(decoded(both, seconds=effort.seconds))
+    painting = compute_dtype(peaks.precision, kind="convolution", device=device)
+    found.figures.append(decoded(both, dtype=painting, seconds=effort.seconds))
     flat = cost_curve(lift, horizon=effort.horizon)
     found.figures += flat.figures
     found.curves += flat.curves
@@ -213,10 +215,10 @@ def batched(model: WorldModel, *, batch: int, peaks: Peaks, seconds: float) -> F
     )
 
 
-def decoded(model: WorldModel, *, seconds: float) -> Figure:
-    """Frames a second as a viewer sees them: imagined and decoded, RGB and depth."""
+def decoded(model: WorldModel, *, dtype: torch.dtype, seconds: float) -> Figure:
+    """Frames a second as a viewer sees them: imagined and decoded in `dtype`, RGB and depth."""
     device = device_of(model)
-    tokenizer = tokenizer_for(model.config).to(device)
+    tokenizer = for_decoding(tokenizer_for(model.config).to(device), dtype=dtype)
     call = filled(model)
 
     def show() -> tuple[Tensor, Tensor | None]:
