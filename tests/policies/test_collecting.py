@@ -7,13 +7,13 @@ import torch
 from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.policies.collecting import CollectPolicy, PolicyActor, PolicyRecorder, run
-from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
 from roboscape.policies.episodes import EpisodePlan, run_episodes
 from roboscape.policies.opening import open_policy
 from roboscape.policies.worlds import WorldChoice, open_world, starts_of
 from roboscape.sources.lift_behaviours import sample_manner, sample_miss
+from tests.policies.tiny_compact import TINY
 from tests.simulators.counting_simulator import CountingSimulator
 
 SIZE = 32
@@ -23,15 +23,12 @@ SIZE = 32
 def policies(tmp_path_factory):
     """Two folders of random compact policies of Lift."""
     spec = open_policy("lift-policy", device="cpu").spec
-    config = CompactPolicyConfig(
+    config = replace(
+        TINY,
         convention=spec.action,
         cameras=spec.cameras,
         image_size=SIZE,
         state_names=spec.state_names,
-        channels=8,
-        keypoints=4,
-        condition_width=16,
-        unet_channels=(8, 16),
         chunk=16,
         executed=8,
     )

@@ -9,7 +9,6 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.frame_actions import frame_episode, stacked_episode, stacked_spec
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.writer import DatasetWriter
-from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
 from roboscape.policies.compact.steps import network_of_step
@@ -18,26 +17,13 @@ from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import PolicyInput
 from roboscape.training.learner import FitConfig, Microbatch
-from tests.simulators.counting_simulator import SPEC
-
-CONFIG = CompactPolicyConfig(
-    convention=SPEC.action,
-    cameras=("front", "hand"),
-    image_size=16,
-    state_names=("x", "y"),
-    channels=8,
-    keypoints=4,
-    condition_width=16,
-    unet_channels=(8, 16),
-    chunk=8,
-    executed=4,
-)
+from tests.policies.tiny_compact import TINY
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return CompactPolicyNetwork(CONFIG).eval()
+    return CompactPolicyNetwork(TINY).eval()
 
 
 def observed(batch=3, *, seed=0):
@@ -45,7 +31,7 @@ def observed(batch=3, *, seed=0):
     return PolicyInput(
         rgb={
             name: random.integers(0, 255, (batch, 2, 16, 16, 3), dtype=np.uint8)
-            for name in CONFIG.cameras
+            for name in TINY.cameras
         },
         depth_m={},
         state=random.normal(size=(batch, 2, 2)).astype(np.float32),
@@ -94,7 +80,7 @@ def test_all_that_is_shown_changes_the_condition(network, which):
         changed.rgb[name][0, frame, :8] ^= 128
 
     def condition(values):
-        images = np.stack([values.rgb[name] for name in CONFIG.cameras], axis=2)
+        images = np.stack([values.rgb[name] for name in TINY.cameras], axis=2)
         return network.encode(torch.from_numpy(images), torch.from_numpy(values.state))
 
     assert (condition(seen) - condition(changed)).abs().max() > 1e-4
@@ -126,7 +112,7 @@ def test_a_saved_policy_acts_as_before(network, tmp_path):
         policy.reset([1, 2, 3])
         chunks.append(policy.act(observed(), worlds=np.arange(3)))
     np.testing.assert_array_equal(*chunks)
-    assert policies[1].spec == CONFIG.spec
+    assert policies[1].spec == TINY.spec
 
 
 def test_a_folder_without_a_policy_is_refused(tmp_path):

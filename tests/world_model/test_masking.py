@@ -27,6 +27,18 @@ FOREIGN = 10_000
 """A code that none of the tokens has."""
 
 
+def random_model():
+    """A model of both branches for `TOKENS` and `CONTROLS`, all of whose weights are random."""
+    torch.manual_seed(0)
+    model = WorldModel(
+        WorldModelConfig(control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4))
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model
+
+
 def test_timesteps_pair_a_frame_with_the_one_before_and_its_control():
     inputs = next_frame_inputs(TOKENS, CONTROLS)
     assert torch.equal(inputs.previous, TOKENS[:, :, :-1])
@@ -97,13 +109,7 @@ def test_corruption_shows_nothing_of_a_clips_own_future():
 
 
 def test_self_predictions_keep_the_first_frame_and_shift_by_one():
-    torch.manual_seed(0)
-    model = WorldModel(
-        WorldModelConfig(control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4))
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
+    model = random_model()
     inputs = next_frame_inputs(TOKENS % 16, CONTROLS)
     found = self_predicted_inputs(model, inputs)
     assert torch.equal(found.previous[:, :, 0], inputs.previous[:, :, 0])
@@ -112,13 +118,7 @@ def test_self_predictions_keep_the_first_frame_and_shift_by_one():
 
 
 def test_as_many_self_predictions_as_frames_are_a_rollout():
-    torch.manual_seed(0)
-    model = WorldModel(
-        WorldModelConfig(control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4))
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
+    model = random_model()
     inputs = next_frame_inputs(TOKENS % 16, CONTROLS)
     frames = inputs.previous.shape[2]
     rolled = inputs.previous.clone()
@@ -158,14 +158,7 @@ def test_shares_outside_their_range_are_refused():
 
 def test_self_prediction_leaves_the_training_pass_its_gradients():
     """Autocast keeps cast weights; those of the prediction's pass carry no gradient."""
-    torch.manual_seed(0)
-    shape = WorldModelConfig(
-        control_size=3, num_layers=1, width=8, heads=2, code_bits=4, grid=(3, 4)
-    )
-    model = WorldModel(shape)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
+    model = random_model()
     inputs = next_frame_inputs(TOKENS % 16, CONTROLS)
     with torch.autocast("cpu", torch.bfloat16):
         inputs = self_predicted_inputs(model, inputs)

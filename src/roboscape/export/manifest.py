@@ -120,7 +120,7 @@ def vector_of(text: str, bundle: Bundle) -> list[float]:
 
 
 def weights_of(checkpoint: str, *, decoder: str = "") -> dict[str, str]:
-    """Hashes of the bundle's weight files by their place in it."""
+    """Hashes of the bundle's weight files by their place in it; of `decoder` where it is named."""
     folder = resolve(checkpoint)
     files = sorted(folder.rglob(WEIGHTS))
     found = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

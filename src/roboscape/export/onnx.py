@@ -42,9 +42,7 @@ def run(config: ExportOnnx) -> Path:
         ValueError: a bundle that cannot be exported, texts for a bundle without tasks, a folder of
             something else, or a missing package of the extra `export`.
     """
-    bundle = Bundle.from_pretrained(config.checkpoint)
-    if config.decoder:
-        bundle = bundle.with_decoder(config.decoder)
+    bundle = Bundle.from_pretrained(config.checkpoint, decoder=config.decoder)
     if config.tasks and not bundle.controls.statistics.task_size:
         raise UserError(
             f"{config.checkpoint} is a bundle of one task and is given no text; leave --tasks out"

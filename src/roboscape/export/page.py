@@ -102,9 +102,7 @@ def run(config: ExportPage) -> Path:
     if not config.seeds:
         raise UserError("expected at least one seed of a first frame, got none")
     archive = archive_of(RUNTIME, archive=config.runtime_archive)
-    bundle = Bundle.from_pretrained(config.checkpoint)
-    if config.decoder:
-        bundle = bundle.with_decoder(config.decoder)
+    bundle = Bundle.from_pretrained(config.checkpoint, decoder=config.decoder)
     starts = true_starts(bundle, task=config.task, seeds=config.seeds)
     with atomic_path(config.output) as folder:
         folder.mkdir(parents=True)

@@ -114,6 +114,7 @@ class PolicyRecorder:
             frame_hz=kind.action.action_hz,
             proportions=EXPERT,
         )
+        # Each is refused here if it does not fit, before any episode.
         for policy in self._policies:
             PolicyActor(policy, self._simulator.spec, seed=config.seed)
 

@@ -101,14 +101,24 @@ class Bundle:
                 temporary.write_text(model_card(self))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> "Bundle":
-        """Load from a folder or a hub repository, ready to imagine."""
+    def from_pretrained(cls, name: str | Path, *, decoder: str | Path = "") -> "Bundle":
+        """Load from a folder or a hub repository, ready to imagine.
+
+        Args:
+            name: of the bundle.
+            decoder: of a tokenizer whose decoder shows its frames (`with_decoder`); its own where
+                empty.
+
+        Raises:
+            UserError: there is no such bundle or tokenizer, or the tokenizer makes other codes.
+        """
         folder = resolve(name)
-        return cls(
+        bundle = cls(
             tokenizer=Tokenizer.from_pretrained(folder, subfolder=TOKENIZER),
             world_model=WorldModel.from_pretrained(folder, subfolder=WORLD_MODEL),
             controls=ControlEncoder.load(folder),
         )
+        return bundle.with_decoder(decoder) if decoder else bundle
 
 
 def model_card(bundle: Bundle) -> str:

@@ -36,7 +36,8 @@ from roboscape.world_model.objective import (
 Value = TypeVar("Value")
 
 WITHOUT_TASK, PASSES = 0x7A5C, 0x5E1F
-"""Last coordinate of the draw of the clips that are not given their task."""
+"""Last coordinates of two draws: of the clips that are not given their task, and of how many passes
+predict a draw's pasts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class SelfPrediction:
     place: slice
     """Where they are in the microbatch."""
     passes: int = 1
-    """How often predictions are made from predictions."""
+    """Passes that predict them, each from what the one before gave."""
 
 
 @dataclass(frozen=True, kw_only=True)

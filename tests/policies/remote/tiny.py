@@ -1,16 +1,17 @@
 """A tiny compact policy, observations for it, and clients that speak the protocol by themselves."""
 
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import torch
 from websockets.sync.client import connect
 
-from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
 from roboscape.policies.protocol import PolicyInput
 from roboscape.policies.remote.link import Patience
-from tests.simulators.counting_simulator import SPEC
+from tests.policies.tiny_compact import TINY
 
 IMPATIENT = Patience(answer_s=20.0, server_s=0.3, first_wait_s=0.05)
 PATIENT = Patience(answer_s=20.0, server_s=20.0, first_wait_s=0.05)
@@ -18,19 +19,7 @@ PATIENT = Patience(answer_s=20.0, server_s=20.0, first_wait_s=0.05)
 
 def tiny_policy(*, frames=2):
     torch.manual_seed(0)
-    config = CompactPolicyConfig(
-        convention=SPEC.action,
-        cameras=("front", "hand"),
-        image_size=16,
-        state_names=("x", "y"),
-        frames=frames,
-        channels=8,
-        keypoints=4,
-        condition_width=16,
-        unet_channels=(8, 16),
-        chunk=8,
-        executed=4,
-    )
+    config = replace(TINY, frames=frames)
     return CompactPolicy(CompactPolicyNetwork(config).eval(), device="cpu")
 
 
