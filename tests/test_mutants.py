@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.mutants import read_mutants, wrong_places
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "mutants.py"
 CODE = "def double(x):\n    return 2 * x\n\n\ndef half(x):\n    return x / 2\n"
 TESTS = """\
@@ -96,3 +98,10 @@ def test_a_wrong_list_is_an_error_that_names_its_line(attempt, wrong, message):
     answer = attempt(wrong)
     assert answer.returncode == 2
     assert message in answer.stderr
+
+
+def test_every_planted_change_of_this_project_is_in_its_file_once():
+    root = SCRIPT.parents[1]
+    planted = list(read_mutants(root / "tests" / "mutants"))
+    assert len(planted) >= 60
+    assert wrong_places(root, planted) == []
