@@ -56,6 +56,17 @@ def test_what_is_commanded_between_frames_is_neither_lost_nor_added(changes):
     assert driver.take(0.0, 0.2)[:, 0].mean() * 0.2 == pytest.approx(whole, abs=1e-6)
 
 
+@pytest.mark.parametrize("lasted_s", [0.213, 1e-3, 1e-6, 1e-9])
+def test_a_command_that_is_held_is_taken_to_the_last_bit_whatever_the_clock_shows(lasted_s):
+    driver, held = HandDriver(SPEC), np.array([-1.0, 0.3, -1.0])
+    begins_s = 86_400 + np.random.default_rng(0).uniform(size=200)
+    commanded(driver, (float(begins_s[0]), held))
+    driver.take(0.0, float(begins_s[0]))
+    for begin_s in begins_s.tolist():
+        taken = driver.take(begin_s, begin_s + lasted_s)
+        assert np.array_equal(taken, np.repeat(held[None].astype(np.float32), 4, axis=0))
+
+
 def test_a_gripper_is_never_half_commanded():
     driver = HandDriver(SPEC)
     commanded(driver, (0.11, [0, 0, 1]))

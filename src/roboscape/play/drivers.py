@@ -102,8 +102,10 @@ class HandDriver:
         before, self._before = self._before, self.held
         if end_s <= begin_s:
             return np.repeat(self.held[None], self._stride, axis=0)
-        edges = np.linspace(begin_s, end_s, self._stride + 1)
-        times = np.clip([begin_s, *(time for time, _ in changes), end_s], begin_s, end_s)
+        # From the frame's begin on: a clock's large numbers would round short frames away.
+        lasted_s = end_s - begin_s
+        edges = np.linspace(0, lasted_s, self._stride + 1)
+        times = np.clip([0, *(time - begin_s for time, _ in changes), lasted_s], 0, lasted_s)
         commands = np.stack([before, *(command for _, command in changes)])
         lengths = np.stack(
             [
