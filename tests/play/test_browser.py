@@ -6,11 +6,14 @@ Skipped where there is none; `make browser` installs what is needed.
 import contextlib
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from roboscape.core.errors import UserError
+from roboscape.play.drivers import registry
 from tests.chromium import WITHIN_S, browser, until
 from tests.play.pages import LIMITS, opened
 
@@ -39,12 +42,12 @@ def serving(stage, *, with_truth):
 
 
 @pytest.fixture(scope="module")
-def server(tiny_bundle, lift_dataset, tmp_path_factory):
-    """Tiny models and three recorded episodes."""
+def server(tiny_bundle, lift_dataset, policy_folder, tmp_path_factory):
+    """Tiny models, three recorded episodes and a policy."""
     folder = tmp_path_factory.mktemp("browser")
     with (
         opened(tiny_bundle, lift_dataset, folder, limits=LIMITS) as stage,
-        serving(stage, with_truth=False) as served,
+        serving(replace(stage, policies=(policy_folder,)), with_truth=False) as served,
     ):
         yield served
 
@@ -170,6 +173,77 @@ def test_recorded_actions_drive_until_a_key_takes_over(page):
     assert page.evaluate(FRAME) >= 1
 
 
+def test_a_policy_is_chosen_on_the_page_and_drives_until_a_key_takes_over(page):
+    page.evaluate("document.getElementById('policies').open = true")
+    assert page.is_visible("#drive-policy") and page.input_value("#policy")
+    page.click("#drive-policy")
+    until(page, "window.roboscape.status.driven_by == 'policy'")
+    assert "key takes over" in page.inner_text("#driver")
+    begun = page.evaluate(FRAME)
+    until(page, f"{FRAME} > {begun}")
+    page.keyboard.press("d")
+    until(page, "window.roboscape.status.driven_by == 'hands'")
+
+
+@pytest.fixture
+def picked(page, monkeypatch):
+    """Settings of the goals that the page asks for; it shows that goals can be picked."""
+    asked = []
+
+    async def note(around, settings):
+        asked.append(settings)
+        raise UserError("noted")
+
+    monkeypatch.setitem(registry.DRIVERS, "goal", note)
+    page.evaluate(
+        "Object.assign(document.getElementById('goals'), { hidden: false, open: true }).open"
+    )
+    return asked
+
+
+def wait_for_goals(picked, count):
+    end_s = time.monotonic() + WITHIN_S
+    while len(picked) < count:
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def test_a_point_is_picked_by_a_click_where_the_picture_shows_it(page, picked):
+    side = page.evaluate("window.roboscape.about.side_px")
+    page.fill("#above", "3")
+    page.click("#pick")
+    assert page.get_attribute("#pick", "aria-pressed") == "true"
+    box = page.locator("#imagined").bounding_box()
+    x_px, y_px = side // 4, 3 * side // 4
+    page.mouse.click(
+        box["x"] + (x_px + 0.5) / side * box["width"],
+        box["y"] + (y_px + 0.5) / side * box["height"],
+    )
+    wait_for_goals(picked, 1)
+    assert picked[0] == {"camera": 0, "x_px": x_px, "y_px": y_px, "above_mm": 30}
+    assert page.is_hidden("#aim")
+    # Clicks beside picking choose nothing.
+    page.mouse.click(box["x"] + 9, box["y"] + 9)
+    page.click("#pick")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#aim") and len(picked) == 1
+
+
+def test_a_point_is_picked_with_the_keyboard_alone(page, picked):
+    side = page.evaluate("window.roboscape.about.side_px")
+    page.focus("#pick")
+    page.keyboard.press("Enter")
+    until(page, "document.activeElement.id == 'aim'")
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    name = page.get_attribute("#aim", "aria-label")
+    assert f"Point {side // 2 + 2} across, {side // 2 - 8} down" in name
+    page.keyboard.press("Enter")
+    wait_for_goals(picked, 1)
+    assert (picked[0]["x_px"], picked[0]["y_px"]) == (side // 2 + 2, side // 2 - 8)
+    assert page.evaluate("window.roboscape.status.driven_by") == "hands"
+
+
 def test_closing_the_page_leaves_no_page_to_send_to(browser, server):
     context = browser.new_context()
     page = context.new_page()
@@ -202,8 +276,9 @@ def test_nothing_sticks_out_and_everything_has_a_name_and_contrast(browser, serv
     context.close()
 
 
-@pytest.mark.slow
-def test_told_left_the_arm_moves_left_in_both_pictures(browser, tmp_path):
+@contextlib.contextmanager
+def lift_page(browser, folder):
+    """The bundled model and the true simulator in a page; yields it and its session."""
     pytest.importorskip("robosuite", reason="the simulators are not installed")
     from roboscape.play.limits import Limits
     from roboscape.play.stage import open_stage
@@ -211,25 +286,58 @@ def test_told_left_the_arm_moves_left_in_both_pictures(browser, tmp_path):
 
     bundle = Bundle.from_pretrained("lift").for_imagining(Compute(device="cpu", precision="fp32"))
     stage = open_stage(
-        bundle, name="lift", dataset=None, task="", cameras=(), output=tmp_path, limits=Limits()
+        bundle, name="lift", dataset=None, task="", cameras=(), output=folder, limits=Limits()
     )
-    with serving(stage, with_truth=True) as (address, host):
+    # Closed whatever happens: a graphics context can be freed in its own thread alone.
+    with contextlib.closing(stage), serving(stage, with_truth=True) as (address, host):
         page = browser.new_page()
         open_page(page, address)
         (session,) = host.sessions.values()
+        yield page, session
+        page.close()
+
+
+@pytest.mark.slow
+def test_told_left_the_arm_moves_left_in_both_pictures(browser, tmp_path):
+    with lift_page(browser, tmp_path) as (page, session):
         page.keyboard.down("a")
         until(page, f"{FRAME} >= 8")
         page.keyboard.up("a")
         page.keyboard.press("Space")
         until(page, "!window.roboscape.status.running")
         frames = session.history.now.frames
-        page.close()
-    stage.close()
     # Lift's camera looks at the robot: its left is -y, and the picture's left is a lower column.
     for kind in ("imagined", "truth"):
         first, last = getattr(frames[0], kind), getattr(frames[-1], kind)
         assert last.state[1] < first.state[1] - 0.02
         assert arm_column(last.rgb["agentview"]) < arm_column(first.rgb["agentview"]) - 3
+
+
+@pytest.mark.slow
+def test_a_clicked_cube_is_reached_by_the_imagined_and_the_true_hand(browser, tmp_path):
+    from roboscape.simulators.lift_cube import cube_patch
+
+    with lift_page(browser, tmp_path) as (page, session):
+        rgb = session.history.now.frames[-1].imagined.rgb["agentview"]
+        y_px, x_px = np.median(np.nonzero(cube_patch(rgb)), axis=1) + 0.5
+        page.evaluate("document.getElementById('goals').open = true")
+        page.click("#pick")
+        box = page.locator("#imagined").bounding_box()
+        page.mouse.click(
+            box["x"] + x_px / 128 * box["width"], box["y"] + y_px / 128 * box["height"]
+        )
+        until(page, "window.roboscape.status.driven_by == 'goal'")
+        goal_m = session.driver.goal_m
+        assert page.is_visible("#mark")
+        until(page, "window.roboscape.status.driven_by == 'hands'")
+        assert "reached its goal" in page.inner_text("#messages")
+        frames = session.history.now.frames
+    for kind in ("imagined", "truth"):
+        away_m = [
+            np.linalg.norm(getattr(frame, kind).state[:3] - goal_m)
+            for frame in (frames[0], frames[-1])
+        ]
+        assert away_m[0] > 0.15 and away_m[1] < 0.08
 
 
 def arm_column(rgb):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roboscape.dataset.records import ActionConvention
-from roboscape.play.drivers import HandDriver, neutral
+from roboscape.play.drivers.hands import HandDriver, neutral
 from roboscape.play.frames import Frame, Pictures, compare, pack, unpack
 from roboscape.play.history import COPIES, History, WorldCopy
 from roboscape.play.layout import CameraView, controls_for

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from roboscape.core.errors import UserError
-from roboscape.play.drivers import HandDriver
+from roboscape.play.drivers.hands import HandDriver
 from roboscape.play.history import History
 from roboscape.play.session import SETTLING_FRAMES, Outbox, Session
 from roboscape.play.stage import Stage
@@ -28,6 +28,8 @@ class Host:
         self.stage = stage
         self.sessions: dict[str, Session] = {}
         self._wake = asyncio.Event()
+        self._thinking: dict[str, asyncio.Task[None]] = {}
+        """Frames whose drivers think, by session: other worlds go on meanwhile."""
 
     def open(self, name: str | None, outbox: Outbox, *, with_truth: bool) -> Session:
         """The session of a page: the one that it had before, else a new one.
@@ -74,12 +76,28 @@ class Host:
                 self._wake.clear()
                 now_s = time.monotonic()
                 due = self._due(now_s)
-                if due:
-                    await self.step(due)
-                else:
+                for session in due:
+                    if session.driver is not None and session.driver.thinks:
+                        self._think(session)
+                together = [one for one in due if one.name not in self._thinking]
+                if together:
+                    await self.step(together)
+                elif not due:
                     await self._sleep(now_s)
         finally:
-            cleaner.cancel()
+            for task in (cleaner, *self._thinking.values()):
+                task.cancel()
+
+    def _think(self, session: Session) -> None:
+        """Take a frame in a world whose driver thinks, beside the clock."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            del self._thinking[session.name]
+            self.wake()
+
+        task = asyncio.create_task(self.step([session]))
+        self._thinking[session.name] = task
+        task.add_done_callback(done)
 
     async def step(self, sessions: list[Session]) -> None:
         """Take a frame in some sessions' worlds; one that fails is paused, with the reason."""
@@ -105,6 +123,7 @@ class Host:
         if session.outbox is not None:
             session.outbox.close("nothing was heard of this page for a long time")
         async with session.lock:
+            session.give_wheel(None)
             await self.stage.imagined.drop(session.name)
             if self.stage.truth is not None:
                 await self.stage.truth.drop(session.name)
@@ -113,12 +132,8 @@ class Host:
         began_s = time.monotonic()
         turns: dict[str, Turn] = {}
         for session in sessions:
-            turn = session.turn(began_s)
-            if turn is None:
-                session.running, session.driver, session.driven_by = False, None, "hands"
-                session.tell("notice", message="The recorded actions are over.")
-                session.show_status()
-            else:
+            turn = await session.turn(began_s)
+            if turn is not None:
                 turns[session.name] = turn
         if not turns:
             return
@@ -159,6 +174,8 @@ class Host:
     def _runs(self, session: Session) -> bool:
         """True if a session's time passes, and its world is not at work on something else."""
         if not session.running or not session.has_begun or session.lock.locked():
+            return False
+        if session.name in self._thinking:
             return False
         if session.driver is None and session.still_frames > SETTLING_FRAMES:
             waits = session.hands.is_neutral

@@ -116,7 +116,7 @@ class CompareWith:
 
 @dataclass(frozen=True, kw_only=True)
 class Drive:
-    """The choice of a driver: `hands`, or one of `roboscape.play.drivers.DRIVERS`."""
+    """The choice of a driver: `hands`, or one of `DRIVERS`."""
 
     by: str
     settings: dict[str, int] = field(default_factory=dict)

@@ -11,7 +11,8 @@ import numpy as np
 from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.play import messages as m
-from roboscape.play.drivers import DRIVERS, Surroundings
+from roboscape.play.drivers.protocol import Surroundings
+from roboscape.play.drivers.registry import DRIVERS
 from roboscape.play.frames import Pictures
 from roboscape.play.history import Future
 from roboscape.play.host import Host
@@ -164,7 +165,7 @@ async def command(player: Player, message: m.Command) -> None:
     session = player.session
     session.hands.command(message.array(), sequence=message.sequence, now_s=time.monotonic())
     if session.driver is not None:
-        session.driver, session.driven_by = None, "hands"
+        session.give_wheel(None)
         session.show_status()
 
 
@@ -196,7 +197,7 @@ async def step(player: Player, message: m.Step) -> None:
         if message.values is not None:
             values = m.Command(values=message.values, sequence=message.sequence).array()
             session.hands.command(values, sequence=message.sequence, now_s=now_s)
-            session.driver, session.driven_by = None, "hands"
+            session.give_wheel(None)
     await player.host.step([session])
     session.show_status()
 
@@ -265,18 +266,21 @@ async def drive(player: Player, message: m.Drive) -> None:
     """Give the wheel to the player's hands, or to another driver."""
     session, stage = player.session, player.stage
     if message.by == "hands":
-        session.driver, session.driven_by = None, "hands"
+        session.give_wheel(None)
         session.show_status()
         return
     if message.by not in DRIVERS:
         raise UserError(
             f"expected a driver of hands, {', '.join(DRIVERS)}, got {m.shortened(message.by)!r}"
         )
+    number, place = session.shown()
     around = Surroundings(
-        spec=stage.spec, dataset=stage.dataset, future=lambda number: _future(session, number)
+        stage=stage,
+        future=lambda number: _future(session, number),
+        shown=_future(session, number).frame(place),
     )
-    driver = await asyncio.to_thread(DRIVERS[message.by], around, message.settings)
-    session.driver, session.driven_by = driver, message.by
+    session.give_wheel(await DRIVERS[message.by](around, message.settings), by=message.by)
+    session.show_status()
     await run(player, m.Run())
 
 

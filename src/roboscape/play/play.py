@@ -32,6 +32,9 @@ class Play:
     cameras: tuple[str, ...] = ()
     """Names of the cameras that are the bundle's views, in its order; those of its training where
     none is named."""
+    policies: tuple[str, ...] = ()
+    """Policies that players may let drive: names or folders of compact ones, or addresses of policy
+    servers (`ws://host:port`); where none is named, those that come with the package and fit."""
     truth: bool = True
     """Whether worlds begin with the true simulator beside them; a player can change it."""
     host: str = "127.0.0.1"
@@ -71,6 +74,7 @@ def run(config: Play) -> None:
         cameras=config.cameras,
         output=config.output,
         limits=config.limits,
+        policies=config.policies,
     )
     is_loopback = config.host in LOOPBACK
     doors = Doors(token=None if is_loopback else secrets.token_urlsafe(24))

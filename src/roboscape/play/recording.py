@@ -15,7 +15,7 @@ from roboscape.dataset.action_math import slow_down
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.evaluate.rollout import hold_still
-from roboscape.play.drivers import targets
+from roboscape.play.drivers.hands import targets
 from roboscape.play.frames import Frame
 from roboscape.play.session import Began
 from roboscape.play.stage import Stage

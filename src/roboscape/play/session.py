@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from roboscape.dataset.records import Split
-from roboscape.play.drivers import Actions, Driver, HandDriver
+from roboscape.play.drivers.hands import HandDriver
+from roboscape.play.drivers.protocol import Driver
 from roboscape.play.frames import Frame, Pictures, arrays_of, compare, pack
 from roboscape.play.history import History, WorldCopy
 from roboscape.play.pool import Kept
@@ -156,11 +158,22 @@ class Session:
         )
         self.began, self.view, self.other = began, None, None
         self.hands, self.sequence = HandDriver(self.spec), 0
-        self.driver, self.driven_by, self.still_frames = None, "hands", 0
+        self.still_frames = 0
+        self.give_wheel(None)
         self.show_all()
 
-    def turn(self, now_s: float) -> Turn | None:
-        """The next frame's actions; None where the driver has no more of them."""
+    def give_wheel(self, driver: Driver | None, *, by: str = "hands") -> None:
+        """Let another driver choose the actions; None: the player's hands."""
+        if self.driver is not None:
+            self.driver.close()
+        self.driver, self.driven_by = driver, by
+
+    async def turn(self, now_s: float) -> Turn | None:
+        """The next frame's actions; None where none is to be taken.
+
+        A driver that thinks is waited for. Where the hands take over meanwhile, theirs are taken;
+        where the player pauses, none are.
+        """
         begin_s, self.frame_begun_s = self.frame_begun_s, now_s
         if self.waiting:
             begin_s, self.waiting = self.hands.first_change_s(now_s), False
@@ -168,19 +181,32 @@ class Session:
         still = by_hand and self.hands.is_neutral
         self.still_frames = self.still_frames + 1 if still else 0
         future = self.history.now
-        actions: Actions | None
         # Commands are taken whichever driver acts, so that none of them waits for a later driver.
         actions, sequence = self.hands.take(begin_s, now_s), self.hands.sequence
         if self.driver is not None:
-            actions = self.driver.actions(future.frames[-1], future.last)
-        if actions is None:
-            return None
+            driver, was_running = self.driver, self.running
+            chosen = await driver.actions(future)
+            if was_running and not self.running:
+                return None
+            if self.driver is not driver:
+                chosen, sequence = self.hands.take(now_s, time.monotonic()), self.hands.sequence
+            if chosen is None:
+                self._end(driver)
+                return None
+            actions = chosen
         return Turn(
             actions=np.asarray(actions, np.float32),
             temperature=self.temperature,
             copies=(future.last + 1) % future.spacing == 0,
             sequence=sequence,
         )
+
+    def _end(self, driver: Driver) -> None:
+        """Pause: the driver has no more actions."""
+        self.running = False
+        self.give_wheel(None)
+        self.tell("notice", message=driver.ending)
+        self.show_status()
 
     def took(self, turn: Turn, imagined: Seen, truth: Seen | None, *, duration_s: float) -> None:
         """The worlds have taken a frame."""
@@ -285,6 +311,12 @@ class Session:
             "with_truth": self.with_truth,
             "has_truth": self.has_truth,
             "driven_by": self.driven_by,
+            "driver": None
+            if self.driver is None
+            else {
+                "words": self.driver.words,
+                "mark": None if self.driver.mark is None else vars(self.driver.mark),
+            },
             "futures": futures,
             "present": self.history.present if self.has_begun else None,
             "other": self.other,

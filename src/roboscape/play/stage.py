@@ -1,6 +1,6 @@
 """The parts that all players share: models, simulators, recordings, cameras, limits."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roboscape.controls.signals import gripper_dimensions
@@ -8,10 +8,13 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
+from roboscape.planning.goals import hand_columns
 from roboscape.play.layout import CameraView, Control, camera_view, controls_for
 from roboscape.play.limits import Limits
 from roboscape.play.starts import KnownStarts
 from roboscape.play.worlds import Worlds, codec_of, imagined_worlds
+from roboscape.policies.driver import PolicyDriver
+from roboscape.policies.opening import BUNDLED_POLICIES, open_policy
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.identity import Checkpoint
 from roboscape.simulators.protocol import WorldSpec
@@ -37,12 +40,34 @@ class Stage:
     output: Path
     """Folder for recorded sessions."""
     limits: Limits
+    policies: tuple[str, ...] = ()
+    """Names of those that may drive."""
+    device: str = "cpu"
+    """Where they compute."""
     known: KnownStarts = field(default_factory=KnownStarts)
 
     @property
     def spec(self) -> WorldSpec:
         """The specification that all worlds share."""
         return self.imagined.spec
+
+    def policy(self, name: str) -> PolicyDriver:
+        """A policy for one imagined world.
+
+        Raises:
+            ValueError: there is none of this name, or it does not fit.
+        """
+        return PolicyDriver(open_policy(name, device=self.device), self.spec)
+
+    @property
+    def has_goals(self) -> bool:
+        """True if a point of a picture can be a goal: camera, depth and hand are known."""
+        try:
+            hand_columns(self.spec.state_names)
+        except UserError:
+            return False
+        has_depth = any(camera.has_depth for camera in self.spec.cameras)
+        return has_depth and any(view.measured for view in self.views())
 
     def views(self) -> list[CameraView]:
         """The cameras, for point clouds; a camera on the hand has no pose of its own here."""
@@ -81,6 +106,8 @@ class Stage:
             "state_size": self.state_size,
             "controls": [vars(control) for control in self.controls()],
             "has_truth": self.truth is not None,
+            "has_goals": self.has_goals,
+            "policies": list(self.policies),
             "episodes": None
             if dataset is None
             else [dataset.episode_info(n).length for n in range(min(dataset.num_episodes, 1000))],
@@ -103,6 +130,7 @@ def open_stage(
     cameras: tuple[str, ...],
     output: Path,
     limits: Limits,
+    policies: tuple[str, ...] = (),
 ) -> Stage:
     """Open the worlds of a bundle, and the true simulator's where there is one.
 
@@ -114,10 +142,12 @@ def open_stage(
         cameras: Names of the bundle's views; those of its training where none is named.
         output: Folder for recorded sessions.
         limits: Of players and messages.
+        policies: Names of those that may drive; where none is named, those that come with the
+            package and fit.
 
     Raises:
         ValueError: neither recordings nor a true simulator to start from, or one whose actions or
-            cameras are not the bundle's.
+            cameras are not the bundle's; a policy that is not there, or does not fit.
     """
     cameras = cameras or bundle.world_model.config.views
     truth, recordings = _truth(bundle, dataset=dataset, task=task, cameras=cameras)
@@ -129,7 +159,7 @@ def open_stage(
         cameras = cameras or tuple(camera.name for camera in truth.spec.cameras)
     assert recordings is not None
     words = truth.spec.task if truth else dataset.episode_info(0).task if dataset else ""
-    return Stage(
+    stage = Stage(
         checkpoint=Checkpoint.of(name),
         imagined=imagined_worlds(bundle, cameras=cameras, task=words),
         truth=truth,
@@ -141,7 +171,27 @@ def open_stage(
         codec=codec_of(bundle),
         output=output,
         limits=limits,
+        device=str(bundle.tokenizer.device),
     )
+    try:
+        return replace(stage, policies=_fitting(stage, policies))
+    except BaseException:
+        stage.close()
+        raise
+
+
+def _fitting(stage: Stage, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The named policies, all of which must fit; where none is named, the bundled ones that do."""
+    found = []
+    for name in named or BUNDLED_POLICIES:
+        try:
+            stage.policy(name).policy.close()
+        except UserError:
+            if named:
+                raise
+            continue
+        found.append(name)
+    return tuple(found)
 
 
 def _check_dataset(bundle: Bundle, dataset: LeRobotDataset) -> None:

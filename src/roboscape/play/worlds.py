@@ -100,11 +100,11 @@ class Worlds:
                     other.drop(player)
             return Seen(pictures=Pictures.of(seen, self._codec), copy=pool.keep(player))
 
-        return await self._run(work)
+        return await self.compute(work)
 
     async def step(self, turns: Mapping[str, Turn]) -> dict[str, Seen]:
         """Take a frame in some players' worlds, those of one temperature together."""
-        return await self._run(lambda: self._step(turns))
+        return await self.compute(lambda: self._step(turns))
 
     async def go_to(
         self,
@@ -134,7 +134,7 @@ class Worlds:
                 pool.drop(player)
             self._pool(temperature).restore(player, now)
 
-        await self._run(work)
+        await self.compute(work)
 
     async def sample(self, player: str, *, temperature: float, seed: int) -> None:
         """Draw otherwise from here on."""
@@ -147,32 +147,49 @@ class Worlds:
             pool.restore(player, copy)
             pool.reseed(player, seed)
 
-        await self._run(work)
+        await self.compute(work)
 
     async def copy(self, player: str) -> Kept:
         """A copy of a player's world."""
-        return await self._run(lambda: self._pool_of(player).keep(player))
+        return await self.compute(lambda: self._pool_of(player).keep(player))
 
     async def drop(self, player: str) -> None:
         """Free a player's world, if it has one."""
-        await self._run(lambda: self._drop(player))
+        await self.compute(lambda: self._drop(player))
 
     async def players(self) -> set[str]:
         """Names of the players that have a world."""
-        return await self._run(
+        return await self.compute(
             lambda: {name for pool in self._pools.values() for name in pool.players}
         )
 
     async def ask(self, question: Callable[[Simulator], Result]) -> Result:
         """Something that the simulator is asked in its thread."""
-        return await self._run(lambda: question(self._pool(0.0).simulator))
+        return await self.compute(lambda: question(self._pool(0.0).simulator))
+
+    def another(self) -> LearnedSimulator:
+        """One more simulator of the same imagined worlds; to be called in their thread.
+
+        Raises:
+            TypeError: these worlds are not imagined.
+        """
+        simulator = self._pool(0.0).simulator
+        if not isinstance(simulator, LearnedSimulator):
+            raise TypeError(f"expected imagined worlds, got those of {type(simulator).__name__}")
+        return LearnedSimulator(
+            simulator.bundle,
+            cameras=tuple(camera.name for camera in self.spec.cameras),
+            task=self.spec.task,
+            decode="none",
+        )
 
     def close(self) -> None:
         """Close all simulators, and end the thread."""
         self._thread.submit(self._close).result()
         self._thread.shutdown()
 
-    async def _run(self, work: Callable[[], Result]) -> Result:
+    async def compute(self, work: Callable[[], Result]) -> Result:
+        """The result of a work in the worlds' thread, the only one that uses their device."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _step(self, turns: Mapping[str, Turn]) -> dict[str, Seen]:

@@ -11,6 +11,14 @@ from roboscape.policies.lerobot.environment import lerobot_checkpoint
 from roboscape.policies.protocol import Policy
 from roboscape.policies.remote.client import RemotePolicy
 
+BUNDLED_POLICIES = ("lift-policy",)
+"""Policies that come with the package."""
+
+
+def is_address(name: str) -> bool:
+    """True for the address of a policy server."""
+    return name.startswith(("ws://", "wss://"))
+
 
 def open_policy(name: str, *, device: str = AUTO, described: Path | None = None) -> Policy:
     """The policy of a name.
@@ -25,7 +33,7 @@ def open_policy(name: str, *, device: str = AUTO, described: Path | None = None)
     Raises:
         ValueError: there is none.
     """
-    if name.startswith(("ws://", "wss://")):
+    if is_address(name):
         return RemotePolicy(name, described=described)
     if described is not None:
         raise UserError(f"{described} describes a policy server, and {name} is a folder")

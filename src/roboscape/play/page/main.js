@@ -2,6 +2,7 @@
 
 import { Cloud } from "./cloud.js";
 import { Controls } from "./controls.js";
+import { Aim } from "./aim.js";
 import { clear, codeRange, drawChart, drawConfidence, drawDepth, drawRgb, metres } from "./pictures.js";
 import { Connection } from "./socket.js";
 
@@ -10,6 +11,10 @@ const page = { about: null, status: null, frame: null, arrays: null, curves: new
 window.roboscape = page;
 const cloud = new Cloud($("cloud"));
 let controls = null, stepping = false, drawing = false;
+const aim = new Aim({
+  stack: $("imagined").parentElement, cross: $("aim"), button: $("pick"),
+  onPick: (x_px, y_px) => connection.send("drive", { by: "goal", settings: { camera: Math.max(0, $("camera").selectedIndex), x_px, y_px, above_mm: Math.round(10 * Number($("above").value)) } }),
+});
 
 const connection = new Connection({
   onText: (content) => (ANSWERS[content.type] ?? (() => {}))(content),
@@ -33,6 +38,9 @@ const ANSWERS = {
     $("start-seed").hidden = !about.has_truth;
     $("start-episode").hidden = $("recorded-actions").hidden = !about.episodes;
     $("with-truth").disabled = !about.has_truth;
+    $("goals").hidden = !about.has_goals; aim.side = about.side_px;
+    $("policies").hidden = !about.policies.length;
+    $("policy").replaceChildren(...about.policies.map((name) => new Option(name)));
     const sizes = about.episodes ?? [];
     for (const name of ["episode", "drive-episode"]) $(name).max = sizes.length - 1;
   },
@@ -103,8 +111,10 @@ $("restart").onclick = () => connection.send("restart");
 $("sample").onclick = () => connection.send("sample", { temperature: Number($("temperature").value), seed: Number($("chance").value) });
 $("record").onclick = () => { $("recorded").textContent = "Writing …"; connection.send("record"); };
 $("drive-recorded").onclick = () => connection.send("drive", { by: "episode", settings: { episode: Number($("drive-episode").value), row: Number($("drive-row").value) } });
+$("drive-policy").onclick = () => connection.send("drive", { by: "policy", settings: { policy: $("policy").selectedIndex, seed: Number($("policy-seed").value) } });
+$("pick").onclick = () => aim.toggle();
 $("show-confidence").onchange = () => { if (page.frame) draw(); };
-$("camera").onchange = () => { page.range = null; cloud.forget(); if (page.frame) draw(); };
+$("camera").onchange = () => { page.range = null; cloud.forget(); showMark(); if (page.frame) draw(); };
 $("upload").onclick = async () => {
   const [file] = $("image").files;
   if (!file) { say("Choose a picture first.", "error"); return; }
@@ -133,7 +143,7 @@ function say(message, kind = "notice") {
 }
 
 function showStatus() {
-  const { running, waiting, speed, has_truth, with_truth, driven_by, futures, present, began } = page.status;
+  const { running, waiting, speed, has_truth, with_truth, driver, futures, present, began } = page.status;
   if (present === null && page.world !== "asked") {
     page.world = "asked";
     if (page.about.has_truth) begin("start_seed", { seed: 0 });
@@ -145,8 +155,8 @@ function showStatus() {
   $("with-truth").checked = with_truth;
   $("restart").disabled = !has_truth;
   $("temperature").value = String(page.status.temperature); $("chance").value = page.status.seed;
-  const driver = { hands: "Your hands drive.", episode: "Recorded actions drive; any key takes over.", future: "The actions of another future drive; any key takes over." };
-  $("driver").textContent = (driver[driven_by] ?? `Driven by ${driven_by}.`) + (began ? ` This world began with ${began}.` : "");
+  $("driver").textContent = (driver ? `${driver.words}; any key takes over.` : "Your hands drive.") + (began ? ` This world began with ${began}.` : "");
+  showMark();
   $("badge").hidden = !(waiting || !running);
   $("badge").textContent = running ? "waiting for a command" : "paused";
   showFutures(futures, present);
@@ -194,6 +204,16 @@ function draw() {
   } else clear($("depth"));
   showNumbers();
   measure(performance.now());
+}
+
+// Where the planner drives to, in the camera that it was picked in.
+function showMark() {
+  const mark = page.status?.driver?.mark, camera = page.about?.cameras[$("camera").selectedIndex || 0];
+  const isThere = Boolean(mark && camera && mark.camera === camera.name && camera.camera_to_world);
+  $("mark").hidden = !isThere;
+  if (!isThere) return;
+  $("mark").style.left = `${100 * (mark.x_px + 0.5) / camera.width}%`;
+  $("mark").style.top = `${100 * (mark.y_px + 0.5) / camera.height}%`;
 }
 
 // Beside the imagined picture: another future where one is compared with, else the true world.

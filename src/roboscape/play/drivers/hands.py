@@ -1,13 +1,6 @@
-"""Drivers: where the actions of the next frame come from.
+"""The hands of a person: commands that are held, as native actions."""
 
-A driver is asked once a frame. To add one (a policy, a planner), write a class with `actions` and
-name it in `DRIVERS`; a page chooses it by that name.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,39 +8,9 @@ from jaxtyping import Float
 from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.errors import UserError
 from roboscape.dataset.conventions import gripper_ends
-from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
-from roboscape.play.frames import Frame
-from roboscape.play.history import Future
+from roboscape.play.drivers.protocol import Actions
 from roboscape.simulators.protocol import WorldSpec
-
-Actions = Float[np.ndarray, "stride a"]
-"""Native actions between two frames, stored units."""
-
-
-@runtime_checkable
-class Driver(Protocol):
-    """Chooses actions, a frame at a time."""
-
-    def actions(self, frame: Frame, number: int) -> Actions | None:
-        """Native actions that lead from a frame to the next one; None where it has no more.
-
-        Args:
-            frame: The present one.
-            number: Its number.
-        """
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """The things that a driver may be made from."""
-
-    spec: WorldSpec
-    dataset: LeRobotDataset | None
-    """The recordings that were named, if any."""
-    future: Callable[[int], Future]
-    """A future of the same world, by its number."""
 
 
 class HandDriver:
@@ -124,23 +87,6 @@ class HandDriver:
         return bool(np.array_equal(command, still))
 
 
-class RecordedDriver:
-    """Actions that were written down: an episode's, or those of another future."""
-
-    def __init__(self, actions: Float[np.ndarray, "n a"], *, stride: int) -> None:
-        self._frames = [
-            actions[row : row + stride] for row in range(0, len(actions) - stride + 1, stride)
-        ]
-        self._next = 0
-
-    def actions(self, frame: Frame, number: int) -> Actions | None:
-        """The next ones in turn, whatever the frame shows."""
-        if self._next >= len(self._frames):
-            return None
-        self._next += 1
-        return self._frames[self._next - 1]
-
-
 def targets(action: ActionConvention) -> np.ndarray:
     """Dimensions whose command is a state to reach, not a motion."""
     if action.mode == "absolute":
@@ -152,35 +98,3 @@ def neutral(action: ActionConvention) -> Float[np.ndarray, " a"]:
     """The command of somebody who has not touched anything: no motion, grippers open."""
     opened, _ = gripper_ends(action) or (-1.0, 1.0)
     return np.where(gripper_dimensions(action), opened, 0).astype(np.float32)
-
-
-def of_episode(around: Surroundings, settings: Mapping[str, Any]) -> RecordedDriver:
-    """The recorded actions of an episode, from a row on."""
-    dataset, stride = around.dataset, around.spec.stride
-    if dataset is None:
-        raise UserError("recorded actions need a dataset; start `roboscape play` with --dataset")
-    episode, row = int(settings.get("episode", 0)), int(settings.get("row", 0))
-    actions = dataset.actions(episode)
-    if not 0 <= row < len(actions):
-        raise UserError(f"episode {episode} has rows 0 to {len(actions) - 1}, got {row}")
-    if dataset.spec.action != around.spec.action:
-        raise UserError("the dataset's actions mean other things than the model's")
-    return RecordedDriver(actions[row:], stride=stride)
-
-
-def of_future(around: Surroundings, settings: Mapping[str, Any]) -> RecordedDriver:
-    """The actions of another future of this world, from a frame on."""
-    since = int(settings.get("frame", 0))
-    future = around.future(int(settings.get("future", 0)))
-    later = future.frames[max(0, since - future.first + 1) :]
-    taken = [frame.actions for frame in later if frame.actions is not None]
-    if not taken:
-        raise UserError("that future holds no actions from that frame on")
-    return RecordedDriver(np.concatenate(taken), stride=around.spec.stride)
-
-
-DRIVERS: dict[str, Callable[[Surroundings, Mapping[str, Any]], Driver]] = {
-    "episode": of_episode,
-    "future": of_future,
-}
-"""Drivers beside the player's own hands, by the name that a page asks for."""
