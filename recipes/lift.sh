@@ -36,9 +36,13 @@ $roboscape bundle --tokenizer runs/tokenizer_lift/tokenizer --world-model runs/w
 $roboscape train decoder --checkpoint runs/lift_likeliest --dataset data/lift_train \
     --validation data/lift_validation --output runs/decoder_lift --fit.steps 3000
 
-# 6. The bundle, how good it is on validation (for choosing), and on test episodes (for reporting).
+# 6. Where the hand is in a picture, for goals that are pictures.
+$roboscape train state-reader --tokens data/lift_tokens --output runs/state_reader_lift
+
+# 7. The bundle, how good it is on validation (for choosing), and on test episodes (for reporting).
 #    Nothing was chosen on seeds from 980000 on; keep it so.
 $roboscape bundle --tokenizer runs/decoder_lift/tokenizer --world-model runs/world_model_lift/world_model \
-    --tokens data/lift_tokens --output src/roboscape/bundles/lift
+    --tokens data/lift_tokens --state-reader runs/state_reader_lift/state_reader \
+    --output src/roboscape/bundles/lift
 $roboscape evaluate --checkpoint src/roboscape/bundles/lift --dataset data/lift_validation --output runs/evaluate_lift_validation
 $roboscape evaluate --checkpoint src/roboscape/bundles/lift --dataset data/lift_test --output runs/evaluate_lift

@@ -5,7 +5,7 @@
 
 - `policy-eval`: at least 12 policies from useless to good, at least 100 starts each, both worlds.
 - `plan --goal lift`: ranked proposals of one mediocre policy (40 to 60 %), over their number.
-- `plan --goal state, image, depth, tokens`: reaching, over the number of samples.
+- `plan --goal state, image, pixels, depth, tokens`: reaching, over the number of samples.
 - `closed_loop.py`: frames a second and seconds a decision.
 
 Every part continues where it was interrupted. Hours on two cores: the true simulator's frames take
@@ -21,7 +21,7 @@ from pathlib import Path
 import tyro
 
 HERE = Path(__file__).parent
-GOALS = ("state", "image", "depth", "tokens")
+GOALS = ("state", "image", "pixels", "depth", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)

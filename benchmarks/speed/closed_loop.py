@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import tyro
 
+from roboscape.dataset.cameras import hand_columns
 from roboscape.planning.costs import Goal, GoalImageCost, GoalStateCost
-from roboscape.planning.goals import hand_columns
 from roboscape.planning.imagining import Imaginer
 from roboscape.planning.sampling import SamplingConfig, SamplingPlanner
 from roboscape.policies.protocol import PolicyInput
@@ -110,7 +110,7 @@ def decisions(bundle: Bundle, config: Benchmark) -> dict[str, Cost]:
     )
     costs = {
         "goal state": GoalStateCost(goal, columns=hand_columns(simulator.spec.state_names)),
-        "goal image": GoalImageCost(goal, camera=camera),
+        "goal pixels": GoalImageCost(goal, camera=camera),
     }
     found = {}
     for name, cost in costs.items():

@@ -132,6 +132,11 @@ COMMANDS: dict[str, Command] = {
         presets="roboscape.presets.world_model",
         summary="Learn to predict the next RGB and depth frame from actions.",
     ),
+    "train state-reader": Command(
+        module="roboscape.state_reading.train",
+        config="StateReaderRun",
+        summary="Learn to read the robot's state off a frame, for goals that are images.",
+    ),
     "train decoder": Command(
         module="roboscape.rollout.train_decoder",
         config="DecoderRun",

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from roboscape.planning.goals import GoalDistance, expert_goals, hand_columns
+from roboscape.dataset.cameras import hand_columns
+from roboscape.planning.goals import GoalDistance, expert_goals
 from roboscape.planning.imagining import Futures
 from roboscape.planning.lift import LiftCost
 from roboscape.policies.worlds import WorldChoice

@@ -70,14 +70,15 @@ class Page:
         return header["type"], header, arrays
 
     async def wait_for(self, kind, condition=lambda content: True):
-        """The next message of a kind that meets a condition."""
-        while True:
-            found, content, arrays = await self.next()
-            assert found != "websocket.close" or kind == found, f"closed: {content}"
-            if found == "error" and kind != "error":
-                raise AssertionError(content["message"])
-            if found == kind and condition(content):
-                return (content, arrays) if kind == "frame" else content
+        """The next message of a kind that meets a condition; others may come in between."""
+        async with asyncio.timeout(60):
+            while True:
+                found, content, arrays = await self.next()
+                assert found != "websocket.close" or kind == found, f"closed: {content}"
+                if found == "error" and kind != "error":
+                    raise AssertionError(content["message"])
+                if found == kind and condition(content):
+                    return (content, arrays) if kind == "frame" else content
 
     async def begun(self, **hello):
         """Say hello, and begin with the first row of the first episode."""

@@ -1,5 +1,6 @@
 """A recorded session is a dataset that says that it was imagined."""
 
+import base64
 import json
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ from roboscape.inspection.inspect import run as inspect
 from roboscape.rollout.synthetic import SYNTHETIC_PATH, comment_video, read_comment
 from roboscape.rollout.verify_synthetic import VerifySynthetic
 from roboscape.rollout.verify_synthetic import run as verify
-from tests.play.pages import LEFT, RIGHT, Page, play
+from roboscape.state_reading.model import StateReader, StateReaderConfig
+from tests.play.pages import LEFT, RIGHT, Page, opened, play
 
 
 @pytest.fixture
@@ -170,8 +172,6 @@ def test_a_dataset_of_an_earlier_version_is_neither_verified_nor_continued(recor
 
 
 def test_an_uploaded_image_borrows_what_it_lacks_and_says_so(stage, lift_dataset):
-    import base64
-
     image = lift_dataset.frames(1, "front")[12]
 
     async def story(app):
@@ -195,3 +195,29 @@ def test_an_uploaded_image_borrows_what_it_lacks_and_says_so(stage, lift_dataset
     assert "depth is that of episode 1, row 12" in notices[0] and "state" in notices[1]
     assert arrays["rgb/front"].shape == image.shape
     assert "expected a state of 2 numbers" in wrong["message"]
+
+
+def test_an_uploaded_images_state_is_read_off_it_where_the_bundle_can(
+    tiny_bundle, lift_dataset, tmp_path
+):
+    config = StateReaderConfig(state_names=("x", "y"), grid=(4, 4), code_bits=18, width=8)
+    bundle = replace(tiny_bundle, state_reader=StateReader(config).eval())
+    image = lift_dataset.frames(1, "front")[12]
+    (expected,) = bundle.read_states(image[None])
+
+    async def story(app):
+        async with Page(app) as page:
+            await page.begun()
+            rgb = {"front": base64.b64encode(image.tobytes()).decode()}
+            page.send("start_image", rgb=rgb)
+            notices = [(await page.wait_for("notice"))["message"] for _ in range(2)]
+            read = await app.state.host.stage.read_state({"front": image})
+            other = await app.state.host.stage.read_state({"hand": image})
+            page.send("start_image", rgb=rgb, state=[0.0, 0.0])
+            given = await page.wait_for("notice")
+            return notices, read, other, given
+
+    with opened(bundle, lift_dataset, tmp_path) as stage:
+        notices, read, other, given = play(stage, story)
+    np.testing.assert_array_equal(read, expected)
+    assert "read off the image" in notices[1] and other is None and "depth" in given["message"]

@@ -13,6 +13,9 @@ WEIGHTS_BYTES = 2**21
 """Attention weights that exist at a time on CPUs: what stays in the cache, and leaves few holes in
 memory."""
 
+LONG_QUERIES = 32
+"""Queries from which on the fused kernel is quicker in fp32 too; a few at a time are not."""
+
 
 def attend(
     q: Float[Tensor, "b h q d"],
@@ -23,10 +26,11 @@ def attend(
 ) -> Float[Tensor, "b h q d"]:
     """Scaled dot-product attention; `bias` is added to the scores, one for all or one each.
 
-    Sequences here are short (tens of tokens) and many (thousands). On CPUs the fused kernel's
-    backward pass is 5 to 9 times slower in bf16 than the plain products (`docs/decisions.md`).
+    Sequences here are short (tens of tokens) and many (thousands). On CPUs the fused kernel is
+    quicker forwards, and its backward pass 5 to 9 times slower in bf16 than the plain products
+    (`docs/decisions.md`).
     """
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or fused_is_quicker(q, k, v):
         mask = None if bias is None else bias.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     heads, queries, keys = q.shape[1], q.shape[2], k.shape[2]
@@ -39,6 +43,15 @@ def attend(
         weighted = partial(weighted_values, bias=own)
         mixed.append(recomputed(weighted, *piece) if keys > 3 * k.shape[3] else weighted(*piece))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def fused_is_quicker(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """True where PyTorch's fused kernel is the quicker one on CPUs (measured; see `attend`)."""
+    if torch.compiler.is_exporting():
+        # Graphs for other programs hold plain products, which all of them know.
+        return False
+    learns = torch.is_grad_enabled() and any(one.requires_grad for one in (q, k, v))
+    return not learns and (q.dtype != torch.float32 or q.shape[2] >= LONG_QUERIES)
 
 
 def weighted_values(

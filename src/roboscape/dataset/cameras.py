@@ -1,5 +1,6 @@
 """Camera poses: from pixels with depth to points in the world and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,24 @@ def hand_pose(
     raise UserError(
         "a camera on the hand needs the hand's position in the recorded state, as eef_x, eef_y, "
         f"eef_z; this dataset's state holds: {', '.join(names) or 'nothing'}"
+    )
+
+
+def hand_columns(state_names: Sequence[str]) -> list[int]:
+    """The columns of a state that hold the hand's position in metres.
+
+    Raises:
+        ValueError: it has none of these names.
+    """
+    names = list(state_names)
+    for hand in HANDS:
+        place = [f"{hand}_{axis}" for axis in "xyz"]
+        if set(place) <= set(names):
+            return [names.index(name) for name in place]
+    expected = " or ".join(f"{hand}_x, {hand}_y, {hand}_z" for hand in HANDS)
+    raise UserError(
+        f"reaching a goal compares where the hand is: expected states {expected}, got "
+        f"{', '.join(names) or 'none'}"
     )
 
 

@@ -1,7 +1,7 @@
 """Costs of imagined futures: the lower, the better. Axes as in `imagining.py`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from roboscape.core.errors import UserError
 from roboscape.planning.imagining import Futures
+from roboscape.rollout.bundle import Bundle
 from roboscape.simulators.learned import Decode
 from roboscape.simulators.success import Success
 from roboscape.tokenizer.model import Tokenizer
@@ -152,6 +153,25 @@ def goal_tokens(
         metres = torch.from_numpy(depth_m.astype(np.float32)).to(tokenizer.device)
         codes.append(tokenizer.encode_depth(metres))
     return torch.cat(codes).cpu().numpy()
+
+
+def read_goals(goals: Goals, *, bundle: Bundle, cameras: Sequence[str]) -> dict[int, Goal]:
+    """The same goals with the state that is read off their images, and nothing else of them.
+
+    Args:
+        goals: by seed.
+        bundle: whose state reader reads them.
+        cameras: the views of a frame, from top to bottom.
+
+    Raises:
+        ValueError: the bundle has no state reader.
+    """
+    frames = [np.concatenate([goal.rgb[name] for name in cameras]) for goal in goals.values()]
+    states = bundle.read_states(np.stack(frames)).astype(np.float64)
+    return {
+        seed: replace(goal, state=state)
+        for (seed, goal), state in zip(goals.items(), states, strict=True)
+    }
 
 
 class RuleCost:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-from roboscape.core.errors import UserError
-from roboscape.dataset.cameras import HANDS
+from roboscape.dataset.cameras import hand_columns
 from roboscape.planning.costs import Goal
 from roboscape.policies.episodes import NONE
 from roboscape.policies.protocol import PolicyInput
@@ -14,24 +13,6 @@ from roboscape.policies.scripted import ScriptedPolicy
 from roboscape.policies.worlds import EXPERT, WorldChoice
 from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.protocol import Mask, Observation, SeedStart, WorldSpec
-
-
-def hand_columns(state_names: Sequence[str]) -> list[int]:
-    """The columns of a state that hold the hand's position in metres.
-
-    Raises:
-        ValueError: it has none of these names.
-    """
-    names = list(state_names)
-    for hand in HANDS:
-        place = [f"{hand}_{axis}" for axis in "xyz"]
-        if set(place) <= set(names):
-            return [names.index(name) for name in place]
-    expected = " or ".join(f"{hand}_x, {hand}_y, {hand}_z" for hand in HANDS)
-    raise UserError(
-        f"reaching a goal compares where the hand is: expected states {expected}, got "
-        f"{', '.join(names) or 'none'}"
-    )
 
 
 def expert_goals(

@@ -7,8 +7,7 @@ Where the cube is comes from the pixels that `lift_cube` finds, lifted into spac
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from roboscape.dataset.cameras import CameraPose, camera_pose, unproject
-from roboscape.planning.goals import hand_columns
+from roboscape.dataset.cameras import CameraPose, camera_pose, hand_columns, unproject
 from roboscape.planning.imagining import Futures
 from roboscape.simulators.learned import Decode
 from roboscape.simulators.lift_cube import (

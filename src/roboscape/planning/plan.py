@@ -14,6 +14,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import append_json_line, write_json
 from roboscape.core.progress import progress
 from roboscape.core.runs import open_run
+from roboscape.dataset.cameras import hand_columns
 from roboscape.planning.costs import (
     Cost,
     Goal,
@@ -21,8 +22,9 @@ from roboscape.planning.costs import (
     GoalImageCost,
     GoalStateCost,
     GoalTokenCost,
+    read_goals,
 )
-from roboscape.planning.goals import GoalDistance, Never, expert_goals, hand_columns
+from roboscape.planning.goals import GoalDistance, Never, expert_goals
 from roboscape.planning.imagining import Imaginer
 from roboscape.planning.lift import LiftCost
 from roboscape.planning.ranking import RankedPolicy
@@ -39,7 +41,7 @@ from roboscape.simulators.success import TrueSuccess
 
 log = logging.getLogger(__name__)
 
-GoalKind = Literal["lift", "state", "image", "depth", "tokens"]
+GoalKind = Literal["lift", "state", "image", "pixels", "depth", "tokens"]
 Actor = Literal["planned", "policy", "random"]
 
 
@@ -50,8 +52,9 @@ class Plan:
     output: Path
     """Folder of the results; an interrupted run continues there."""
     goal: GoalKind = "state"
-    """`lift`: solve the task. The others: bring the hand where an expert brought it, given as
-    the hand's position, an image, a depth image, or its tokens."""
+    """`lift`: solve the task. The others: bring the hand where an expert brought it, given as the
+    hand's position, as an image that the bundle's state reader reads it off, or as pixels, depth or
+    tokens that the imagined ones are compared with."""
     policy: str = ""
     """A trained policy whose proposals are ranked; empty: action sequences are searched."""
     proposals: int = 16
@@ -194,7 +197,8 @@ def make_actors(config: Plan, imaginer: Imaginer, *, goals: dict[int, Goal]) -> 
 def make_cost(config: Plan, imaginer: Imaginer, *, goals: dict[int, Goal]) -> Cost:
     """The cost of a goal."""
     world = imaginer.simulator.spec
-    camera = world.cameras[0].name
+    cameras = [one.name for one in world.cameras]
+    camera = cameras[0]
     match config.goal:
         case "lift":
             return LiftCost(
@@ -205,11 +209,13 @@ def make_cost(config: Plan, imaginer: Imaginer, *, goals: dict[int, Goal]) -> Co
         case "state":
             return GoalStateCost(goals, columns=hand_columns(world.state_names))
         case "image":
+            read = read_goals(goals, bundle=imaginer.simulator.bundle, cameras=cameras)
+            return GoalStateCost(read, columns=hand_columns(world.state_names))
+        case "pixels":
             return GoalImageCost(goals, camera=camera)
         case "depth":
             return GoalDepthCost(goals, camera=camera)
         case "tokens":
-            cameras = [one.name for one in world.cameras]
             tokenizer = imaginer.simulator.bundle.tokenizer
             return GoalTokenCost(goals, cameras=cameras, tokenizer=tokenizer)
 

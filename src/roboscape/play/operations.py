@@ -115,6 +115,9 @@ async def start_episode(player: Player, message: m.StartEpisode) -> None:
 async def start_image(player: Player, message: m.StartImage) -> None:
     """Begin with an image of the player's own; a true world cannot."""
     session, stage = player.session, player.stage
+    read = None
+    if message.state is None:
+        read = await stage.read_state(message.images(side_px=stage.side_px))
     start, warnings = start_of_image(
         message,
         stage.known,
@@ -122,6 +125,7 @@ async def start_image(player: Player, message: m.StartImage) -> None:
         side_px=stage.side_px,
         state_size=stage.state_size,
         codec=stage.codec,
+        read_state=read,
     )
     began = Began(words="an uploaded image", about={"kind": "image", "warnings": warnings}, seed=0)
     async with session.lock:

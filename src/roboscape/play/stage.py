@@ -1,14 +1,18 @@
 """The parts that all players share: models, simulators, recordings, cameras, limits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float, UInt8
+
 from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.errors import UserError
+from roboscape.dataset.cameras import hand_columns
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
-from roboscape.planning.goals import hand_columns
 from roboscape.play.layout import CameraView, Control, camera_view, controls_for
 from roboscape.play.limits import Limits
 from roboscape.play.starts import KnownStarts
@@ -17,7 +21,8 @@ from roboscape.policies.driver import PolicyDriver
 from roboscape.policies.opening import BUNDLED_POLICIES, open_policy
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.identity import Checkpoint
-from roboscape.simulators.protocol import WorldSpec
+from roboscape.simulators.learned import LearnedSimulator
+from roboscape.simulators.protocol import Simulator, WorldSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,19 @@ class Stage:
         """The specification that all worlds share."""
         return self.imagined.spec
 
+    async def read_state(
+        self, images: Mapping[str, UInt8[np.ndarray, "h w 3"]]
+    ) -> Float[np.ndarray, " s"] | None:
+        """The robot's state as the images show it; None where the bundle cannot read it.
+
+        Args:
+            images: by camera; all that the model sees are needed.
+        """
+        if not images.keys() >= set(self.cameras):
+            return None
+        frame = np.concatenate([images[name] for name in self.cameras])
+        return await self.imagined.ask(lambda simulator: _read_state(simulator, frame))
+
     def policy(self, name: str) -> PolicyDriver:
         """A policy for one imagined world.
 
@@ -71,8 +89,6 @@ class Stage:
 
     def views(self) -> list[CameraView]:
         """The cameras, for point clouds; a camera on the hand has no pose of its own here."""
-        import numpy as np
-
         state = np.zeros(len(self.recordings.state_names), np.float32)
         known = {camera.name for camera in self.recordings.cameras}
         return [camera_view(self.recordings, name, state) for name in self.cameras if name in known]
@@ -178,6 +194,14 @@ def open_stage(
     except BaseException:
         stage.close()
         raise
+
+
+def _read_state(
+    simulator: Simulator, frame: UInt8[np.ndarray, "h w 3"]
+) -> Float[np.ndarray, " s"] | None:
+    if not isinstance(simulator, LearnedSimulator) or simulator.bundle.state_reader is None:
+        return None
+    return simulator.bundle.read_states(frame[None])[0]
 
 
 def _fitting(stage: Stage, named: tuple[str, ...]) -> tuple[str, ...]:

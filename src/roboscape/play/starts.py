@@ -85,6 +85,7 @@ def start_of_image(
     side_px: int,
     state_size: int,
     codec: DepthCodec,
+    read_state: Float[np.ndarray, " s"] | None = None,
 ) -> tuple[FrameStart, list[str]]:
     """An uploaded image as a start, and what had to be taken from elsewhere.
 
@@ -95,6 +96,7 @@ def start_of_image(
         side_px: Height and width of its images.
         state_size: Numbers of the robot's state.
         codec: How the depth of known starts is kept.
+        read_state: The state as it was read off the image; None where nothing reads it.
 
     Raises:
         ValueError: another camera, size or number of states, or no start is known.
@@ -112,6 +114,9 @@ def start_of_image(
         state = np.array(message.state, np.float32)
         if state.shape != (state_size,):
             raise UserError(f"expected a state of {state_size} numbers, got {len(state)}")
+    elif read_state is not None:
+        state = read_state
+        warnings.append("The robot's state is what was read off the image.")
     else:
         warnings.append(f"The robot's state is that of {nearest.name} too.")
     depth = {

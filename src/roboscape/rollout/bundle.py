@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.device import AUTO, resolve_device
@@ -11,12 +13,15 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
+from roboscape.state_reading.model import StateReader
 from roboscape.tokenizer.inference import for_decoding
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.weights import encoder_sha256
 from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
 
 TOKENIZER, WORLD_MODEL, CARD = "tokenizer", "world_model", "README.md"
+STATE_READER = "state_reader"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class Bundle:
     tokenizer: Tokenizer
     world_model: WorldModel
     controls: ControlEncoder
+    state_reader: StateReader | None = None
+    """Reads the robot's state off a frame's tokens; None where none was trained."""
 
     def __post_init__(self) -> None:
         """Refuse parts that were not trained for each other, as far as their sizes tell."""
@@ -70,7 +77,27 @@ class Bundle:
             tokenizer=for_decoding(self.tokenizer, dtype=convolution).to(device),
             world_model=for_imagining(self.world_model, dtype=matmul).to(device),
             controls=self.controls,
+            state_reader=None if self.state_reader is None else self.state_reader.to(device),
         )
+
+    @torch.no_grad()
+    def read_states(self, rgb: UInt8[np.ndarray, "b h w 3"]) -> Float[np.ndarray, "b s"]:
+        """The robot's states in some frames, stored units, from their pixels alone.
+
+        Args:
+            rgb: frames, all views below each other.
+
+        Raises:
+            UserError: the bundle has no state reader.
+        """
+        if self.state_reader is None:
+            raise UserError(
+                "reading the robot's state off a picture needs the bundle's state reader; train "
+                "one (`roboscape train state-reader`) and put it into the bundle's folder "
+                f"`{STATE_READER}`"
+            )
+        codes = self.tokenizer.encode_rgb(torch.from_numpy(rgb).to(self.tokenizer.device))
+        return self.state_reader.read(codes)
 
     def with_decoder(self, name: str | Path) -> "Bundle":
         """The same bundle, whose frames another tokenizer's decoder shows.
@@ -96,6 +123,8 @@ class Bundle:
         self.tokenizer.save_pretrained(folder / TOKENIZER)
         self.world_model.save_pretrained(folder / WORLD_MODEL)
         self.controls.save(folder)
+        if self.state_reader is not None:
+            self.state_reader.save_pretrained(folder / STATE_READER)
         if not (folder / CARD).exists():
             with atomic_path(folder / CARD) as temporary:
                 temporary.write_text(model_card(self))
@@ -117,8 +146,27 @@ class Bundle:
             tokenizer=Tokenizer.from_pretrained(folder, subfolder=TOKENIZER),
             world_model=WorldModel.from_pretrained(folder, subfolder=WORLD_MODEL),
             controls=ControlEncoder.load(folder),
+            state_reader=_state_reader(folder),
         )
         return bundle.with_decoder(decoder) if decoder else bundle
+
+
+def _state_reader(folder: Path) -> StateReader | None:
+    """The state reader of a bundle's folder, if it has one.
+
+    Raises:
+        UserError: it reads the tokens of another encoder.
+    """
+    if not (folder / STATE_READER).is_dir():
+        return None
+    reader = StateReader.from_pretrained(folder / STATE_READER)
+    if reader.config.encoder_sha256 != encoder_sha256(folder / TOKENIZER):
+        raise UserError(
+            f"{folder / STATE_READER} was trained on tokens of another encoder than "
+            f"{folder / TOKENIZER}; train it again on a store of this one (`roboscape train "
+            "state-reader`), or remove it"
+        )
+    return reader
 
 
 def model_card(bundle: Bundle) -> str:

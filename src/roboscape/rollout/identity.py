@@ -6,6 +6,7 @@ from pathlib import Path
 
 from roboscape.core.files import sha256_of
 from roboscape.core.pretrained import CONFIG, WEIGHTS, resolve
+from roboscape.rollout.bundle import STATE_READER
 
 DECIDING = (WEIGHTS, CONFIG, "controls.json")
 """Names of the files that are hashed, in all folders of a bundle."""
@@ -31,6 +32,9 @@ def checkpoint_sha256(name: str | Path) -> str:
     folder = resolve(name)
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.name in DECIDING):
+        if path.parent.name == STATE_READER:
+            # It reads frames, and imagines nothing.
+            continue
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()

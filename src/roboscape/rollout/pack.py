@@ -7,6 +7,7 @@ from pathlib import Path
 from roboscape.core.errors import UserError
 from roboscape.core.pretrained import halve_weights, resolve
 from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
+from roboscape.state_reading.model import StateReader
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.store import TokenStore
 from roboscape.tokens.weights import encoder_sha256, weights_sha256
@@ -27,6 +28,8 @@ class Pack:
     """Token store that the world model was trained on: it knows how control signals are made."""
     output: Path
     """Folder of the bundle."""
+    state_reader: Path | None = None
+    """Folder of a state reader (`roboscape train state-reader`), if the bundle is to have one."""
     half: bool = True
     """Keep weights as 16-bit floats, half the size; the encoder's, which make the codes, exact."""
 
@@ -51,6 +54,9 @@ def run(config: Pack) -> Bundle:
         tokenizer=Tokenizer.from_pretrained(config.tokenizer),
         world_model=WorldModel.from_pretrained(config.world_model),
         controls=store.controls,
+        state_reader=None
+        if config.state_reader is None
+        else StateReader.from_pretrained(config.state_reader),
     )
     bundle.save_pretrained(config.output)
     if config.half:

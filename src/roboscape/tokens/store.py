@@ -72,6 +72,16 @@ class TokenClip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredFrames:
+    """Single frames of a store, with the states that the robot had in them."""
+
+    rgb: Int32[np.ndarray, "n t"]
+    depth: Int32[np.ndarray, "n t"] | None
+    """None for a store without depth."""
+    state: Float32[np.ndarray, "n s"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipTable:
     """Every clip that fits into the episodes of a split, as ranges of start rows.
 
@@ -244,6 +254,20 @@ class TokenStore:
         known = {name: arrays.pop(name) for name in CONTROL_ARRAYS if name in arrays}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return TokenClip(controls=self._controls(known, task=task), **{"depth": None, **tensors})
+
+    def frames(self, episodes: Int[np.ndarray, " n"], rows: Int[np.ndarray, " n"]) -> StoredFrames:
+        """Single frames, by their episodes and native rows."""
+        shards = [self._shard(int(self.episodes.shard[episode])) for episode in episodes]
+        places = self.episodes.first_row[episodes] + rows
+
+        def gathered(name: str) -> np.ndarray:
+            return np.stack([shard[name][at] for shard, at in zip(shards, places, strict=True)])
+
+        return StoredFrames(
+            rgb=gathered("rgb"),
+            depth=gathered("depth") if self.config.has_depth else None,
+            state=gathered("state").astype(np.float32),
+        )
 
     def _controls(
         self, known: dict[str, np.ndarray], *, task: list[str] | None

@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from roboscape.core.errors import UserError
-from roboscape.dataset.cameras import camera_pose, unproject
+from roboscape.dataset.cameras import camera_pose, hand_columns, unproject
 from roboscape.planning.costs import Goal, GoalStateCost
-from roboscape.planning.goals import hand_columns
 from roboscape.planning.imagining import Imaginer
 from roboscape.planning.sampling import SamplingConfig, SamplingPlanner
 from roboscape.play.drivers.acting import ActingDriver

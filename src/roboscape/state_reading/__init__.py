@@ -1,0 +1,1 @@
+"""Reading the robot's state off the tokens of one frame."""

@@ -1,0 +1,130 @@
+"""The state reader: from the tokens of one frame to the state that the robot has in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from roboscape.controls.signals import one_where_still
+from roboscape.core.errors import UserError
+from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.tokenizer.codes import MISSING, code_to_vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateReaderConfig:
+    """The settings of a state reader: what it reads, and its size."""
+
+    state_names: tuple[str, ...]
+    """One a dimension of the state."""
+    grid: tuple[int, int]
+    """Rows and columns of tokens in a frame, all its views below each other."""
+    code_bits: int
+    """Of a token."""
+    encoder_sha256: str = ""
+    """Hash of the encoder whose tokens it reads."""
+    width: int = 48
+    """Channels."""
+    keypoints: int = 32
+    """Places in the frame whose coordinates are read."""
+
+    def __post_init__(self) -> None:
+        """Refuse a reader of nothing."""
+        if not self.state_names or min(*self.grid, self.code_bits, self.width, self.keypoints) < 1:
+            raise UserError(
+                "expected states, and a grid, code_bits, width and keypoints of 1 or more, got "
+                f"{self}"
+            )
+
+
+class StateReader(nn.Module):
+    """A small convolutional network over code vectors; depth may be missing.
+
+    Places come out of a spatial softmax (Finn et al. 2016, arXiv 1509.06113): a channel's weights
+    over the grid, and the mean coordinates under them.
+    """
+
+    def __init__(self, config: StateReaderConfig) -> None:
+        super().__init__()
+        self.config = config
+        rows, columns = config.grid
+        width, states = config.width, len(config.state_names)
+        self.embed = nn.Conv2d(2 * config.code_bits, width, 1)
+        self.place = nn.Parameter(torch.zeros(width, rows, columns))
+        self.layers = nn.Sequential(
+            *(
+                layer
+                for _ in range(2)
+                for layer in (nn.GELU(), nn.Conv2d(width, width, 3, padding=1))
+            ),
+            nn.GELU(),
+        )
+        self.heat = nn.Conv2d(width, config.keypoints, 1)
+        found = 2 * config.keypoints + 2 * width
+        self.head = nn.Sequential(
+            nn.LayerNorm(found), nn.Linear(found, 128), nn.GELU(), nn.Linear(128, states)
+        )
+        nn.init.normal_(self.place, std=0.02)
+        down, right = torch.meshgrid(
+            torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij"
+        )
+        self.register_buffer("coordinates", torch.stack([down, right]), persistent=False)
+        self.register_buffer("state_mean", torch.zeros(states))
+        self.register_buffer("state_std", torch.ones(states))
+
+    def set_deviations(self, states: Float[np.ndarray, "n s"]) -> None:
+        """Take over mean and deviation of recorded states."""
+        self.get_buffer("state_mean").copy_(torch.from_numpy(states.mean(axis=0)))
+        self.get_buffer("state_std").copy_(torch.from_numpy(one_where_still(states.std(axis=0))))
+
+    def forward(
+        self, rgb: Int[Tensor, "b n"], depth: Int[Tensor, "b n"] | None
+    ) -> Float[Tensor, "b s"]:
+        """States in deviations from the mean.
+
+        Args:
+            rgb: tokens of frames, row by row, view by view.
+            depth: the same of depth; None, or -1 in a frame, where there is none.
+        """
+        depth = torch.full_like(rgb, MISSING) if depth is None else depth
+        planes = torch.cat([self._vectors(rgb), self._vectors(depth)], dim=1)
+        features = self.layers(self.embed(planes) + self.place)
+        heat = rearrange(self.heat(features), "b k y x -> b k (y x)").softmax(dim=-1)
+        where = rearrange(self.get_buffer("coordinates"), "c y x -> c (y x)")
+        places = torch.einsum("bkn,cn->bkc", heat, where).flatten(1)
+        pooled = [features.mean(dim=(2, 3)), features.amax(dim=(2, 3))]
+        return self.head(torch.cat([places, *pooled], dim=-1))
+
+    def normalize(self, states: Float[Tensor, "b s"]) -> Float[Tensor, "b s"]:
+        """States in deviations from the mean."""
+        return (states - self.get_buffer("state_mean")) / self.get_buffer("state_std")
+
+    @torch.no_grad()
+    def read(
+        self, rgb: Int[Tensor, "b n"], depth: Int[Tensor, "b n"] | None = None
+    ) -> Float[np.ndarray, "b s"]:
+        """The states of frames, stored units."""
+        found = self(rgb, depth) * self.get_buffer("state_std") + self.get_buffer("state_mean")
+        return found.cpu().numpy()
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        save_weights(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "StateReader":
+        """Load from a folder or a hub repository, ready to read."""
+        folder = resolve(name, subfolder=subfolder)
+        model = cls(read_config(StateReaderConfig, folder))
+        load_weights(model, folder)
+        return model.eval().requires_grad_(requires_grad=False)
+
+    def _vectors(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b v y x"]:
+        """Code vectors as planes; zero where there is no code."""
+        vectors = code_to_vectors(codes.clamp(min=0), code_bits=self.config.code_bits)
+        vectors = vectors * (codes != MISSING).unsqueeze(-1)
+        return rearrange(vectors, "b (y x) v -> b v y x", y=self.config.grid[0])
