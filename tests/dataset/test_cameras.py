@@ -7,8 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from roboscape.core.errors import UserError
 from roboscape.dataset import layout
-from roboscape.dataset.cameras import CameraPose, camera_pose, geometry_of, hand_pose
+from roboscape.dataset.cameras import (
+    CameraPose,
+    camera_pose,
+    geometry_of,
+    hand_columns,
+    hand_pose,
+)
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec, DatasetSpec
@@ -127,3 +134,10 @@ def test_resized_recordings_keep_what_their_cameras_see():
     # The middle 48 pixels in 24: half as many pixels a radian.
     found = camera_pose(small, "wrist", np.zeros(len(NAMES)))
     assert (found.focal_px, found.height, found.width) == (77.25 / 2, 24, 24)
+
+
+def test_the_hand_is_found_by_its_name_whatever_a_source_calls_it():
+    assert hand_columns(("joint_1", "eef_z", "eef_y", "eef_x")) == [3, 2, 1]
+    assert hand_columns(("hand_x", "hand_y", "hand_z", "eef_x")) == [0, 1, 2]
+    with pytest.raises(UserError, match="eef_x, eef_y, eef_z or hand_x"):
+        hand_columns(("eef_x", "eef_y", "hand_z"))

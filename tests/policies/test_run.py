@@ -8,7 +8,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.video import count_frames
 from roboscape.policies import run as module
 from roboscape.policies.run import RunPolicy, run
-from roboscape.policies.worlds import WorldChoice, open_world, starts_of
+from roboscape.policies.worlds import WorldChoice, learned_simulator, open_world, starts_of
 from roboscape.simulators.protocol import SeedStart
 from roboscape.simulators.success import TrueSuccess
 from tests.policies.remembering_policy import RememberingPolicy
@@ -77,3 +77,11 @@ def test_equal_seeds_begin_alike_in_the_true_and_in_a_learned_simulator():
     np.testing.assert_array_equal(start.state, seen.state[0])
     assert starts_of(choice, [5]) == [SeedStart(seed=5)]
     true.close()
+
+
+def test_planning_needs_no_rule_for_imagined_video_and_measuring_policies_does():
+    pytest.importorskip("metaworld", reason="the simulators are not installed")
+    choice = WorldChoice(bundle="metaworld", task="metaworld/door-open", frame_hz=10, batch=1)
+    with pytest.raises(UserError, match="no rule says"):
+        open_world(choice)
+    assert learned_simulator(choice).spec.state_names[:3] == ("hand_x", "hand_y", "hand_z")

@@ -34,8 +34,7 @@ from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import Policy, PolicyInput
 from roboscape.policies.rates import SuccessRate, success_rate
 from roboscape.policies.run import read_episodes
-from roboscape.policies.worlds import WorldChoice, open_world, starts_of
-from roboscape.simulators.learned import LearnedSimulator
+from roboscape.policies.worlds import WorldChoice, learned_simulator, starts_of, true_simulator
 from roboscape.simulators.protocol import Index, Mask, Simulator
 from roboscape.simulators.success import TrueSuccess
 
@@ -154,9 +153,8 @@ class TimedPolicy:
 def run(config: Plan) -> list[ActorResult]:
     """Run what is missing; leaves a JSONL file for each way of acting, and `plan.json`."""
     open_run(config.output, config)
-    simulator, _ = open_world(replace(config.world, bundle=""))
-    imagining, _ = open_world(config.world)
-    assert isinstance(imagining, LearnedSimulator)
+    simulator = true_simulator(config.world, batch=config.world.batch)
+    imagining = learned_simulator(config.world)
     goals: dict[int, Goal] = {}
     if config.goal != "lift":
         goals = expert_goals(

@@ -61,6 +61,21 @@ def open_world(choice: WorldChoice) -> tuple[Simulator, Success]:
     """
     if not choice.bundle:
         return true_simulator(choice, batch=choice.batch), TrueSuccess()
+    if choice.judge.kind == "rule" and choice.task != "Lift":
+        raise UserError(
+            f"no rule says when imagined video shows {choice.task} solved; train a judge of it "
+            "(`roboscape train judge`) and choose it (`--world.judge.kind classifier`)"
+        )
+    simulator = learned_simulator(choice)
+    return simulator, open_judge(choice.judge, spec=simulator.spec)
+
+
+def learned_simulator(choice: WorldChoice) -> LearnedSimulator:
+    """The imagined worlds of a choice's bundle, which fit its task.
+
+    Raises:
+        ValueError: a bundle of another action convention, rate or image size than the task's.
+    """
     bundle = Bundle.from_pretrained(choice.bundle).for_imagining(
         Compute(device=resolve_device(choice.device))
     )
@@ -80,12 +95,7 @@ def open_world(choice: WorldChoice) -> tuple[Simulator, Success]:
             )
     finally:
         true.close()
-    if choice.judge.kind == "rule" and choice.task != "Lift":
-        raise UserError(
-            f"no rule says when imagined video shows {choice.task} solved; train a judge of it "
-            "(`roboscape train judge`) and choose it (`--world.judge.kind classifier`)"
-        )
-    return simulator, open_judge(choice.judge, spec=simulator.spec)
+    return simulator
 
 
 def starts_of(choice: WorldChoice, seeds: Sequence[int]) -> list[Start]:
