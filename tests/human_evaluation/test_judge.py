@@ -186,7 +186,7 @@ def test_the_report_counts_by_source_whatever_the_side():
     answers = [
         Answer(**answered("trial0", recorded="left")),
         Answer(**answered("trial1", left_success="no", right_success="yes", recorded="right")),
-        Answer(**answered("trial2", left_success="unclear", recorded="right")),
+        Answer(**answered("trial2", left_success="unclear", recorded="left")),
         Answer(**answered("trial0", rater="another00", right_success="yes", recorded="unclear")),
     ]
     report = report_of(three_trials(), answers, automatic={"model": {"0": True, "1": False}})
@@ -199,8 +199,8 @@ def test_the_report_counts_by_source_whatever_the_side():
     assert (model.automatic.successes, model.automatic.trials) == (2, 3)
     (pair,) = report.pairs
     taken = pair.taken_for_recorded
-    assert (pair.first, taken.successes, taken.trials) == (TRUE, 2, 3)
-    assert "67% [21%, 94%] of 3" in draw_report(report)
+    assert (pair.first, taken.successes, taken.trials) == (TRUE, 3, 3)
+    assert "100% [44%, 100%] of 3" in draw_report(report)
 
 
 def test_an_evaluation_is_gone_on_with_and_reported(folder):

@@ -65,6 +65,8 @@ BROKEN = {
     "an unknown type": encoded(dtype="nonsense"),
     "pickled objects": encoded(dtype="|O"),
     "structures": encoded(dtype=[["a", "<f4"]]),
+    "texts": encoded(dtype="<U2", shape=[1]),
+    "dates": encoded(dtype="<M8[s]", shape=[1]),
     "a text as data": encoded(data="12345678"),
     "nothing": b"",
     "a million levels": b"\x91" * 1_000_000,
@@ -80,6 +82,12 @@ def test_a_broken_message_is_refused(message):
 def test_a_text_is_no_message():
     with pytest.raises(UserError, match="got the text 'hello'"):
         unpack("hello")
+
+
+@pytest.mark.parametrize(("size", "needed"), [(1, 4), (3, 12)])
+def test_an_array_has_exactly_the_bytes_of_its_shape(size, needed):
+    with pytest.raises(UserError, match=f"needs {needed} bytes, got 8"):
+        unpack(encoded(shape=[size]))
 
 
 @pytest.mark.parametrize("array", [np.array([object()]), np.array(["text"])])
