@@ -39,6 +39,9 @@ class Benchmark:
 
     bundle: str = "lift"
     """Folder or name of a bundle of Lift."""
+    decoder: str = ""
+    """Of a tokenizer whose decoder shows its frames, `lift-light-decoder`; the bundle's own where
+    empty."""
     worlds: int = 16
     """Imagined worlds at a time."""
     frames: int = 20
@@ -126,7 +129,9 @@ def decisions(bundle: Bundle, config: Benchmark) -> dict[str, Cost]:
 def main(config: Benchmark) -> None:
     """Measure and print, one JSON object a line."""
     torch.set_num_threads(config.threads)
-    bundle = Bundle.from_pretrained(config.bundle).for_imagining(config.compute)
+    bundle = Bundle.from_pretrained(config.bundle, decoder=config.decoder).for_imagining(
+        config.compute
+    )
     camera = bundle.world_model.config.views[0]
     per_cpu_second: dict[str, float] = {}
 
