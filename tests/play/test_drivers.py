@@ -273,7 +273,7 @@ def test_named_policies_must_fit_and_bundled_ones_are_offered_where_they_do(
 class Toward:
     """A planner that would go on for ever."""
 
-    words = "A planner drives"
+    thinks, words, ending, mark = True, "A planner drives", "", None
 
     def __init__(self):
         self.asked = 0

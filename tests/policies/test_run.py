@@ -81,7 +81,7 @@ def test_equal_seeds_begin_alike_in_the_true_and_in_a_learned_simulator():
 
 def test_planning_needs_no_rule_for_imagined_video_and_measuring_policies_does():
     pytest.importorskip("metaworld", reason="the simulators are not installed")
-    choice = WorldChoice(bundle="metaworld", task="metaworld/door-open", frame_hz=10, batch=1)
+    choice = WorldChoice(bundle="metaworld", task="metaworld/door-open", frame_hz=10.0, batch=1)
     with pytest.raises(UserError, match="no rule says"):
         open_world(choice)
     assert learned_simulator(choice).spec.state_names[:3] == ("hand_x", "hand_y", "hand_z")

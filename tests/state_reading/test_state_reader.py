@@ -59,7 +59,7 @@ def training(store, output, *, steps=250):
         output=output,
         width=16,
         validation_frames=32,
-        fit=FitConfig(steps=steps, evaluate_every=steps, checkpoint_every=20, average_decay=0),
+        fit=FitConfig(steps=steps, evaluate_every=steps, checkpoint_every=20, average_decay=0.0),
     )
 
 
@@ -69,8 +69,10 @@ def trained(store, tmp_path_factory):
 
 
 def test_stored_frames_are_those_of_the_clips_and_their_states_the_recorded_ones(store):
-    clip = store.batch(np.array([3]), split="train", length=2, stride=2)
-    episode, start = (int(value[0]) for value in store.clips("train", length=2).locate([3]))
+    chosen = np.array([3])
+    clip = store.batch(chosen, split="train", length=2, stride=2)
+    located = store.clips("train", length=2, stride=2).locate(chosen)
+    episode, start = (int(value[0]) for value in located)
     frames = store.frames(np.array([episode, episode]), np.array([start, start + 2]))
     np.testing.assert_array_equal(frames.rgb, clip.rgb[0])
     np.testing.assert_array_equal(frames.depth, clip.depth[0])

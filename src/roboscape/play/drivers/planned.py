@@ -11,7 +11,7 @@ from roboscape.planning.costs import Goal, GoalStateCost
 from roboscape.planning.imagining import Imaginer
 from roboscape.planning.sampling import SamplingConfig, SamplingPlanner
 from roboscape.play.drivers.acting import ActingDriver
-from roboscape.play.drivers.protocol import Actions, Mark, Surroundings
+from roboscape.play.drivers.protocol import Actions, Driver, Mark, Surroundings
 from roboscape.play.frames import Frame
 from roboscape.play.history import Future
 from roboscape.play.stage import Stage
@@ -32,7 +32,7 @@ class GoalDriver:
 
     def __init__(
         self,
-        planner: ActingDriver,
+        planner: Driver,
         *,
         goal_m: Float[np.ndarray, "3"],
         columns: list[int],
