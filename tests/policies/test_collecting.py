@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,7 +74,8 @@ def test_policies_take_turns_and_the_dataset_names_them(config):
     run(config)
     dataset = LeRobotDataset(config.output)
     found = [dataset.episode_info(n) for n in range(dataset.num_episodes)]
-    assert [info.behaviour for info in found] == ["policy:run0/policy", "policy:run1/policy"]
+    names = ["/".join(Path(policy).parts[-2:]) for policy in config.policies]
+    assert [info.behaviour for info in found] == [f"policy:{name}" for name in names]
     assert [info.seed for info in found] == [4, 5]
     assert len(dataset.actions(0)) == 21
 

@@ -65,7 +65,7 @@ def training(store, output, *, steps=250):
 
 @pytest.fixture(scope="module")
 def trained(store, tmp_path_factory):
-    return run(training(store, tmp_path_factory.mktemp("run")))
+    return run(training(store, tmp_path_factory.mktemp("training")))
 
 
 def test_stored_frames_are_those_of_the_clips_and_their_states_the_recorded_ones(store):
