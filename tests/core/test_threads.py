@@ -36,6 +36,17 @@ def test_where_there_is_one_count_nothing_is_tried():
     assert threads.choice(3) == 1
 
 
+def test_the_count_of_before_returns():
+    torch.set_num_threads(2)
+    threads = FastestThreads((1,))
+    with threads.of("work"):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with pytest.raises(RuntimeError, match="broke"), threads.of("work"):
+        raise RuntimeError("broke")
+    assert torch.get_num_threads() == 2
+
+
 def test_a_work_that_fails_counts_for_nothing():
     threads = FastestThreads((1, 2), trials=1)
     with pytest.raises(RuntimeError, match="broke"), threads.of(1):

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.reproduce import table2
 from roboscape.reproduce.results import CPU, STEPS
-from roboscape.reproduce.setup import StudyPlan, open_study
+from roboscape.reproduce.setup import StudyPlan, open_study, protocols_of
 from roboscape.reproduce.table2 import Table2
 from roboscape.reproduce.variants import table2_variants
 
@@ -82,6 +83,15 @@ def test_equal_cost_gives_a_cheaper_variant_more_steps(timed):
         ("none", 120),
         ("none", 60),
     ]
+
+
+def test_one_protocol_alone_can_be_run(flags, base):
+    plan = StudyPlan(name="table2", flags=flags, variants=table2_variants(), base=base)
+    both = replace(plan, flags=replace(flags, steps=None, budget_s=120.0))
+    assert protocols_of(both) == (CPU, STEPS)
+    assert protocols_of(replace(both, flags=replace(both.flags, protocols=("steps",)))) == (STEPS,)
+    with pytest.raises(UserError, match="expected --protocols of steps for this study, got cpu"):
+        protocols_of(replace(plan, flags=replace(flags, steps=3, protocols=("cpu",))))
 
 
 def test_a_busy_machine_is_given_the_cost_of_a_quiet_one(timed):

@@ -1,14 +1,18 @@
 """The learned environment: the bundled model `lift` by name, and a tiny bundle for exact laws."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from roboscape.core.threads import FastestThreads
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.simulators.environment import DatasetStarts, make_learned_vector
+from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.mujoco import MujocoSimulator
-from roboscape.simulators.protocol import SeedStart
+from roboscape.simulators.protocol import FrameStart, SeedStart
 
 LEARNED = "roboscape.simulators.gym:roboscape/Lift-v0"
 TRUE = "roboscape.simulators.gym:roboscape/LiftMujoco-v0"
@@ -198,3 +202,32 @@ def test_a_stock_agent_of_stable_baselines3_trains_on_both(name):
     agent.learn(total_timesteps=256)
     assert agent.num_timesteps == 256
     env.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_number_of_threads_changes_no_bit(precision, batch):
+    bundle = Bundle.from_pretrained("lift").for_imagining(
+        Compute(device="cpu", precision=precision)
+    )
+    side, state = bundle.tokenizer.config.image_size, bundle.controls.statistics.state_size
+    drawn = np.random.default_rng(0)
+    start = FrameStart(
+        rgb={"agentview": drawn.integers(0, 255, (side, side, 3), np.uint8)},
+        depth_m={"agentview": drawn.uniform(0.5, 1.5, (side, side)).astype(np.float32)},
+        state=np.zeros(state, np.float32),
+    )
+    found = []
+    for count in (1, 2):
+        simulator = LearnedSimulator(
+            replace(bundle, threads=FastestThreads((count,))), batch=batch, cameras=("agentview",)
+        )
+        simulator.reset([start] * batch)
+        spec = simulator.spec
+        shape = 3, batch, spec.stride, len(spec.action.names)
+        commands = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+        found.append([simulator.step(one) for one in commands])
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one.rgb["agentview"], other.rgb["agentview"])
+        assert np.array_equal(one.depth_m["agentview"], other.depth_m["agentview"])
+        assert np.array_equal(one.state, other.state)

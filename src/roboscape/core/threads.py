@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}
@@ -25,35 +25,47 @@ def wait_without_spinning() -> None:
 
 
 class FastestThreads:
-    """The number of torch's threads that a repeated work of one size is fastest with, found on it.
+    """The number of torch's threads that a repeated work of one kind is fastest with, found on it.
 
-    A small work outside a program's first thread can be slower with two threads than with one
-    (`docs/decisions.md`), a large one faster; so the first times of every size are measured.
+    A small work can be slower with two threads than with one, many times so where another program
+    keeps a core busy or outside a program's first thread (`docs/decisions.md`), a large one faster;
+    so the first times of every kind are measured.
     """
 
     def __init__(self, counts: tuple[int, ...], *, trials: int = 4) -> None:
         """Choose among some counts, after each was tried so often in turns."""
         self._counts, self._trials = tuple(dict.fromkeys(counts)), trials
-        self._seconds: dict[int, dict[int, list[float]]] = {}
+        self._seconds: dict[Hashable, dict[int, list[float]]] = {}
 
-    @contextmanager
-    def of(self, size: int) -> Iterator[None]:
-        """Do a work of this size with the number of threads that is due."""
+    @classmethod
+    def one_or_all(cls) -> "FastestThreads":
+        """One thread, or as many as torch has now."""
         import torch
 
-        tried = self._seconds.setdefault(size, {count: [] for count in self._counts})
-        count = self.choice(size)
+        return cls((1, torch.get_num_threads()))
+
+    @contextmanager
+    def of(self, kind: Hashable) -> Iterator[None]:
+        """Do a work of this kind with the number of threads that is due; that of before returns."""
+        import torch
+
+        tried = self._seconds.setdefault(kind, {count: [] for count in self._counts})
+        count = self.choice(kind)
         if count is None:
             count = min(self._counts, key=lambda one: len(tried[one]))
+        before = torch.get_num_threads()
         torch.set_num_threads(count)
-        start_s = time.perf_counter()
-        yield
-        if len(tried[count]) < self._trials:
-            tried[count].append(time.perf_counter() - start_s)
+        try:
+            start_s = time.perf_counter()
+            yield
+            if len(tried[count]) < self._trials:
+                tried[count].append(time.perf_counter() - start_s)
+        finally:
+            torch.set_num_threads(before)
 
-    def choice(self, size: int) -> int | None:
-        """The count for works of this size; None until all counts were tried."""
-        tried = self._seconds.get(size, {})
+    def choice(self, kind: Hashable) -> int | None:
+        """The count for works of this kind; None until all counts were tried."""
+        tried = self._seconds.get(kind, {})
         if len(self._counts) == 1:
             return self._counts[0]
         if not tried or any(len(times) < self._trials for times in tried.values()):

@@ -7,17 +7,14 @@ stepped by; while one computes, the other one and the server go on.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from roboscape.core.errors import UserError
-from roboscape.core.threads import FastestThreads
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.play.frames import Pictures
 from roboscape.play.pool import Kept, WorldPool
@@ -66,7 +63,6 @@ class Worlds:
         *,
         codec: DepthCodec,
         make_single: Callable[[], Simulator] | None = None,
-        threads: FastestThreads | None = None,
         name: str,
     ) -> None:
         """Open the first pool.
@@ -75,11 +71,9 @@ class Worlds:
             make: Returns a simulator of one world, of a temperature.
             codec: How depth is kept.
             make_single: Returns one that copies single worlds out of batches (`WorldPool`).
-            threads: Chooses how many threads of torch's a step takes.
             name: Of the thread.
         """
         self._make, self._codec = make, codec
-        self._threads = threads
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._pools: dict[float, WorldPool] = {}
         self._single: Simulator | None = None
@@ -201,9 +195,7 @@ class Worlds:
                 for player, turn in turns.items()
                 if turn.temperature == temperature
             }
-            with self._threads.of(len(together)) if self._threads else nullcontext():
-                stepped = pool.step(together)
-            for player, seen in stepped.items():
+            for player, seen in pool.step(together).items():
                 copy = pool.keep(player) if turns[player].copies else None
                 found[player] = Seen(pictures=Pictures.of(seen, self._codec), copy=copy)
         return found
@@ -254,7 +246,6 @@ def imagined_worlds(bundle: Bundle, *, cameras: tuple[str, ...], task: str) -> W
         make,
         codec=codec_of(bundle),
         make_single=make_single,
-        threads=FastestThreads((1, torch.get_num_threads())),
         name="imagined",
     )
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roboscape.annotate.perturb.depth import DepthErrors
 from roboscape.core.errors import UserError
@@ -74,6 +74,9 @@ class StudyFlags:
     """Where: `cpu` or `cuda`."""
     only: tuple[str, ...] = ()
     """Names of the variants to run; all where none is named. The page shows what is there."""
+    protocols: tuple[Literal["cpu", "steps"], ...] = ()
+    """What variants have in common: `cpu`, equal CPU seconds, or `steps`, as many optimiser steps;
+    the study's own where none is named."""
     quick: bool = False
     """Minutes instead of hours: 2 seeds, 8 CPU seconds, 8 clips, in a folder of its own. It shows
     that everything runs; its numbers say nothing."""
@@ -154,13 +157,29 @@ def open_study(plan: StudyPlan) -> Study:
         step_s=flags.step_s,
         fixed_steps=flags.steps,
         seeds=tuple(range(flags.seeds)),
-        # With a number of steps given, that is what all have in common.
-        protocols=(STEPS,) if flags.steps else plan.protocols,
+        protocols=protocols_of(plan),
         only=flags.only,
         given_errors={
             name: errors for name, labels in plan.labels.items() if (errors := given_errors(labels))
         },
     )
+
+
+def protocols_of(plan: StudyPlan) -> tuple[str, ...]:
+    """The protocols of a study that its flags ask for.
+
+    Raises:
+        UserError: the study has none of them.
+    """
+    asked = plan.flags.protocols
+    # With a number of steps given, that is what all have in common.
+    known = (STEPS,) if plan.flags.steps else plan.protocols
+    found = tuple(protocol for protocol in known if not asked or protocol in asked)
+    if not found:
+        raise UserError(
+            f"expected --protocols of {' '.join(known)} for this study, got {' '.join(asked)}"
+        )
+    return found
 
 
 def given_errors(labels: Labels) -> DepthErrors | None:

@@ -1,6 +1,6 @@
 """All that a rollout needs, in one folder or hub repository."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
+from roboscape.core.threads import FastestThreads
 from roboscape.state_reading.model import StateReader
 from roboscape.tokenizer.inference import for_decoding
 from roboscape.tokenizer.model import Tokenizer
@@ -48,6 +49,8 @@ class Bundle:
     controls: ControlEncoder
     state_reader: StateReader | None = None
     """Reads the robot's state off a frame's tokens; None where none was trained."""
+    threads: FastestThreads = field(default_factory=FastestThreads.one_or_all, compare=False)
+    """How many threads of a CPU its imagining is fastest with; they change no bit of it."""
 
     def __post_init__(self) -> None:
         """Refuse parts that were not trained for each other, as far as their sizes tell."""
@@ -116,7 +119,8 @@ class Bundle:
                 f"expected a decoder of this bundle's codes, and the encoder of {name} is another; "
                 "teach one with `roboscape train decoder --checkpoint` and this bundle"
             )
-        return replace(self, tokenizer=other)
+        # Another decoder takes another time, so threads are measured anew.
+        return replace(self, tokenizer=other, threads=FastestThreads.one_or_all())
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the tokenizer, the world model, what makes control signals, and a model card."""

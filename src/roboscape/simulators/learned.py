@@ -1,6 +1,7 @@
 """The learned simulator: a bundle imagines every frame, behind the simulators' protocol."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,11 +165,13 @@ class LearnedSimulator:
             raise UserError("actions must be finite numbers; got NaN or infinity")
         if not all(engine.begun):
             raise UserError("a world that was never reset cannot be stepped; call `reset` first")
-        signal = self._controls.step(actions)
-        frame = engine.step(signal.to(engine.device))
-        self._confidence = self._grid(frame.confidence)
-        self._pictures = {kind: one.outdated() for kind, one in self._pictures.items()}
-        return self.observe()
+        on_cpu = engine.device.type == "cpu"
+        with self.bundle.threads.of((self.batch, self.decode)) if on_cpu else nullcontext():
+            signal = self._controls.step(actions)
+            frame = engine.step(signal.to(engine.device))
+            self._confidence = self._grid(frame.confidence)
+            self._pictures = {kind: one.outdated() for kind, one in self._pictures.items()}
+            return self.observe()
 
     def observe(self, decode: Decode | None = None) -> Observation:
         """The observation of all worlds now; more or less decoded than `step` does, if asked."""
