@@ -8,6 +8,7 @@ from torch import nn
 from roboscape.core.pretrained import (
     bundled_models,
     halve_weights,
+    load_model,
     load_weights,
     read_config,
     resolve,
@@ -26,6 +27,15 @@ def test_weights_and_config_come_back(tmp_path):
     again = nn.Linear(3, read_config(Size, tmp_path).width)
     load_weights(again, tmp_path)
     assert torch.equal(layer.weight, again.weight)
+
+
+def test_a_loaded_model_is_for_use_and_not_for_training(tmp_path):
+    layer = nn.Linear(3, 4)
+    save_weights(layer, Size(width=4), tmp_path)
+    again = load_model(lambda size: nn.Linear(3, size.width), Size, tmp_path)
+    assert torch.equal(layer.weight, again.weight)
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
 def test_whoever_may_read_the_configuration_may_read_the_weights(tmp_path):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from roboscape.controls.signals import one_where_still
 from roboscape.core.errors import UserError
-from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention
 
@@ -190,10 +190,7 @@ class Proprioception(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "Proprioception":
         """Load from a folder or a hub repository, ready to imagine."""
-        folder = resolve(name, subfolder=subfolder)
-        model = cls(read_config(ProprioceptionConfig, folder))
-        load_weights(model, folder)
-        return model.eval().requires_grad_(requires_grad=False)
+        return load_model(cls, ProprioceptionConfig, resolve(name, subfolder=subfolder))
 
 
 def proprioception_loss(

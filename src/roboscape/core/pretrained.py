@@ -1,6 +1,7 @@
 """Models on disk: safetensors and a JSON configuration, never a pickle; found by name."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from roboscape.core.files import atomic_path
 log = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
+Model = TypeVar("Model", bound=nn.Module)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 BUNDLED = Path(__file__).parents[1] / "bundles"
 """Folder of the models that come with the package."""
@@ -40,6 +42,22 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         save_file(tensors, temporary)
         # The library makes files that their owner alone may read.
         temporary.chmod(mode)
+
+
+def load_model(make: Callable[[Config], Model], config: type[Config], folder: Path) -> Model:
+    """The model in `folder`, to be used and not trained: in evaluation mode, without gradients.
+
+    Args:
+        make: Its class, or what else makes a model of a configuration.
+        config: The kind of its configuration.
+        folder: As written by `save_pretrained`.
+
+    Raises:
+        ValueError: there is none, or it is broken.
+    """
+    model = make(read_config(config, folder))
+    load_weights(model, folder)
+    return model.eval().requires_grad_(requires_grad=False)
 
 
 def read_config(kind: type[Config], folder: Path) -> Config:

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from roboscape.core.errors import UserError
-from roboscape.core.pretrained import CONFIG, load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import CONFIG, load_model, resolve, save_weights
 
 DEPTH_LEVELS = 255
 SUCCESS, SEEN = 0, 1
@@ -134,9 +134,7 @@ class SuccessNetwork(nn.Module):
                 f"{folder} holds no judge ({CONFIG} is missing); train one with `roboscape train "
                 "judge`, or use the bundled `lift-judge` or a judge by rule"
             )
-        model = cls(read_config(JudgeConfig, folder))
-        load_weights(model, folder)
-        return model.eval().requires_grad_(requires_grad=False)
+        return load_model(cls, JudgeConfig, folder)
 
 
 def shrunk(

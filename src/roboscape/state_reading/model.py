@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from roboscape.controls.signals import one_where_still
 from roboscape.core.errors import UserError
-from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.tokenizer.codes import MISSING, code_to_vectors
 
 
@@ -118,10 +118,7 @@ class StateReader(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "StateReader":
         """Load from a folder or a hub repository, ready to read."""
-        folder = resolve(name, subfolder=subfolder)
-        model = cls(read_config(StateReaderConfig, folder))
-        load_weights(model, folder)
-        return model.eval().requires_grad_(requires_grad=False)
+        return load_model(cls, StateReaderConfig, resolve(name, subfolder=subfolder))
 
     def _vectors(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b v y x"]:
         """Code vectors as planes; zero where there is no code."""

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from vector_quantize_pytorch import LFQ
 
-from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.tokenizer.codes import code_to_vectors, factor_bits, vectors_to_code
 from roboscape.tokenizer.config import TokenizerConfig
 from roboscape.tokenizer.decoder import Decoder, GivenView
@@ -243,10 +243,7 @@ class Tokenizer(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "Tokenizer":
         """Load from a folder or a hub repository, ready to encode and decode."""
-        folder = resolve(name, subfolder=subfolder)
-        tokenizer = cls(read_config(TokenizerConfig, folder))
-        load_weights(tokenizer, folder)
-        return tokenizer.eval().requires_grad_(requires_grad=False)
+        return load_model(cls, TokenizerConfig, resolve(name, subfolder=subfolder))
 
 
 def rgb_to_image(frames: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:

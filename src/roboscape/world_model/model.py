@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.core.attention import attend
-from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.core.recompute import recomputed
 from roboscape.tokenizer.codes import MISSING, split_factors
 from roboscape.world_model.cache import Cache, LayerMemory, Memory, Turn
@@ -374,7 +374,4 @@ class WorldModel(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "WorldModel":
         """Load from a folder or a hub repository, ready to imagine."""
-        folder = resolve(name, subfolder=subfolder)
-        model = cls(read_config(WorldModelConfig, folder))
-        load_weights(model, folder)
-        return model.eval().requires_grad_(requires_grad=False)
+        return load_model(cls, WorldModelConfig, resolve(name, subfolder=subfolder))

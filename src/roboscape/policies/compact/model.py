@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roboscape.core.pretrained import load_weights, read_config, resolve, save_weights
+from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.policies.compact.config import CompactPolicyConfig
 
 LEAST_RANGE = 1e-4
@@ -127,10 +127,7 @@ class CompactPolicyNetwork(nn.Module):
         Raises:
             ValueError: there is none, or it is broken.
         """
-        folder = resolve(name)
-        network = cls(read_config(CompactPolicyConfig, folder))
-        load_weights(network, folder)
-        return network.eval().requires_grad_(requires_grad=False)
+        return load_model(cls, CompactPolicyConfig, resolve(name))
 
 
 class Eye(nn.Module):
