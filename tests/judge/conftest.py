@@ -58,7 +58,6 @@ def trained(tmp_path_factory, lift_train_dataset, validation):
         stride=2,
         input_size=32,
         batch_size=16,
-        device="cpu",
         fit=FitConfig(steps=60, log_every=30, evaluate_every=60, checkpoint_every=60),
     )
     return run(config), output / "judge"

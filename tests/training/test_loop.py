@@ -6,10 +6,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from roboscape.core.files import read_json
 from roboscape.core.seeding import generator_for
 from roboscape.training.checkpoint import checkpoints
+from roboscape.training.formats import FORMATS
 from roboscape.training.learner import StopConfig
-from roboscape.training.loop import FitConfig, fit, read_metrics
+from roboscape.training.loop import FitConfig, fit, fit_in_fp32, read_metrics
 from roboscape.training.newton_schulz import orthogonalize
 from roboscape.training.optimizer import (
     MuonAdamW,
@@ -65,6 +67,28 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, kind):
     metrics = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
     losses = [[line["loss"] for line in lines] for lines in metrics]
     assert losses[0] == losses[1]
+
+
+def test_a_small_model_is_trained_in_fp32_and_returned_as_it_is_used(tmp_path):
+    model = make_model()
+    seen = []
+
+    def evaluate(average):
+        seen.append(average)
+        return {}
+
+    trained = fit_in_fp32(
+        model,
+        step=regression(model),
+        optimizer=OptimizerConfig(kind="adamw"),
+        config=FitConfig(steps=2, evaluate_every=2),
+        run=tmp_path,
+        evaluate=evaluate,
+    )
+    assert read_json(tmp_path / FORMATS) == {"matmul": "fp32"}
+    assert seen == [trained]
+    assert not trained.training
+    assert not any(parameter.requires_grad for parameter in trained.parameters())
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,9 @@ from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.training.formats import settle_formats
 from roboscape.training.learner import FitConfig
-from roboscape.training.loop import fit
-from roboscape.training.optimizer import OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Execution
+from roboscape.training.loop import fit_in_fp32
+from roboscape.training.optimizer import OptimizerConfig
 
 log = logging.getLogger(__name__)
 
@@ -191,29 +189,23 @@ def run(config: ProprioceptionRun) -> Proprioception:
     model.check(validation)
     open_run(config.output, config)
     model.set_deviations(learnt.deviations())
-    device = resolve_device(config.device)
-    model.to(device)
-    # The passes are in fp32; only Muon's iteration gains from another format.
-    precision = "auto" if config.optimizer.kind == "muon" else "fp32"
-    formats = settle_formats(config.output, precision, kinds=["matmul"], device=device)
+    model.to(resolve_device(config.device))
     evaluate = make_evaluation(held_out, config=config)
-    trained = fit(
+    trained = fit_in_fp32(
         model,
         step=make_step(model, learnt, config=config),
-        optimizer=make_optimizer(model, config=config.optimizer, precision=formats["matmul"]),
+        optimizer=config.optimizer,
         config=config.fit,
         run=config.output,
         evaluate=evaluate,
-        execution=Execution(formats=formats),
     )
-    assert isinstance(trained, Proprioception)
-    trained.eval().save_pretrained(config.output / "proprioception")
+    trained.save_pretrained(config.output / "proprioception")
     found = evaluate(trained)
     write_json(config.output / "proprioception" / "accuracy.json", found)
     for name, value in found.items():
         log.info("%s: %.1f %% of the distance moved", name.replace("_", " "), 100 * value)
     # Imagining a clip or two is quicker on the CPU than the way to another device.
-    return trained.cpu().requires_grad_(requires_grad=False)
+    return trained.cpu()
 
 
 def make_step(

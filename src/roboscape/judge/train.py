@@ -29,11 +29,9 @@ from roboscape.judge.measure import ACCURACY, JudgeAccuracy, accuracy_content, m
 from roboscape.judge.network import SEEN, SUCCESS, JudgeConfig, SuccessNetwork
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.simulators.learned import LearnedSimulator
-from roboscape.training.formats import settle_formats
 from roboscape.training.learner import FitConfig
-from roboscape.training.loop import fit
-from roboscape.training.optimizer import OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Execution
+from roboscape.training.loop import fit_in_fp32
+from roboscape.training.optimizer import OptimizerConfig
 
 log = logging.getLogger(__name__)
 
@@ -123,18 +121,15 @@ def run(config: JudgeRun) -> SuccessNetwork:
     data = read_data(config, dataset, validation, shape=shape)
     torch.manual_seed(seed_for(config.seed))
     network = SuccessNetwork(shape).to(resolve_device(config.device))
-    formats = settle_formats(config.output, "fp32", kinds=["matmul"], device=config.device)
-    trained = fit(
+    trained = fit_in_fp32(
         network,
         step=make_step(network, data.training, config=config),
-        optimizer=make_optimizer(network, config=config.optimizer, precision=formats["matmul"]),
+        optimizer=config.optimizer,
         config=config.fit,
         run=config.output,
         evaluate=make_evaluation(data),
-        execution=Execution(formats=formats),
+        precision="fp32",
     )
-    assert isinstance(trained, SuccessNetwork)
-    trained.eval().requires_grad_(requires_grad=False)
     trained.config = calibrated(trained, data)
     trained.save_pretrained(config.output / JUDGE)
     found = {

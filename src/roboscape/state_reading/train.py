@@ -21,11 +21,9 @@ from roboscape.dataset.cameras import hand_columns
 from roboscape.state_reading.model import StateReader, StateReaderConfig
 from roboscape.tokenizer.codes import MISSING
 from roboscape.tokens.store import StoredFrames, TokenStore
-from roboscape.training.formats import settle_formats
 from roboscape.training.learner import FitConfig
-from roboscape.training.loop import fit
-from roboscape.training.optimizer import OptimizerConfig, make_optimizer
-from roboscape.training.parallel import Execution
+from roboscape.training.loop import fit_in_fp32
+from roboscape.training.optimizer import OptimizerConfig
 
 log = logging.getLogger(__name__)
 
@@ -94,27 +92,22 @@ def run(config: StateReaderRun) -> StateReader:
         )
     )
     model.set_deviations(draw(store, "train", numpy_generator_for(config.seed), size=4096).state)
-    device = resolve_device(config.device)
-    model.to(device)
-    precision = "auto" if config.optimizer.kind == "muon" else "fp32"
-    formats = settle_formats(config.output, precision, kinds=["matmul"], device=device)
+    model.to(resolve_device(config.device))
     evaluate = make_evaluation(store, config=config)
-    trained = fit(
+    trained = fit_in_fp32(
         model,
         step=make_step(model, store, config=config),
-        optimizer=make_optimizer(model, config=config.optimizer, precision=formats["matmul"]),
+        optimizer=config.optimizer,
         config=config.fit,
         run=config.output,
         evaluate=evaluate,
-        execution=Execution(formats=formats),
     )
-    assert isinstance(trained, StateReader)
-    trained.eval().save_pretrained(config.output / "state_reader")
+    trained.save_pretrained(config.output / "state_reader")
     found = evaluate(trained)
     write_json(config.output / "state_reader" / "accuracy.json", found)
     for name, value in found.items():
         log.info("%s: %.4f", name, value)
-    return trained.cpu().requires_grad_(requires_grad=False)
+    return trained.cpu()
 
 
 def state_names(store: TokenStore, named: tuple[str, ...]) -> tuple[str, ...]:

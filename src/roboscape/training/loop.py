@@ -4,13 +4,16 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from roboscape.core.files import atomic_path
+from roboscape.core.precision import Precision
 from roboscape.core.progress import progress
 from roboscape.training.checkpoint import load_latest, save_checkpoint
+from roboscape.training.formats import settle_formats
 from roboscape.training.learner import (
     EvaluateFunction,
     FitConfig,
@@ -18,12 +21,14 @@ from roboscape.training.learner import (
     PrepareFunction,
     StepFunction,
 )
-from roboscape.training.optimizer import MuonAdamW
+from roboscape.training.optimizer import MuonAdamW, OptimizerConfig, make_optimizer
 from roboscape.training.parallel import Execution
 from roboscape.training.prefetch import prefetching
 from roboscape.training.stopping import stop_requests
 
 log = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def fit(
@@ -84,6 +89,49 @@ def fit(
                 log.warning("stopped at step %d. Run the same command again to go on", state.step)
                 request.raise_interrupt()
     return learner.result()
+
+
+def fit_in_fp32(
+    model: Model,
+    *,
+    step: StepFunction,
+    optimizer: OptimizerConfig,
+    config: FitConfig,
+    run: Path,
+    evaluate: EvaluateFunction,
+    precision: Precision = "auto",
+) -> Model:
+    """Train a small model by `fit`, on the device that it is on, and return it as it will be used:
+    in evaluation mode, without gradients.
+
+    Its passes are in fp32: small matrices gain nothing from another format. Muon's iteration does.
+
+    Args:
+        model: What to train.
+        step: As for `fit`.
+        optimizer: How weights move.
+        config: How long.
+        run: The run's folder.
+        evaluate: As for `fit`.
+        precision: Number format of Muon's iteration, where the optimiser is Muon.
+    """
+    formats = settle_formats(
+        run,
+        precision if optimizer.kind == "muon" else "fp32",
+        kinds=["matmul"],
+        device=str(next(model.parameters()).device),
+    )
+    trained = fit(
+        model,
+        step=step,
+        optimizer=make_optimizer(model, config=optimizer, precision=formats["matmul"]),
+        config=config,
+        run=run,
+        evaluate=evaluate,
+        execution=Execution(formats=formats),
+    )
+    assert isinstance(trained, type(model))
+    return trained.eval().requires_grad_(requires_grad=False)
 
 
 def validate(
