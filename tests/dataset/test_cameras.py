@@ -15,6 +15,7 @@ from roboscape.dataset.cameras import (
     geometry_of,
     hand_columns,
     hand_pose,
+    named_hand,
 )
 from roboscape.dataset.conventions import unknown_convention
 from roboscape.dataset.reader import LeRobotDataset
@@ -141,3 +142,5 @@ def test_the_hand_is_found_by_its_name_whatever_a_source_calls_it():
     assert hand_columns(("hand_x", "hand_y", "hand_z", "eef_x")) == [0, 1, 2]
     with pytest.raises(UserError, match="eef_x, eef_y, eef_z or hand_x"):
         hand_columns(("eef_x", "eef_y", "hand_z"))
+    assert named_hand(("hand_x", "hand_y", "hand_z", "eef_x", "eef_y", "eef_z")) == "eef"
+    assert named_hand(("eef_x", "eef_y", "hand_z")) is None

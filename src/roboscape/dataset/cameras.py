@@ -92,19 +92,17 @@ def hand_pose(
         ValueError: the state does not hold the hand's position.
     """
     values = dict(zip(names, state.astype(np.float64), strict=True))
-    for hand in HANDS:
-        place = [f"{hand}_{axis}" for axis in "xyz"]
-        turn = [f"{hand}_quaternion_{axis}" for axis in "xyzw"]
-        if not all(name in values for name in place):
-            continue
-        rotation = np.eye(3)
-        if all(name in values for name in turn):
-            rotation = _matrix(np.array([values[name] for name in turn]))
-        return np.array([values[name] for name in place]), rotation
-    raise UserError(
-        "a camera on the hand needs the hand's position in the recorded state, as eef_x, eef_y, "
-        f"eef_z; this dataset's state holds: {', '.join(names) or 'nothing'}"
-    )
+    hand = named_hand(names)
+    if hand is None:
+        raise UserError(
+            "a camera on the hand needs the hand's position in the recorded state, as eef_x, "
+            f"eef_y, eef_z; this dataset's state holds: {', '.join(names) or 'nothing'}"
+        )
+    turn = [f"{hand}_quaternion_{axis}" for axis in "xyzw"]
+    rotation = np.eye(3)
+    if all(name in values for name in turn):
+        rotation = _matrix(np.array([values[name] for name in turn]))
+    return np.array([values[f"{hand}_{axis}"] for axis in "xyz"]), rotation
 
 
 def hand_columns(state_names: Sequence[str]) -> list[int]:
@@ -113,16 +111,22 @@ def hand_columns(state_names: Sequence[str]) -> list[int]:
     Raises:
         ValueError: it has none of these names.
     """
-    names = list(state_names)
+    hand = named_hand(state_names)
+    if hand is None:
+        expected = " or ".join(f"{hand}_x, {hand}_y, {hand}_z" for hand in HANDS)
+        raise UserError(
+            f"reaching a goal compares where the hand is: expected states {expected}, got "
+            f"{', '.join(state_names) or 'none'}"
+        )
+    return [state_names.index(f"{hand}_{axis}") for axis in "xyz"]
+
+
+def named_hand(state_names: Sequence[str]) -> str | None:
+    """The first of `HANDS` that names of states give a position; None where there is none."""
     for hand in HANDS:
-        place = [f"{hand}_{axis}" for axis in "xyz"]
-        if set(place) <= set(names):
-            return [names.index(name) for name in place]
-    expected = " or ".join(f"{hand}_x, {hand}_y, {hand}_z" for hand in HANDS)
-    raise UserError(
-        f"reaching a goal compares where the hand is: expected states {expected}, got "
-        f"{', '.join(names) or 'none'}"
-    )
+        if all(f"{hand}_{axis}" in state_names for axis in "xyz"):
+            return hand
+    return None
 
 
 def geometry_of(

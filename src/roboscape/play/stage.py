@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from roboscape.controls.signals import gripper_dimensions
 from roboscape.core.errors import UserError
-from roboscape.dataset.cameras import hand_columns
+from roboscape.dataset.cameras import named_hand
 from roboscape.dataset.depth_codec import DepthCodec
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import DatasetSpec
@@ -80,12 +80,9 @@ class Stage:
     @property
     def has_goals(self) -> bool:
         """True if a point of a picture can be a goal: camera, depth and hand are known."""
-        try:
-            hand_columns(self.spec.state_names)
-        except UserError:
-            return False
+        has_hand = named_hand(self.spec.state_names) is not None
         has_depth = any(camera.has_depth for camera in self.spec.cameras)
-        return has_depth and any(view.measured for view in self.views())
+        return has_hand and has_depth and any(view.measured for view in self.views())
 
     def views(self) -> list[CameraView]:
         """The cameras, for point clouds; a camera on the hand has no pose of its own here."""

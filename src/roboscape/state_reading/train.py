@@ -17,7 +17,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
-from roboscape.dataset.cameras import hand_columns
+from roboscape.dataset.cameras import hand_columns, named_hand
 from roboscape.state_reading.model import StateReader, StateReaderConfig
 from roboscape.tokenizer.codes import MISSING
 from roboscape.tokens.store import StoredFrames, TokenStore
@@ -205,11 +205,9 @@ def hand_errors(
     error: Float[Tensor, "n s"], *, names: tuple[str, ...], what: str
 ) -> dict[str, float]:
     """The hand's distances from where it was; none where the states do not name the hand."""
-    try:
-        columns = hand_columns(names)
-    except UserError:
+    if named_hand(names) is None:
         return {}
-    away_m = error[:, columns].norm(dim=1)
+    away_m = error[:, hand_columns(names)].norm(dim=1)
     return {
         f"hand_m_{what}": away_m.median().item(),
         f"hand_m_90_{what}": away_m.quantile(0.9).item(),

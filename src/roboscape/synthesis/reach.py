@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from roboscape.controls.proprioception import Proprioception
 from roboscape.core.errors import UserError
-from roboscape.dataset.cameras import HANDS
+from roboscape.dataset.cameras import hand_columns, named_hand
 from roboscape.dataset.records import ActionConvention
 
 AIM_STEPS = 6
@@ -63,20 +63,15 @@ class Reach:
             ValueError: absolute actions, or no hand position in state and actions.
         """
         convention, names = arm.config.convention, arm.config.state_names
-        places = [
-            tuple(names.index(f"{hand}_{axis}") for axis in "xyz")
-            for hand in HANDS
-            if all(f"{hand}_{axis}" in names for axis in "xyz")
-        ]
         moves = tuple(i for i, unit in enumerate(convention.units) if unit == "m")[:3]
-        if convention.mode != "delta" or len(moves) != 3 or not places:
+        if convention.mode != "delta" or len(moves) != 3 or named_hand(names) is None:
             raise UserError(
                 "actions can be perturbed or recombined where they are the hand's motion (delta, "
                 f"three dimensions in m) and the state holds its position (eef_x, ...); these are "
                 f"{convention.mode} actions {', '.join(convention.names)}, and the state holds "
                 f"{', '.join(names)}; use --actions replay"
             )
-        return cls(arm=arm, hand=places[0], moves=moves)
+        return cls(arm=arm, hand=tuple(hand_columns(names)), moves=moves)
 
     @property
     def convention(self) -> ActionConvention:
