@@ -12,7 +12,8 @@ from roboscape.controls.task_text import task_vectors
 from roboscape.core.files import sha256_of
 from roboscape.core.pretrained import WEIGHTS, resolve
 from roboscape.export.parts import MEANINGS, Graph
-from roboscape.rollout.bundle import STATE_READER, Bundle
+from roboscape.rollout.bundle import Bundle
+from roboscape.rollout.identity import deciding_files
 
 FORMAT, FORMAT_VERSION = "roboscape-onnx", 1
 MANIFEST = "manifest.json"
@@ -122,8 +123,7 @@ def vector_of(text: str, bundle: Bundle) -> list[float]:
 def weights_of(checkpoint: str, *, decoder: str = "") -> dict[str, str]:
     """Hashes of the bundle's weight files by their place in it; of `decoder` where it is named."""
     folder = resolve(checkpoint)
-    # The state reader is not in the graphs.
-    files = sorted(path for path in folder.rglob(WEIGHTS) if path.parent.name != STATE_READER)
+    files = [path for path in deciding_files(folder) if path.name == WEIGHTS]
     found = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     if decoder:
         found[f"tokenizer/{WEIGHTS}"] = sha256_of(resolve(decoder) / WEIGHTS)

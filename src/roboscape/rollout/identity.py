@@ -9,7 +9,7 @@ from roboscape.core.pretrained import CONFIG, WEIGHTS, resolve
 from roboscape.rollout.bundle import STATE_READER
 
 DECIDING = (WEIGHTS, CONFIG, "controls.json")
-"""Names of the files that are hashed, in all folders of a bundle."""
+"""Names of the files that decide what a bundle imagines, in its folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +31,17 @@ def checkpoint_sha256(name: str | Path) -> str:
     """SHA-256 over a bundle's weights and configurations, by their places in it."""
     folder = resolve(name)
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.name in DECIDING):
-        if path.parent.name == STATE_READER:
-            # It reads frames, and imagines nothing.
-            continue
+    for path in deciding_files(folder):
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
+
+
+def deciding_files(folder: Path) -> list[Path]:
+    """The files of a bundle's folder that decide what it imagines, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        # The state reader reads frames, and imagines nothing.
+        if path.name in DECIDING and path.parent.name != STATE_READER
+    )
