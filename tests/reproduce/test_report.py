@@ -6,7 +6,13 @@ import pytest
 from roboscape.reproduce.measuring import METRICS
 from roboscape.reproduce.page import Heading, Paragraph, Plot, Table, fill, html, markdown
 from roboscape.reproduce.plots import difference_plot
-from roboscape.reproduce.report import Contrast, contrast_table, p_text, verdict
+from roboscape.reproduce.report import (
+    Contrast,
+    contrast_table,
+    p_text,
+    summary_blocks,
+    verdict,
+)
 from roboscape.reproduce.statistics import compare, corrected
 from roboscape.reproduce.table2 import PAPER, paper_table
 
@@ -42,6 +48,19 @@ def test_the_table_shows_a_row_a_metric_with_dashes_where_nothing_is():
     assert set(rows["AbsRel ↓"]) == {"–"}
 
 
+def test_one_table_has_all_contrasts_and_marks_what_tests_tell_from_chance():
+    heading, text, table = summary_blocks([contrast(psnr=-0.5, delta1=0.0)])
+    assert isinstance(heading, Heading) and isinstance(text, Paragraph)
+    assert isinstance(table, Table)
+    (row,) = table.rows
+    cells = dict(zip(table.header, row, strict=True))
+    assert cells["variant − reference"] == "no_depth − full" and cells["seeds"] == "5"
+    assert cells["PSNR, dB ↑"].startswith("**-0.50** [-0.")
+    assert "**" not in cells["δ₁ ↑"] and cells["δ₁ ↑"] != "–"
+    assert cells["AbsRel ↓"] == "–"
+    assert summary_blocks([]) == []
+
+
 def test_signs_are_compared_with_the_papers():
     table = paper_table([contrast(psnr=-0.5, delta_psnr=-0.5, abs_rel=0.4, delta1=0.0)])
     signs = {row[2]: row[5] for row in table.rows}
@@ -68,7 +87,9 @@ def test_a_page_has_its_pictures_inside_and_its_tables_in_the_docs(tmp_path):
         fill(page, "s", blocks)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n")
-    assert "old" not in text and "### One" in text and "png" not in text
+    assert "old" not in text and "### One" in text
+    assert "![differences](media/reproduce_x.png)" in text
+    assert (tmp_path / "media" / "reproduce_x.png").read_bytes()[:4] == b"\x89PNG"
     assert text.count("| a |") == 1
     with pytest.raises(ValueError, match="no place"):
         fill(page, "other", blocks)

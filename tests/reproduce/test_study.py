@@ -9,7 +9,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.reproduce import table2
 from roboscape.reproduce.results import CPU, STEPS
-from roboscape.reproduce.setup import StudyPlan, open_study, protocols_of
+from roboscape.reproduce.setup import StudyFlags, StudyPlan, open_study, protocols_of
 from roboscape.reproduce.table2 import Table2
 from roboscape.reproduce.variants import table2_variants
 
@@ -42,10 +42,14 @@ def test_a_resumed_study_equals_one_that_was_never_interrupted(flags, base, tmp_
     assert first.stat().st_mtime_ns == written
     assert results_of(other.output) == results_of(flags.output)
     assert len(results_of(flags.output)) == 4
-    # Reading alone trains nothing and needs no flag of the runs but their settings.
+    # Reading trains nothing, and needs neither data nor weights nor the flags of the runs.
     for path in flags.output.glob("runs/none/*seed1.json"):
         path.unlink()
-    page = table2.run(Table2(study=replace(flags, read=True)), base=base)
+    nowhere = tmp_path / "nowhere"
+    reading = StudyFlags(
+        train=nowhere, validation=nowhere, checkpoint="none", output=flags.output, read=True
+    )
+    page = table2.run(Table2(study=reading), base=base)
     assert len(results_of(flags.output)) == 3
     text = page.with_suffix(".md").read_text()
     assert "none − full, equal steps (1 seed)" in text
@@ -156,6 +160,13 @@ def test_a_page_of_nothing_is_refused(flags, base):
     study_of(flags, base)
     with pytest.raises(ValueError, match="no finished run of this study"):
         table2.run(Table2(study=replace(flags, read=True)), base=base)
+
+
+def test_a_folder_without_a_study_is_refused(flags, base, tmp_path):
+    flags = replace(flags, read=True, output=tmp_path / "empty")
+    with pytest.raises(UserError, match="empty holds no results of a study"):
+        table2.run(Table2(study=flags), base=base)
+    assert not flags.output.exists()
 
 
 def test_an_unknown_variant_is_refused_by_name(flags, base):

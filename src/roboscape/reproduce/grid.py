@@ -8,19 +8,18 @@ from typing import Annotated
 import tyro
 
 from roboscape.presets.world_model import lift
+from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.page import Heading, Plot
 from roboscape.reproduce.plots import difference_plot
 from roboscape.reproduce.report import (
     PROTOCOLS,
-    contrast_blocks,
     contrasts_of,
     means_table,
     method_text,
     write_report,
 )
 from roboscape.reproduce.results import STEPS
-from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, open_study
-from roboscape.reproduce.study import Study
+from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, finished_study
 from roboscape.reproduce.variants import grid_variants
 from roboscape.world_model.train import WorldModelRun
 
@@ -37,7 +36,7 @@ class Grid:
 
 def run(config: Grid, *, base: Callable[[], WorldModelRun] = lift) -> Path:
     """Do the missing runs, and write the page; returns its path."""
-    study = open_study(
+    study = finished_study(
         StudyPlan(
             name=NAME,
             flags=config.study,
@@ -47,12 +46,10 @@ def run(config: Grid, *, base: Callable[[], WorldModelRun] = lift) -> Path:
             base=base,
         )
     )
-    if not config.study.read:
-        study.run()
     return report(study, page=config.study.page)
 
 
-def report(study: Study, *, page: Path | None) -> Path:
+def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
     (protocol,) = study.protocols
     found = contrasts_of(study, protocol)
@@ -68,7 +65,7 @@ def report(study: Study, *, page: Path | None) -> Path:
         study,
         name=NAME,
         title="Weights of the keypoint losses",
-        blocks=[*blocks, *contrast_blocks(found)],
+        blocks=blocks,
         contrasts=found,
         page=page,
     )

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -17,6 +17,10 @@ STYLE = (
     "th,td{border-bottom:1px solid #ccc;padding:.25rem .6rem;text-align:left;white-space:nowrap}"
     "div{overflow-x:auto}img{max-width:100%}code{background:#eee;padding:0 .2rem}"
 )
+
+
+MEDIA = "media"
+"""Folder of pictures beside the pages of `docs`."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,7 @@ def html_block(block: Block, *, folder: Path) -> str:
 
 def write_page(title: str, blocks: Sequence[Block], folder: Path, *, name: str) -> Path:
     """Write `NAME.md`, its pictures, and `NAME.html`; returns the latter's path."""
-    for block in blocks:
-        if isinstance(block, Plot):
-            with atomic_path(folder / f"{block.name}.png") as temporary:
-                block.figure.savefig(temporary, dpi=110, format="png")
+    save_plots(blocks, folder)
     with atomic_path(folder / f"{name}.md") as temporary:
         temporary.write_text(f"# {title}\n\n{markdown(blocks)}", encoding="utf-8")
     path = folder / f"{name}.html"
@@ -128,8 +129,16 @@ def write_page(title: str, blocks: Sequence[Block], folder: Path, *, name: str) 
     return path
 
 
+def save_plots(blocks: Sequence[Block], folder: Path) -> None:
+    """Write every plot as `NAME.png`."""
+    for block in blocks:
+        if isinstance(block, Plot):
+            with atomic_path(folder / f"{block.name}.png") as temporary:
+                block.figure.savefig(temporary, dpi=110, format="png")
+
+
 def fill(page: Path, name: str, blocks: Sequence[Block]) -> None:
-    """Write the tables and texts between the markers of a Markdown page, without the plots.
+    """Write texts and tables between the markers of a Markdown page, plots into its `media` folder.
 
     Raises:
         UserError: the page has no such markers.
@@ -141,7 +150,12 @@ def fill(page: Path, name: str, blocks: Sequence[Block]) -> None:
     before, rest = text.split(begin, 1)
     after = rest.split(end, 1)[1]
     # One level lower: the page has headings of its own.
-    kept = [block for block in blocks if not isinstance(block, Plot)]
-    content = markdown(kept).replace("## ", "### ")
+    shown = [
+        replace(block, name=f"{MEDIA}/reproduce_{block.name}") if isinstance(block, Plot) else block
+        for block in blocks
+    ]
+    (page.parent / MEDIA).mkdir(exist_ok=True)
+    save_plots(shown, page.parent)
+    content = markdown(shown).replace("## ", "### ")
     with atomic_path(page) as temporary:
         temporary.write_text(f"{before}{begin}\n\n{content}\n{end}{after}", encoding="utf-8")

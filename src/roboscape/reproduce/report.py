@@ -12,11 +12,11 @@ from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
+from roboscape.reproduce.design import StudyDesign, complete_seeds, runs_of
 from roboscape.reproduce.measuring import METRICS, SECONDARY, MetricSpec
 from roboscape.reproduce.page import Block, Code, Heading, Paragraph, Table, fill, write_page
 from roboscape.reproduce.results import CPU, STEPS, RunResult
 from roboscape.reproduce.statistics import Comparison, compare, corrected
-from roboscape.reproduce.study import Study, complete_seeds, runs_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Contrast:
         return next((one for one in self.comparisons if one.metric == metric), None)
 
 
-def contrast(study: Study, protocol: str, *, variant: str, against: str) -> Contrast | None:
+def contrast(study: StudyDesign, protocol: str, *, variant: str, against: str) -> Contrast | None:
     """Compare two variants over the seeds that both have; None without any."""
     runs = runs_of(study, protocol)
     seeds = complete_seeds(runs, [variant, against])
@@ -63,7 +63,7 @@ def contrast(study: Study, protocol: str, *, variant: str, against: str) -> Cont
 
 
 def contrasts_of(
-    study: Study, protocol: str, *, pairs: Sequence[tuple[str, str]] | None = None
+    study: StudyDesign, protocol: str, *, pairs: Sequence[tuple[str, str]] | None = None
 ) -> list[Contrast]:
     """All contrasts that have results; those that the variants name, where no pairs are given."""
     if pairs is None:
@@ -81,7 +81,7 @@ def scores_of(
     return np.stack([runs[seed].per_clip(metric) for seed in seeds])
 
 
-def means_table(study: Study, protocol: str) -> Table:
+def means_table(study: StudyDesign, protocol: str) -> Table:
     """Mean and standard deviation over seeds of every metric, a row a variant."""
     metrics = (*METRICS, *SECONDARY)
     rows = []
@@ -178,7 +178,7 @@ def verdict(one: Comparison, metric: MetricSpec) -> str:
     return "better" if (one.difference > 0) == (metric.better == "higher") else "worse"
 
 
-def method_text(study: Study) -> list[Block]:
+def method_text(study: StudyDesign) -> list[Block]:
     """The method in words, with the command.
 
     Raises:
@@ -225,13 +225,54 @@ def method_text(study: Study) -> list[Block]:
     ]
 
 
-def all_runs(study: Study) -> list[dict[int, RunResult]]:
+def all_runs(study: StudyDesign) -> list[dict[int, RunResult]]:
     """The runs of every variant, each run once."""
     found: dict[tuple[str, int], dict[int, RunResult]] = {}
     for protocol in study.protocols:
         for name, runs in runs_of(study, protocol).items():
             found[name, next(iter(runs.values())).steps] = runs
     return list(found.values())
+
+
+SUMMARY = ("psnr", "delta_psnr", "ssim", "abs_rel", "delta1", "keypoint_px", "cube")
+"""Metrics of the table that has all contrasts, a row each."""
+
+
+def summary_blocks(found: Sequence[Contrast]) -> list[Block]:
+    """All contrasts in one table: differences with their intervals, marked where tests say so."""
+    if not found:
+        return []
+    metrics = [metric for metric in METRICS if metric.key in SUMMARY]
+    rows = [
+        (
+            f"{one.variant} − {one.against}",
+            PROTOCOLS[one.protocol],
+            f"{len(one.seeds)}",
+            *(summary_cell(one.of(metric.key), metric) for metric in metrics),
+        )
+        for one in found
+    ]
+    header = ("variant − reference", "protocol", "seeds", *(titled(metric) for metric in metrics))
+    return [
+        Heading("Differences"),
+        Paragraph(
+            "Difference [95 % interval]. **Bold**: the corrected t-test over seeds is below "
+            f"{SIGNIFICANT:g}. Every metric with all its tests is in the study's own page "
+            "(`NAME.html` in `--output`)."
+        ),
+        Table(header=header, rows=tuple(rows)),
+    ]
+
+
+def summary_cell(one: Comparison | None, metric: MetricSpec) -> str:
+    """A difference and its interval, bold where the test over seeds tells it from chance."""
+    if one is None:
+        return "–"
+    digits = metric.digits
+    found = f"{one.difference:+.{digits}f}"
+    if verdict(one, metric) in ("better", "worse"):
+        found = f"**{found}**"
+    return f"{found} [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
 
 
 def contrast_blocks(found: Sequence[Contrast]) -> list[Block]:
@@ -248,7 +289,7 @@ def contrast_blocks(found: Sequence[Contrast]) -> list[Block]:
 
 
 def write_report(
-    study: Study,
+    study: StudyDesign,
     *,
     name: str,
     title: str,
@@ -256,8 +297,17 @@ def write_report(
     contrasts: Sequence[Contrast],
     page: Path | None,
 ) -> Path:
-    """Write `NAME.json`, `NAME.md` and `NAME.html` beside the results, and fill a page if asked."""
-    root = study.results.root
+    """Write `NAME.json`, `NAME.md` and `NAME.html` beside the results, and fill a page if asked.
+
+    Args:
+        study: With results.
+        name: Of the files, and of the place in a page.
+        title: Of the page.
+        blocks: Texts, tables and plots; a table of all contrasts follows them.
+        contrasts: Each has a table with all its tests in the study's own page.
+        page: Markdown page to fill.
+    """
+    root, blocks = study.results.root, [*blocks, *summary_blocks(contrasts)]
     write_json(
         root / f"{name}.json",
         {
@@ -266,7 +316,7 @@ def write_report(
             "contrasts": [asdict(one) for one in contrasts],
         },
     )
-    path = write_page(title, blocks, root, name=name)
+    path = write_page(title, [*blocks, *contrast_blocks(contrasts)], root, name=name)
     if page is not None:
         fill(page, name, blocks)
     log.info("page: %s", path)

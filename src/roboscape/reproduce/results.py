@@ -75,6 +75,11 @@ class ResultFolder:
             )
 
     @property
+    def exists(self) -> bool:
+        """Whether a study was begun here."""
+        return (self.root / SETTINGS).is_file()
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings that all results have in common."""
         return read_json(self.root / SETTINGS)

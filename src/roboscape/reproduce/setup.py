@@ -14,6 +14,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import choose_clips
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.presets.world_model import lift
+from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.labels import TRUE, Labels, labelled_dataset
 from roboscape.reproduce.measuring import Measure, quiet_threads
 from roboscape.reproduce.results import CPU, STEPS, ResultFolder
@@ -122,8 +123,44 @@ class StudyPlan:
     """The training that the variants change."""
 
 
+def finished_study(plan: StudyPlan) -> StudyDesign:
+    """The study with its results: what is missing is done first, except under `--read`."""
+    if plan.flags.read:
+        return read_study(plan)
+    study = open_study(plan)
+    study.run()
+    return study
+
+
+def read_study(plan: StudyPlan) -> StudyDesign:
+    """The results that a folder holds, with its own budget; neither data nor weights are needed.
+
+    Raises:
+        UserError: the folder holds no study.
+    """
+    flags = plan.flags.settled()
+    results = ResultFolder(flags.output)
+    if not results.exists:
+        raise UserError(
+            f"{flags.output} holds no results of a study; give the --output of one, or run the "
+            "same command without --read"
+        )
+    settings = results.settings
+    steps = settings["reference_steps"]
+    return StudyDesign(
+        variants=plan.variants,
+        results=results,
+        budget_s=settings["budget_s"] or flags.budget_s,
+        step_s=settings["step_s"],
+        fixed_steps=steps,
+        seeds=tuple(range(flags.seeds)),
+        protocols=protocols_of(replace(plan, flags=replace(flags, steps=steps))),
+        only=flags.only,
+    )
+
+
 def open_study(plan: StudyPlan) -> Study:
-    """Tokenize what is missing and open everything; with `read`, open the results alone."""
+    """Tokenize what is missing and open everything."""
     quiet_threads()
     flags = plan.flags.settled()
     results = ResultFolder(flags.output)
@@ -199,8 +236,6 @@ class Tokens:
     def of(self, name: str, labels: Labels) -> Path:
         """The store of the training episodes with these labels."""
         folder = self.flags.output / "tokens" / name
-        if self.flags.read:
-            return folder
         dataset = self.flags.train
         if labels != TRUE:
             dataset = labelled_dataset(
@@ -237,8 +272,7 @@ class Tokens:
 
 def format_of(results: ResultFolder, flags: StudyFlags) -> Precision:
     """The number format of a folder's results; of a new one the one asked for."""
-    known = results.root / "settings.json"
-    if known.is_file() and flags.precision == "auto":
+    if results.exists and flags.precision == "auto":
         found: Precision = results.settings["number_format"]
         return found
     return compute_format(flags.precision, device=flags.device)

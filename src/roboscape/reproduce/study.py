@@ -1,13 +1,12 @@
-"""A study: a list of variants, trained and measured run by run on the same data.
+"""A study at work: its variants are trained and measured run by run on the same data.
 
-Every variant gets either the same CPU seconds of one thread or the same number of steps. Runs are
-done seed by seed, so that a study that is cut short is still a balanced one; what is finished is
-never done again, and several processes may share a folder.
+Runs are done seed by seed, so that a study that is cut short is still a balanced one; what is
+finished is never done again, and several processes may share a folder.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roboscape.annotate.perturb.depth import DepthErrors
@@ -15,10 +14,10 @@ from roboscape.core.claims import claimed
 from roboscape.core.errors import UserError
 from roboscape.core.progress import progress
 from roboscape.core.runs import describe_machine, git
+from roboscape.reproduce.design import Planned, StudyDesign
 from roboscape.reproduce.measuring import Measure, quiet_threads
-from roboscape.reproduce.results import CPU, STEPS, ResultFolder, RunResult, listed
+from roboscape.reproduce.results import RunResult, listed
 from roboscape.reproduce.training import TIMED_RUN, Recipe, Trained, step_costs, train_variant
-from roboscape.reproduce.variants import Variant
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.tokens.store import TokenStore
 from roboscape.world_model.model import WorldModel
@@ -26,26 +25,11 @@ from roboscape.world_model.train import make_evaluation
 
 log = logging.getLogger(__name__)
 
-SAME_COST = 0.1
-"""Variants whose steps cost the same up to this share get the same number in either protocol: on a
-busy machine no cost is known better."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """One run of a study."""
+class Study(StudyDesign):
+    """A study with all that its runs need."""
 
-    variant: Variant
-    seed: int
-    steps: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """All that a study's runs need."""
-
-    variants: tuple[Variant, ...]
-    """The first is the reference whose step is the unit of cost."""
     recipe: Recipe
     measure: Callable[[], Measure]
     """Reads the validation clips; called when the first run is to be measured."""
@@ -53,17 +37,6 @@ class Study:
     """Tokenizer and control signals of all runs."""
     validation: TokenStore
     """Tokens of validation episodes."""
-    results: ResultFolder
-    budget_s: float
-    """CPU seconds of one thread a run."""
-    seeds: tuple[int, ...]
-    protocols: tuple[str, ...] = (CPU,)
-    step_s: float | None = None
-    """CPU seconds of the reference's step, where they are not those that were timed."""
-    fixed_steps: int | None = None
-    """Steps of every run, where it is not the budget that decides."""
-    only: tuple[str, ...] = ()
-    """Names of the variants to run; all where none is named."""
     given_errors: dict[str, DepthErrors] = field(default_factory=dict)
     """Errors of the given frame's depth at measuring, by the name of the labels; none of others."""
 
@@ -78,13 +51,13 @@ class Study:
         if self.fixed_steps is None:
             self.time_steps()
         plan = self.plan()
-        done = sum(self._is_done(one) for one in plan)
+        done = sum(self.is_done(one) for one in plan)
         measure: Measure | None = None
         with progress(len(plan), "runs", initial=done, unit="run") as bar:
             for one in plan:
                 claim = self.results.claim(one.variant.name, steps=one.steps, seed=one.seed)
                 with claimed(claim) as mine:
-                    if not mine or self._is_done(one):
+                    if not mine or self.is_done(one):
                         continue
                     measure = measure or self.measured_clips()
                     self.results.save(self.perform(one, measure))
@@ -102,36 +75,6 @@ class Study:
                 }
             )
         return measure
-
-    @property
-    def chosen(self) -> tuple[Variant, ...]:
-        """The variants to run."""
-        return tuple(one for one in self.variants if not self.only or one.name in self.only)
-
-    def plan(self) -> list[Planned]:
-        """Every run once, seed by seed; the first protocol before what only the second needs."""
-        found: dict[tuple[str, int, int], Planned] = {}
-        for seed in self.seeds:
-            for protocol in self.protocols:
-                for variant in self.chosen:
-                    steps = self.steps(variant, protocol)
-                    one = Planned(variant=variant, seed=seed, steps=steps)
-                    found.setdefault((variant.name, seed, steps), one)
-        return list(found.values())
-
-    def steps(self, variant: Variant, protocol: str) -> int:
-        """The number of steps of a variant.
-
-        Under `cpu` as many as fit into the study's CPU seconds, under `steps` as many as the
-        reference gets in that time.
-        """
-        if self.fixed_steps is not None:
-            return max(1, round(variant.budget * self.fixed_steps))
-        reference, ratio = self._cost(self.variants[0]), self._cost(variant)["ratio"]
-        if protocol == STEPS or abs(ratio - 1) <= SAME_COST:
-            ratio = 1.0
-        step_s = (self.step_s or reference["step_s"]) * ratio
-        return max(1, round(variant.budget * self.budget_s / step_s))
 
     def time_steps(self) -> None:
         """Time a step of every variant that has not been timed, beside one of the reference."""
@@ -200,32 +143,3 @@ class Study:
             machine=describe_machine(),
             commit=git("rev-parse", "--short=12", "HEAD"),
         )
-
-    def _is_done(self, one: Planned) -> bool:
-        return self.results.path(one.variant.name, steps=one.steps, seed=one.seed).is_file()
-
-    def _cost(self, variant: Variant) -> dict[str, float]:
-        found = self.results.cost(variant.step_as or variant.name)
-        assert found is not None, "steps are timed before they are planned"
-        return found
-
-
-def runs_of(study: Study, protocol: str) -> dict[str, dict[int, RunResult]]:
-    """The results that are there, by variant and seed."""
-    found = {}
-    for variant in study.variants:
-        timed = study.results.cost(variant.step_as or variant.name) is not None
-        if not timed and study.fixed_steps is None:
-            continue
-        runs = study.results.load_seeds(
-            variant.name, steps=study.steps(variant, protocol), seeds=study.seeds
-        )
-        if runs:
-            found[variant.name] = runs
-    return found
-
-
-def complete_seeds(runs: dict[str, dict[int, RunResult]], names: Sequence[str]) -> list[int]:
-    """Seeds that all of some variants have."""
-    sets = [set(runs.get(name, {})) for name in names]
-    return sorted(set.intersection(*sets)) if sets else []

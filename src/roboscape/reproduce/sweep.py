@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from roboscape.core.errors import UserError
 from roboscape.presets.world_model import large, lift, medium, small
+from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.gpu_plan import plan_text
 from roboscape.reproduce.law import PowerLaw, fit_power_law
 from roboscape.reproduce.page import Block, Heading, Paragraph, Plot, Table
@@ -24,8 +25,7 @@ from roboscape.reproduce.report import (
     write_report,
 )
 from roboscape.reproduce.results import CPU, RunResult
-from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, open_study
-from roboscape.reproduce.study import Study
+from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, finished_study
 from roboscape.reproduce.variants import FULL, Change, Variant
 from roboscape.world_model.config import WorldModelConfig
 from roboscape.world_model.train import WorldModelRun
@@ -122,7 +122,7 @@ def run(config: Sweep, *, base: Callable[[], WorldModelRun] = lift) -> Path | No
     if config.plan_gpu:
         sys.stdout.write(plan_text(shares=config.shares, flags=config.study) + "\n")
         return None
-    study = open_study(
+    study = finished_study(
         StudyPlan(
             name=NAME,
             flags=config.study,
@@ -131,12 +131,10 @@ def run(config: Sweep, *, base: Callable[[], WorldModelRun] = lift) -> Path | No
             base=base,
         )
     )
-    if not config.study.read:
-        study.run()
     return report(study, page=config.study.page)
 
 
-def report(study: Study, *, page: Path | None) -> Path:
+def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
     (protocol,) = study.protocols
     runs = [one for found in all_runs(study) for one in found.values()]
@@ -195,7 +193,7 @@ def law_of(runs: list[RunResult]) -> PowerLaw:
     return fit_power_law(np.array([one.losses["rgb_loss"] for one in runs]), **quantities)
 
 
-def cells_table(study: Study) -> Table:
+def cells_table(study: StudyDesign) -> Table:
     """Losses of every cell."""
     rows = []
     for found in all_runs(study):
@@ -216,7 +214,7 @@ def cells_table(study: Study) -> Table:
     return Table(header=header, rows=tuple(rows))
 
 
-def loss_figure(study: Study) -> Figure:
+def loss_figure(study: StudyDesign) -> Figure:
     """Loss over frames, a curve a size."""
     series: dict[str, tuple[list[float], list[float], list[float]]] = {}
     for found in sorted(all_runs(study), key=lambda runs: next(iter(runs.values())).frames):

@@ -8,20 +8,19 @@ from typing import Annotated
 import tyro
 
 from roboscape.presets.world_model import lift
+from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.page import Block, Heading, Paragraph, Plot, Table
 from roboscape.reproduce.plots import difference_plot
 from roboscape.reproduce.report import (
     PROTOCOLS,
     SIGNIFICANT,
     Contrast,
-    contrast_blocks,
     contrasts_of,
     means_table,
     method_text,
     write_report,
 )
-from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, open_study
-from roboscape.reproduce.study import Study
+from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, finished_study
 from roboscape.reproduce.variants import FULL, table2_variants
 from roboscape.world_model.train import WorldModelRun
 
@@ -48,15 +47,13 @@ class Table2:
 
 def run(config: Table2, *, base: Callable[[], WorldModelRun] = lift) -> Path:
     """Do the missing runs, and write the page; returns its path."""
-    study = open_study(
+    study = finished_study(
         StudyPlan(name=NAME, flags=config.study, variants=table2_variants(), base=base)
     )
-    if not config.study.read:
-        study.run()
     return report(study, page=config.study.page)
 
 
-def report(study: Study, *, page: Path | None) -> Path:
+def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
     blocks, contrasts = method_text(study), []
     for protocol in study.protocols:
@@ -73,7 +70,6 @@ def report(study: Study, *, page: Path | None) -> Path:
             figure = difference_plot(found)
             blocks.append(Plot(name=f"{NAME}_{protocol}", caption=caption, figure=figure))
     blocks += [Heading("The paper's signs"), paper_text(), paper_table(contrasts)]
-    blocks += contrast_blocks(contrasts)
     return write_report(
         study,
         name=NAME,
