@@ -89,6 +89,17 @@ def test_equal_cost_gives_a_cheaper_variant_more_steps(timed):
     ]
 
 
+def test_equal_steps_need_the_cost_of_the_reference_alone(timed):
+    alone = replace(timed, protocols=(STEPS,))
+    for path in timed.results.root.glob("costs/no*.json"):
+        path.unlink()
+    alone.time_steps()
+    assert sorted(path.stem for path in timed.results.root.glob("costs/*")) == ["full"]
+    assert {one.steps for one in alone.plan()} == {60}
+    none = next(one for one in timed.variants if one.name == "none")
+    assert alone.is_timed(none, STEPS) and not alone.is_timed(none, CPU)
+
+
 def test_one_protocol_alone_can_be_run(flags, base):
     plan = StudyPlan(name="table2", flags=flags, variants=table2_variants(), base=base)
     both = replace(plan, flags=replace(flags, steps=None, budget_s=120.0))

@@ -6,7 +6,7 @@ Every variant gets either the same CPU seconds of one thread or the same number 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roboscape.reproduce.results import CPU, STEPS, ResultFolder, RunResult
+from roboscape.reproduce.results import CPU, ResultFolder, RunResult
 from roboscape.reproduce.variants import Variant
 
 SAME_COST = 0.1
@@ -65,11 +65,19 @@ class StudyDesign:
         """
         if self.fixed_steps is not None:
             return max(1, round(variant.budget * self.fixed_steps))
-        reference, ratio = self._cost(self.variants[0]), self._cost(variant)["ratio"]
-        if protocol == STEPS or abs(ratio - 1) <= SAME_COST:
-            ratio = 1.0
-        step_s = (self.step_s or reference["step_s"]) * ratio
+        step_s = self.step_s or self._cost(self.variants[0])["step_s"]
+        if protocol == CPU and abs((ratio := self._cost(variant)["ratio"]) - 1) > SAME_COST:
+            step_s *= ratio
         return max(1, round(variant.budget * self.budget_s / step_s))
+
+    def is_timed(self, variant: Variant, protocol: str) -> bool:
+        """Whether all is known that the number of steps of a variant follows from."""
+        if self.fixed_steps is not None:
+            return True
+        needed = [variant] if protocol == CPU else []
+        if self.step_s is None:
+            needed.append(self.variants[0])
+        return all(self.results.cost(one.step_as or one.name) is not None for one in needed)
 
     def is_done(self, one: Planned) -> bool:
         """Whether the result of a run is there."""
@@ -85,8 +93,7 @@ def runs_of(study: StudyDesign, protocol: str) -> dict[str, dict[int, RunResult]
     """The results that are there, by variant and seed."""
     found = {}
     for variant in study.variants:
-        timed = study.results.cost(variant.step_as or variant.name) is not None
-        if not timed and study.fixed_steps is None:
+        if not study.is_timed(variant, protocol):
             continue
         runs = study.results.load_seeds(
             variant.name, steps=study.steps(variant, protocol), seeds=study.seeds

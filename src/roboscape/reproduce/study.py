@@ -16,7 +16,7 @@ from roboscape.core.progress import progress
 from roboscape.core.runs import describe_machine, git
 from roboscape.reproduce.design import Planned, StudyDesign
 from roboscape.reproduce.measuring import Measure, quiet_threads
-from roboscape.reproduce.results import RunResult, listed
+from roboscape.reproduce.results import CPU, RunResult, listed
 from roboscape.reproduce.training import TIMED_RUN, Recipe, Trained, step_costs, train_variant
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.tokens.store import TokenStore
@@ -77,9 +77,11 @@ class Study(StudyDesign):
         return measure
 
     def time_steps(self) -> None:
-        """Time a step of every variant that has not been timed, beside one of the reference."""
+        """Time what was not yet: of equal steps the reference alone, of equal cost every variant,
+        beside one of the reference."""
         reference = self.variants[0]
-        timed = {variant.step_as or variant.name for variant in (reference, *self.chosen)}
+        compared = self.chosen if CPU in self.protocols else ()
+        timed = {variant.step_as or variant.name for variant in (reference, *compared)}
         missing = [name for name in timed if self.results.cost(name) is None]
         for name in sorted(missing, key=lambda one: one != reference.name):
             variant = next(one for one in self.variants if one.name == name)
