@@ -91,9 +91,9 @@ class WorldModelStep(nn.Module):
             self.model.frame_logits(x, modality=modality).squeeze(1)
             for modality, x in enumerate(features)
         ]
-        bits = self.model.config.code_bits
+        bits, persistence = self.model.config.code_bits, self.model.config.persistence
         choices = [
-            choose(one, given=given, code_bits=bits, temperature=0.0)
+            choose(one, given=given, code_bits=bits, temperature=0.0, persistence=persistence)
             for one, given in zip(logits, given_codes, strict=True)
         ]
         codes = torch.stack([choice.codes for choice in choices])

@@ -28,6 +28,8 @@ from roboscape.presets import proprioception as proprioception_presets
 from roboscape.presets import tokenizer as tokenizer_presets
 from roboscape.presets import world_model as world_model_presets
 from roboscape.rollout.bundle import PROBED, Bundle
+from roboscape.rollout.imaginings import Imaginings, Shape
+from roboscape.rollout.persistence import fit_persistence, reads_persistence, with_persistence
 from roboscape.rollout.train_decoder import DecoderRun
 from roboscape.rollout.train_decoder import run as train_decoder
 from roboscape.tokenizer.train import TokenizerRun
@@ -93,7 +95,7 @@ class Learn:
 
 def run(config: Learn) -> Path:
     """Run every stage; returns the checkpoint."""
-    stages = Stages(total=7)
+    stages = Stages(total=8)
     plan = Plan.of(config)
     stages.begin("Train a tokenizer")
     tokenizer = train_tokenizer(plan.tokenizer_run())
@@ -108,6 +110,8 @@ def run(config: Learn) -> Path:
     bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
     stages.begin("Teach the decoder what the world model believes")
     bundle = teach_decoder(bundle, plan=plan)
+    stages.begin("Fit how much of the given frame stays")
+    bundle = settle_persistence(bundle, plan=plan)
     bundle.save_pretrained(checkpoint)
     stages.begin("Imagine an episode that was held out")
     video = config.output / "imagined.mp4"
@@ -258,6 +262,22 @@ def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
         )
     )
     return replace(bundle, tokenizer=tokenizer.eval().requires_grad_(requires_grad=False))
+
+
+def settle_persistence(bundle: Bundle, *, plan: Plan) -> Bundle:
+    """The bundle that shows as much of the given frame as validation episodes ask for."""
+    if not reads_persistence(bundle.tokenizer):
+        log.info("the decoder takes no given frame, or reads no beliefs: nothing to fit")
+        return bundle
+    plain = with_persistence(bundle, 0.0).for_imagining(PROBED)
+    shape = Shape(cameras=plan.cameras, depth=plan.depth, horizon=plan.clip.length - 1)
+    held_out = Imaginings.of(plain, plan.config.dataset, split="validation", shape=shape)
+    found = fit_persistence(plain, held_out)
+    log.info(
+        "a share of %.2f stays: %.2f dB on validation, %.2f dB without",
+        *(found.share, found.psnr_db, found.without_db),
+    )
+    return with_persistence(bundle, found.share)
 
 
 def learn_proprioception(config: Learn, *, dataset: LeRobotDataset) -> str | None:

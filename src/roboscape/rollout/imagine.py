@@ -319,6 +319,7 @@ class Imagination:
                 given=self.newest.given[modality],
                 code_bits=self.model.config.code_bits,
                 temperature=self.sampling.temperature,
+                persistence=self.model.config.persistence,
                 generators=generators,
             )
             for modality, x in enumerate(features)

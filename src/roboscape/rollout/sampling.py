@@ -55,6 +55,7 @@ def choose(
     given: Int[Tensor, "b n"],
     code_bits: int,
     temperature: float,
+    persistence: float = 0.0,
     generators: Sequence[torch.Generator] = (),
 ) -> Choice:
     """Draw every token from softmax(logits / temperature); the likeliest at temperature 0.
@@ -64,6 +65,7 @@ def choose(
         given: Tokens of every world's given frame.
         code_bits: Bits of a token's code.
         temperature: Divides the logits.
+        persistence: Probability, in what is believed, that a token is still the given frame's.
         generators: Randomness of every world, on the logits' device; not read at temperature 0.
     """
     logits = logits.float()
@@ -78,13 +80,15 @@ def choose(
     kept = split_factors(given.clamp(min=0), code_bits=code_bits, factors=logits.shape[-2])
     both = torch.stack([groups, kept], dim=-1)
     chosen, unchanged = logits.softmax(dim=-1).gather(-1, both).prod(dim=-2).unbind(dim=-1)
-    return Choice(
-        codes=join_factors(groups, code_bits=code_bits),
-        confidence=chosen,
-        soft=SoftCodes(
-            vectors=expected_codes(logits), unchanged=unchanged.masked_fill(given == MISSING, 0.0)
-        ),
+    codes = join_factors(groups, code_bits=code_bits)
+    soft = SoftCodes(
+        vectors=expected_codes(logits), unchanged=unchanged.masked_fill(given == MISSING, 0.0)
     )
+    if persistence:
+        soft = soft.toward(given, persistence, code_bits=code_bits)
+        share = persistence * (given != MISSING)
+        chosen = torch.lerp(chosen, (codes == given).to(chosen.dtype), share)
+    return Choice(codes=codes, confidence=chosen, soft=soft)
 
 
 def hidden_after(step: int, *, steps: int, tokens: int) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vector_quantize_pytorch import LFQ
 
 from roboscape.core.pretrained import load_model, resolve, save_weights
-from roboscape.tokenizer.codes import code_to_vectors, factor_bits, vectors_to_code
+from roboscape.tokenizer.codes import MISSING, code_to_vectors, factor_bits, vectors_to_code
 from roboscape.tokenizer.config import TokenizerConfig
 from roboscape.tokenizer.decoder import Decoder, GivenView
 from roboscape.tokenizer.depth_image import depth_to_image, image_to_depth
@@ -47,6 +47,21 @@ class SoftCodes:
         return cls(
             vectors=torch.stack([part.vectors for part in parts], dim=dim),
             unchanged=torch.stack([part.unchanged for part in parts], dim=dim),
+        )
+
+    def toward(self, given: Int[Tensor, "*b n"], share: float, *, code_bits: int) -> "SoftCodes":
+        """The mixture of this belief with the one that tokens are still the given frame's.
+
+        Args:
+            given: The given frame's tokens; where one is `MISSING` the belief stays as it is.
+            share: Weight of the latter, in [0, 1].
+            code_bits: Bits of a token's code.
+        """
+        shares = share * (given != MISSING).to(self.unchanged.dtype)
+        vectors = code_to_vectors(given.clamp(min=0), code_bits=code_bits).to(self.vectors.dtype)
+        return SoftCodes(
+            vectors=torch.lerp(self.vectors, vectors, shares.unsqueeze(-1)),
+            unchanged=torch.lerp(self.unchanged, torch.ones_like(self.unchanged), shares),
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "SoftCodes":

@@ -54,6 +54,9 @@ class WorldModelConfig:
     one that all share (Eq. 2); 0: none."""
     copy_previous: bool = False
     """Whether logits start from the previous frame's tokens; needs `next_frame`."""
+    persistence: float = 0.0
+    """Probability, in what is believed of every imagined token, that it is still the given frame's:
+    fitted on validation (`rollout/persistence.py`), not trained. Tokens are chosen without it."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for sizes that do not fit together."""
@@ -74,6 +77,8 @@ class WorldModelConfig:
                 "copy_previous needs objective `next_frame`, which reads the previous frame, "
                 f"and factors of 512 entries at most; got `{self.objective}` and {self.factor_size}"
             )
+        if not 0 <= self.persistence < 1:
+            raise UserError(f"persistence must lie in [0, 1), got {self.persistence}")
         if self.control_field < 0:
             raise UserError(f"control_field must be 0 or more, got {self.control_field}")
         if self.max_frames < 2:
