@@ -14,10 +14,18 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from roboscape.core.errors import UserError
 from roboscape.dataset.records import Split
 from roboscape.rollout.bundle import PROBED, Bundle
 from roboscape.rollout.imaginings import ImaginedClips, Imaginings, Shape
-from roboscape.rollout.persistence import SHARES, reads_persistence, with_persistence
+from roboscape.rollout.persistence import (
+    SHARES,
+    mixed_beliefs,
+    reads_persistence,
+    with_persistence,
+)
+from roboscape.rollout.train_decoder import shown_clips
+from roboscape.tokenizer.losses import psnr
 from roboscape.tokenizer.model import Tokenizer
 
 HORIZONS = (1, 4, 8, 15)
@@ -41,26 +49,11 @@ class Benchmark:
     """Imagined frames of a clip."""
 
 
-def psnr_by_frame(
-    shown: Float[Tensor, "b t 3 h w"], truth: Float[Tensor, "b t 3 h w"]
-) -> Float[Tensor, " t"]:
-    """Mean over clips of images in [-1, 1]."""
-    squared = (shown - truth).square().mean(dim=(2, 3, 4)) / 4
-    return (-10 * squared.log10()).mean(dim=0)
-
-
 @torch.no_grad()
 def shown(tokenizer: Tokenizer, clips: ImaginedClips, share: float) -> Float[Tensor, "b t 3 h w"]:
     """All frames as the decoder shows beliefs with this share."""
-    given = clips.given_codes.unsqueeze(1).expand_as(clips.codes)
-    soft = clips.soft.toward(given, share, code_bits=tokenizer.config.code_bits)
-    pictures = []
-    for clip, codes in enumerate(clips.codes):
-        seen = tokenizer.given_frame(
-            clips.given[clip : clip + 1], clips.given_codes[clip : clip + 1]
-        )
-        pictures.append(tokenizer.decode(codes, seen, soft.map(lambda x, c=clip: x[c])))
-    return torch.stack(pictures)
+    beliefs = mixed_beliefs(tokenizer, clips, share)
+    return torch.stack(list(shown_clips(tokenizer, clips, clips.codes, beliefs)))
 
 
 def main(config: Benchmark) -> None:
@@ -68,7 +61,7 @@ def main(config: Benchmark) -> None:
     bundle = with_persistence(Bundle.from_pretrained(config.checkpoint), 0.0)
     bundle = bundle.for_imagining(replace(PROBED, device="cpu"))
     if not reads_persistence(bundle.tokenizer):
-        raise SystemExit("expected a decoder that reads beliefs and the given frame")
+        raise UserError("expected a decoder that reads beliefs and the given frame")
     shape = Shape(cameras=config.cameras, horizon=config.horizon)
     imaginings = Imaginings.of(bundle, config.dataset, split=config.split, shape=shape)
     reader = imaginings.reader
@@ -76,7 +69,8 @@ def main(config: Benchmark) -> None:
     clips, *_ = imaginings.imagine(places)
 
     def report(what: str, share: float, pictures: Tensor) -> None:
-        by_frame = psnr_by_frame(pictures, clips.truth)
+        scores = psnr(pictures.flatten(0, 1), clips.truth.flatten(0, 1))
+        by_frame = scores.unflatten(0, pictures.shape[:2]).mean(dim=0)
         chosen = [frame for frame in HORIZONS if frame <= config.horizon]
         line = {
             "what": what,

@@ -36,6 +36,12 @@ def test_shapes_are_the_bundles_and_length_and_branches_the_datasets(start, tiny
     assert tokenizer.start_from == str(start.folder / "tokenizer")
 
 
+def test_the_share_of_the_given_frame_is_fitted_anew(start):
+    fitted = replace(start, world_model=replace(start.world_model, persistence=0.2))
+    run = fitted.world_model_run(world_model_presets.lift(), new_controls=False)
+    assert run.model.persistence == 0.0
+
+
 def test_fine_tuning_is_short_and_ended_by_validation(start):
     run, tokenizer = world_model_presets.lift(), tokenizer_presets.lift()
     for before, after in (

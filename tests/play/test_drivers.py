@@ -225,8 +225,9 @@ def test_a_freed_world_closes_its_driver(stage, slow):
         slow[0].may_go_on.release()
         await until(lambda: not app.state.host.sessions)
         await until(lambda: slow[0].closed)
+        return slow[0].closed
 
-    play(with_limits(stage, away_s=0.1), story)
+    assert play(with_limits(stage, away_s=0.1), story)
 
 
 def test_what_cannot_drive_is_said(stage, stage_with_policy):

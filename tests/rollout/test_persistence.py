@@ -8,8 +8,9 @@ import torch
 from roboscape.core.errors import UserError
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imaginings import Imaginings, Shape
-from roboscape.rollout.persistence import SHARES, fit_persistence, shown_psnr, with_persistence
+from roboscape.rollout.persistence import SHARES, fit_persistence, mixed_beliefs, with_persistence
 from roboscape.rollout.sampling import choose
+from roboscape.rollout.train_decoder import mean_psnr
 from roboscape.tokenizer.codes import MISSING, code_to_vectors
 from roboscape.tokenizer.model import Tokenizer
 
@@ -51,12 +52,17 @@ def test_a_belief_is_the_mixture_of_the_models_and_of_no_change():
 
 
 def test_the_share_is_the_one_that_validation_likes_best(bundle, lift_validation_dataset):
-    found = fit_persistence(bundle, imaginings(bundle, lift_validation_dataset))
+    found = fit_persistence(imaginings(bundle, lift_validation_dataset))
     held_out = imaginings(bundle, lift_validation_dataset)
     clips, *_ = held_out.imagine(
         list(held_out.reader.places("validation", every=held_out.reader.stride))
     )
-    scores = {share: shown_psnr(bundle.tokenizer, clips, share) for share in SHARES}
+    scores = {
+        share: mean_psnr(
+            bundle.tokenizer, clips, clips.codes, mixed_beliefs(bundle.tokenizer, clips, share)
+        )
+        for share in SHARES
+    }
     assert found.share == max(scores, key=scores.__getitem__)
     assert found.psnr_db == pytest.approx(max(scores.values()), abs=1e-4)
     assert found.psnr_db >= found.without_db == pytest.approx(scores[0.0], abs=1e-4)
@@ -85,6 +91,6 @@ def test_a_bundle_that_shows_nothing_of_it_is_refused(bundle, lift_validation_da
     blind = replace(bundle, tokenizer=Tokenizer(config).eval())
     for wrong in (blind, with_persistence(bundle, 0.2)):
         with pytest.raises(UserError, match="without persistence whose decoder reads beliefs"):
-            fit_persistence(wrong, imaginings(bundle, lift_validation_dataset))
+            fit_persistence(imaginings(wrong, lift_validation_dataset))
     with pytest.raises(UserError, match=r"persistence must lie in \[0, 1\), got 1"):
         with_persistence(bundle, 1.0)

@@ -44,6 +44,13 @@ def test_everything_is_taken_over(folder):
     assert (found.new, found.left) == ((), ())
 
 
+def test_a_share_that_was_fitted_to_other_episodes_is_no_part_of_the_computation(tmp_path):
+    WorldModel(replace(SHAPE, persistence=0.2)).save_pretrained(tmp_path / "fitted")
+    model, fresh, _ = started(SHAPE, tmp_path / "fitted")
+    taken, _ = compare(model, fresh, tmp_path / "fitted")
+    assert taken == set(model.state_dict()) and model.config.persistence == 0.0
+
+
 def test_a_control_field_may_be_new(folder, tmp_path, randomised, caplog):
     caplog.set_level(logging.INFO)
     wider = replace(SHAPE, control_field=8)

@@ -107,10 +107,13 @@ class StartBundle:
     def world_model_run(self, run: WorldModelRun, *, new_controls: bool) -> WorldModelRun:
         """A training of the bundle's world model instead of a new one.
 
-        Length of clips and branches are those of `run`.
+        Length of clips and branches are those of `run`; persistence is to be fitted anew.
         """
         shape = replace(
-            self.world_model, max_frames=run.model.max_frames, branches=run.model.branches
+            self.world_model,
+            max_frames=run.model.max_frames,
+            branches=run.model.branches,
+            persistence=0.0,
         )
         return replace(
             world_model_fine_tuning(run),

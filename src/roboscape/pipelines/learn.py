@@ -269,10 +269,10 @@ def settle_persistence(bundle: Bundle, *, plan: Plan) -> Bundle:
     if not reads_persistence(bundle.tokenizer):
         log.info("the decoder takes no given frame, or reads no beliefs: nothing to fit")
         return bundle
-    plain = with_persistence(bundle, 0.0).for_imagining(PROBED)
+    imagining = bundle.for_imagining(PROBED)
     shape = Shape(cameras=plan.cameras, depth=plan.depth, horizon=plan.clip.length - 1)
-    held_out = Imaginings.of(plain, plan.config.dataset, split="validation", shape=shape)
-    found = fit_persistence(plain, held_out)
+    held_out = Imaginings.of(imagining, plan.config.dataset, split="validation", shape=shape)
+    found = fit_persistence(held_out)
     log.info(
         "a share of %.2f stays: %.2f dB on validation, %.2f dB without",
         *(found.share, found.psnr_db, found.without_db),

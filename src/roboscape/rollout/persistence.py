@@ -14,7 +14,7 @@ from roboscape.core.errors import UserError
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imaginings import ImaginedClips, Imaginings
 from roboscape.rollout.train_decoder import mean_psnr
-from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.model import SoftCodes, Tokenizer
 
 SHARES = tuple(number / 20 for number in range(11))
 """Those that are tried: 0 to .5; from there on a decoder shows the given frame alone."""
@@ -33,24 +33,27 @@ class Persistence:
     """The same with the share 0."""
 
 
-def fit_persistence(bundle: Bundle, imaginings: Imaginings) -> Persistence:
+def fit_persistence(imaginings: Imaginings) -> Persistence:
     """The share of `SHARES` with which imagined RGB is nearest to the truth.
 
     Args:
-        bundle: Without persistence, and with a decoder that reads beliefs and the given frame.
-        imaginings: Of validation episodes, imagined by this bundle.
+        imaginings: Of validation episodes, by a bundle without persistence whose decoder reads
+            beliefs and the given frame.
 
     Raises:
         UserError: another bundle.
     """
-    tokenizer = bundle.tokenizer
-    if not reads_persistence(tokenizer) or bundle.world_model.config.persistence:
+    tokenizer = imaginings.bundle.tokenizer
+    if not reads_persistence(tokenizer) or imaginings.bundle.world_model.config.persistence:
         raise UserError(
             "expected a bundle without persistence whose decoder reads beliefs and the given "
             "frame; `roboscape train decoder` teaches one"
         )
     clips, *_ = imaginings.imagine(spread(imaginings))
-    scores = {share: shown_psnr(tokenizer, clips, share) for share in SHARES}
+    scores = {
+        share: mean_psnr(tokenizer, clips, clips.codes, mixed_beliefs(tokenizer, clips, share))
+        for share in SHARES
+    }
     best = max(SHARES, key=lambda share: scores[share])
     return Persistence(share=best, psnr_db=scores[best], without_db=scores[0.0])
 
@@ -68,11 +71,10 @@ def spread(imaginings: Imaginings) -> list[Place]:
     return places[::step]
 
 
-def shown_psnr(tokenizer: Tokenizer, clips: ImaginedClips, share: float) -> float:
-    """Mean PSNR of the frames that a decoder shows of beliefs with this share of persistence."""
+def mixed_beliefs(tokenizer: Tokenizer, clips: ImaginedClips, share: float) -> SoftCodes:
+    """What was believed of clips without persistence, with this share of it."""
     given = clips.given_codes.unsqueeze(1).expand_as(clips.codes)
-    soft = clips.soft.toward(given, share, code_bits=tokenizer.config.code_bits)
-    return mean_psnr(tokenizer, clips, clips.codes, soft)
+    return clips.soft.toward(given, share, code_bits=tokenizer.config.code_bits)
 
 
 def with_persistence(bundle: Bundle, share: float) -> Bundle:

@@ -11,7 +11,7 @@ frames, which beliefs do not determine.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -303,12 +303,21 @@ def mean_psnr(
     tokenizer: Tokenizer, clips: ImaginedClips, codes: Int[Tensor, "b t n"], soft: SoftCodes | None
 ) -> float:
     """Of all frames, decoded from tokens or beliefs, their clip's given frame in view."""
-    scores = []
-    for clip, truth in enumerate(clips.truth):
+    pictures = shown_clips(tokenizer, clips, codes, soft)
+    scores = [
+        psnr(shown, truth.to(tokenizer.device))
+        for shown, truth in zip(pictures, clips.truth, strict=True)
+    ]
+    return torch.cat(scores).mean().item()
+
+
+def shown_clips(
+    tokenizer: Tokenizer, clips: ImaginedClips, codes: Int[Tensor, "b t n"], soft: SoftCodes | None
+) -> Iterator[Float[Tensor, "t 3 h w"]]:
+    """The frames of each clip, decoded as `mean_psnr` has it."""
+    for clip in range(len(codes)):
         given = tokenizer.given_frame(
             clips.given[clip : clip + 1].to(tokenizer.device), clips.given_codes[clip : clip + 1]
         )
         believed = soft and soft.map(lambda x, c=clip: x[c].to(tokenizer.device))
-        shown = tokenizer.decode(codes[clip].to(tokenizer.device), given, believed)
-        scores.append(psnr(shown, truth.to(tokenizer.device)))
-    return torch.cat(scores).mean().item()
+        yield tokenizer.decode(codes[clip].to(tokenizer.device), given, believed)

@@ -20,7 +20,7 @@ PARTS_OF_SEVERAL_VIEWS = ("embedding.camera", "embedding.missing", "control_fiel
 """Ends of the names of what only a model of several cameras has; zeros at first."""
 DEPTH_ONLY = (f"branches.{DEPTH}.", "injections.")
 """Beginnings of the names of what a model of RGB alone has not."""
-MAY_DIFFER = {"control_size", "max_frames", "branches", "inject_depth"}
+MAY_DIFFER = {"control_size", "max_frames", "branches", "inject_depth", "persistence"}
 """Settings of a shape in which a model may differ from the one that it starts from."""
 
 
