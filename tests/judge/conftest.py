@@ -52,8 +52,8 @@ def trained(tmp_path_factory, lift_train_dataset, validation):
     """A run on two recordings: it learns to see a cube that is high."""
     output = tmp_path_factory.mktemp("judge") / "run"
     config = JudgeRun(
-        dataset=lift_train_dataset.root,
-        validation=validation.root,
+        dataset=(lift_train_dataset.root,),
+        validation=(validation.root,),
         output=output,
         stride=2,
         input_size=32,

@@ -10,6 +10,7 @@ from roboscape.annotate.segments.language import LanguageModel
 from roboscape.dataset.records import CameraSpec
 from roboscape.judge.backends import JudgeChoice, open_judge
 from roboscape.judge.classifier import ClassifierJudge
+from roboscape.judge.network import SuccessNetwork
 from roboscape.judge.protocol import EpisodeVerdict, Judge, Verdict
 from roboscape.judge.rule import RuleJudge
 from roboscape.simulators.protocol import WorldSpec
@@ -54,6 +55,32 @@ def test_the_trained_judge_sees_what_the_rule_sees(observe, trained, spec):
         found = judge.verdict(observe(0.05, 0.33))
     assert found.success.tolist() == [False, True] and not found.unknown.any()
     assert judge(observe(0.05, 0.33)).tolist() == [False, True]
+
+
+def test_a_judge_keeps_the_first_frame_of_every_world(observe, untrained, monkeypatch):
+    network = SuccessNetwork(replace(untrained.config, reads_first=True)).eval()
+    read = []
+    monkeypatch.setattr(
+        network, "probabilities", lambda past: (read.append(past), (np.ones(2), np.ones(2)))[1]
+    )
+    judge = ClassifierJudge(network)
+    judge.reset(observe(0.05, 0.1), where=EVERYWHERE)
+    for height in (0.15, 0.2, 0.25):
+        judge.verdict(observe(height, height))
+    judge.reset(observe(0.3, 0.3), where=np.array([True, False]))
+    judge.verdict(observe(0.35, 0.35))
+    heights = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+    shown = {height: judge._images(observe(height, height))[0] for height in heights}
+
+    def is_read(past, *expected):
+        np.testing.assert_array_equal(past, np.stack([shown[height] for height in expected]))
+
+    is_read(read[0][0], 0.05, 0.05, 0.15)
+    is_read(read[2][0], 0.05, 0.2, 0.25)
+    is_read(read[2][1], 0.1, 0.2, 0.25)
+    # A world that begins anew has another first frame, the other one keeps its own.
+    is_read(read[3][0], 0.3, 0.3, 0.35)
+    is_read(read[3][1], 0.1, 0.25, 0.35)
 
 
 def test_a_judge_keeps_every_worlds_frames_apart(observe, untrained):

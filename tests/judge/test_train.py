@@ -1,14 +1,16 @@
 """Training a judge: on recordings, on imagined frames, with its errors measured."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from roboscape.dataset.reader import LeRobotDataset
 from roboscape.judge.examples import JudgeExamples, imagined_examples, recorded_examples
 from roboscape.judge.measure import read_accuracy
-from roboscape.judge.network import JudgeConfig, SuccessNetwork, last_frames
-from roboscape.judge.train import JudgeRun, judge_config, run
+from roboscape.judge.network import JudgeConfig, SuccessNetwork, frames_read
+from roboscape.judge.train import JudgeRun, check_alike, judge_config, read_data, run
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.training.learner import FitConfig
 
@@ -37,9 +39,15 @@ def test_imagined_frames_carry_the_truth_of_the_recorded_row(tiny_bundle, lift_d
     np.testing.assert_array_equal(found.images[5], given.images[0])
 
 
-def test_last_frames_repeat_the_first_where_there_is_none_before():
-    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
-    assert last_frames(images, count=2)[:, :, 0, 0, 0].tolist() == [[0, 0], [0, 1], [1, 2]]
+def test_the_first_frame_stands_for_those_before_and_is_read_beside_the_last_ones():
+    assert frames_read(3, config=CONFIG).tolist() == [[0, 0], [0, 1], [1, 2]]
+    both = replace(CONFIG, reads_first=True)
+    assert frames_read(4, config=both, spacing=2).tolist() == [
+        [0, 0, 0],
+        [0, 0, 1],
+        [0, 0, 2],
+        [0, 1, 3],
+    ]
 
 
 def test_examples_are_read_back_as_they_were_written(lift_dataset, tmp_path):
@@ -70,8 +78,8 @@ def test_imagined_frames_are_measured_where_a_checkpoint_imagines(
 ):
     tiny_bundle.save_pretrained(tmp_path / "bundle")
     config = JudgeRun(
-        dataset=lift_train_dataset.root,
-        validation=validation.root,
+        dataset=(lift_train_dataset.root,),
+        validation=(validation.root,),
         output=tmp_path / "run",
         checkpoint=str(tmp_path / "bundle"),
         imagined_frames=8,
@@ -85,7 +93,7 @@ def test_imagined_frames_are_measured_where_a_checkpoint_imagines(
     assert read_accuracy(tmp_path / "run" / "judge", "imagined").frames is not None
     kept = {path.name for path in (tmp_path / "run").glob("*.npz")}
     assert kept == {
-        f"{kind}_{part}.npz"
+        f"{kind}_{part}_0.npz"
         for kind in ("recorded", "imagined")
         for part in ("training", "validation")
     }
@@ -96,6 +104,38 @@ def test_imagined_frames_are_measured_where_a_checkpoint_imagines(
 
 
 def test_a_camera_that_is_not_there_is_refused(lift_dataset, tmp_path):
-    config = JudgeRun(dataset=lift_dataset.root, output=tmp_path, camera="wrist")
+    config = JudgeRun(dataset=(lift_dataset.root,), output=tmp_path, camera="wrist")
     with pytest.raises(ValueError, match="depth of front, asked for was 'wrist'"):
         judge_config(config, lift_dataset)
+
+
+def test_several_datasets_are_learnt_and_measured_together(
+    lift_train_dataset, validation, tmp_path
+):
+    config = JudgeRun(
+        dataset=(lift_train_dataset.root, validation.root),
+        validation=(validation.root, validation.root),
+        output=tmp_path,
+        stride=2,
+        input_size=16,
+    )
+    datasets = [LeRobotDataset(root) for root in config.dataset]
+    held_out = [LeRobotDataset(root) for root in config.validation]
+    data = read_data(config, datasets, held_out, shape=judge_config(config, datasets[0]))
+    alone = recorded_examples(
+        validation, [0, 1, 2, 3], config=judge_config(config, validation), stride=2
+    )
+    found = data.held_out["recorded"]
+    assert len(found) == 2 * len(alone)
+    # The second dataset's episodes are numbered after the first one's, and read their own frames.
+    second = found.of(range(4, 8))
+    np.testing.assert_array_equal(second, np.arange(len(alone), 2 * len(alone)))
+    np.testing.assert_array_equal(found.take(second), alone.take(np.arange(len(alone))))
+    assert sorted([*data.calibrating, *data.measuring]) == list(range(8))
+    assert set(data.training.episode) == {0, 1}
+
+
+def test_a_dataset_of_other_images_is_refused(lift_train_dataset):
+    shape = replace(CONFIG, image_size=32)
+    with pytest.raises(ValueError, match="depth of camera 'front' at 32 x 32"):
+        check_alike(lift_train_dataset, shape)

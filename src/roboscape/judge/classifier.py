@@ -12,7 +12,7 @@ from roboscape.simulators.protocol import Mask, Observation
 
 
 class ClassifierJudge:
-    """Keeps the last frames of every world and gives a calibrated verdict; a `Judge`.
+    """Keeps the frames that are read of every world and gives a calibrated verdict; a `Judge`.
 
     A batch that changes its size (a fork) begins with one frame a world, the present one.
     """
@@ -35,7 +35,7 @@ class ClassifierJudge:
             ValueError: another camera or image size than in training.
         """
         images = self._images(observation)
-        repeated = np.repeat(images[:, None], self.config.frames, axis=1)
+        repeated = self._repeated(images)
         if self._past is None or len(self._past) != len(images):
             self._past = repeated
         else:
@@ -51,9 +51,11 @@ class ClassifierJudge:
         """
         images = self._images(observation)
         if self._past is None or len(self._past) != len(images):
-            self._past = np.repeat(images[:, None], self.config.frames, axis=1)
+            self._past = self._repeated(images)
         else:
-            self._past = np.concatenate([self._past[:, 1:], images[:, None]], axis=1)
+            first = int(self.config.reads_first)
+            kept = np.delete(self._past, first, axis=1)
+            self._past = np.concatenate([kept, images[:, None]], axis=1)
         probability, seen = self.network.probabilities(self._past)
         unknown = seen < SEEN_FROM
         success = (probability >= self.config.threshold) & ~unknown
@@ -68,6 +70,10 @@ class ClassifierJudge:
     def __call__(self, observation: Observation) -> Bool[np.ndarray, " b"]:
         """In which worlds the task is solved in this frame."""
         return self.verdict(observation).success
+
+    def _repeated(self, images: UInt8[np.ndarray, "b c h w"]) -> UInt8[np.ndarray, "b k c h w"]:
+        """One frame a world in the place of all that are read."""
+        return np.repeat(images[:, None], self.config.images_read, axis=1)
 
     def _images(self, observation: Observation) -> UInt8[np.ndarray, "b c h w"]:
         check_camera(self.camera, observation, needs_depth=True)

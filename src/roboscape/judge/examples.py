@@ -11,7 +11,7 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
-from roboscape.judge.network import JudgeConfig, shrunk
+from roboscape.judge.network import JudgeConfig, frames_read, shrunk
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.lift_cube import cube_patch
 from roboscape.simulators.protocol import EpisodeStart
@@ -27,13 +27,13 @@ class JudgeExamples:
     images: UInt8[np.ndarray, "n 4 s s"]
     """`shrunk` ones."""
     past: Int[np.ndarray, "n k"]
-    """The frames that are read to find about each: numbers of `images`, the newest last."""
+    """The frames that are read to find about each (`frames_read`): numbers of `images`."""
     success: Bool[np.ndarray, " n"]
     """Whether the task is solved in truth; of imagined frames, in the recording at that row."""
     seen: Bool[np.ndarray, " n"]
     """Whether the object is to be seen in the frame itself."""
     episode: Int[np.ndarray, " n"]
-    """Episode of its dataset."""
+    """Its number; of several datasets all are numbered through (`joined`)."""
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -99,7 +99,7 @@ def recorded_examples(
                 )
                 bar.update()
 
-    return _joined(parts(), frames=config.frames)
+    return _joined(parts(), config=config)
 
 
 def imagined_examples(
@@ -135,7 +135,7 @@ def imagined_examples(
                     )
                 bar.update(len(some))
 
-    return _joined(parts(), frames=config.frames)
+    return _joined(parts(), config=config)
 
 
 def replayed(
@@ -178,26 +178,32 @@ def object_seen(
     return np.array([cube_patch(frame) is not None for frame in rgb], bool)
 
 
-def joined(examples: Sequence[JudgeExamples]) -> JudgeExamples:
-    """All examples as one; episodes of different datasets keep their own numbers."""
+def joined(examples: Sequence[JudgeExamples], *, first_episodes: Sequence[int]) -> JudgeExamples:
+    """All examples as one.
+
+    Args:
+        examples: Those of a dataset each, or of one dataset several.
+        first_episodes: The number that the first episode of each gets.
+    """
     before = np.cumsum([0, *(len(one.images) for one in examples[:-1])])
     return JudgeExamples(
         images=np.concatenate([one.images for one in examples]),
         past=np.concatenate([one.past + n for one, n in zip(examples, before, strict=True)]),
         success=np.concatenate([one.success for one in examples]),
         seen=np.concatenate([one.seen for one in examples]),
-        episode=np.concatenate([one.episode for one in examples]),
+        episode=np.concatenate(
+            [one.episode + n for one, n in zip(examples, first_episodes, strict=True)]
+        ),
     )
 
 
-def _joined(parts: Iterable[_Part], *, frames: int) -> JudgeExamples:
+def _joined(parts: Iterable[_Part], *, config: JudgeConfig) -> JudgeExamples:
     """The frames of all episodes; none is read across an episode's beginning."""
     images, past, success, seen, episode = [], [], [], [], []
     count = 0
     for part in parts:
         length = len(part.images)
-        back = np.arange(1 - frames, 1) * part.spacing
-        past.append(count + np.maximum(np.arange(length)[:, None] + back, 0))
+        past.append(count + frames_read(length, config=config, spacing=part.spacing))
         images.append(part.images)
         success.append(part.success)
         seen.append(part.seen)

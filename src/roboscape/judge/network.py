@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from roboscape.core.errors import UserError
@@ -33,6 +33,9 @@ class JudgeConfig:
     """Height and width that images are shrunk to."""
     frames: int = 2
     """Last frames that are read; the oldest one is repeated where there are fewer."""
+    reads_first: bool = False
+    """Whether the episode's first frame is read beside them, so that it is to be seen what has
+    moved since."""
     frame_hz: float = 5.0
     """Frames a second."""
     task: str = ""
@@ -49,6 +52,11 @@ class JudgeConfig:
     """Probability from which a frame counts as success."""
     finds_object: bool = True
     """Whether the second output was trained; without it no frame is unknown."""
+
+    @property
+    def images_read(self) -> int:
+        """Number of images that a verdict is found from."""
+        return self.frames + self.reads_first
 
     def __post_init__(self) -> None:
         """Refuse a classifier of nothing."""
@@ -70,7 +78,7 @@ class SuccessNetwork(nn.Module):
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
         self.config = config
-        width, read = config.width, 4 * config.frames + 2
+        width, read = config.width, 4 * config.images_read + 2
         layers: list[nn.Module] = []
         for before, after, stride in (
             (read, width, 2),
@@ -92,7 +100,8 @@ class SuccessNetwork(nn.Module):
         """Logits of success and of a visible object, not yet calibrated.
 
         Args:
-            images: `shrunk` frames, the newest last; channels red, green, blue, depth.
+            images: `shrunk` frames, the newest last, the episode's first one before them where that
+                is read; channels red, green, blue, depth.
         """
         values = rearrange(images, "b k c h w -> b (k c) h w").float() / 127.5 - 1
         height, width = values.shape[-2:]
@@ -172,9 +181,18 @@ def shrunk(
     return rearrange(np.stack(frames).round().astype(np.uint8), "t h w c -> t c h w")
 
 
-def last_frames(
-    images: UInt8[np.ndarray, "t c h w"], *, count: int
-) -> UInt8[np.ndarray, "t k c h w"]:
-    """Every frame with those before it, the newest last; before the first one it repeats."""
-    at = np.arange(len(images))[:, None] + np.arange(1 - count, 1)
-    return images[np.maximum(at, 0)]
+def frames_read(length: int, *, config: JudgeConfig, spacing: int = 1) -> Int[np.ndarray, "t k"]:
+    """Numbers of the frames that the verdict about each frame of an episode is found from.
+
+    Args:
+        length: Frames of the episode.
+        config: How many are read.
+        spacing: Frames from one that is read to the next.
+
+    Returns:
+        The newest last, the episode's first one before them where it is read; the first stands for
+        those before the episode.
+    """
+    recent = np.arange(length)[:, None] + np.arange(1 - config.frames, 1) * spacing
+    first = np.zeros((length, int(config.reads_first)), int)
+    return np.concatenate([first, np.maximum(recent, 0)], axis=1)

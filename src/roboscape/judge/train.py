@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,12 +46,13 @@ BRIGHTNESS = 0.1
 class JudgeRun:
     """A complete training of a success classifier: minutes on one core."""
 
-    dataset: Path
-    """LeRobot dataset with depth and a reward of 1 in rows that show success; its training split is
-    trained on. Episodes of all behaviours: a judge that never saw a near miss does not find one."""
-    validation: Path | None = None
-    """LeRobot dataset to calibrate and to measure on, half of it each; the first one's validation
-    episodes where not given."""
+    dataset: tuple[Path, ...]
+    """LeRobot datasets with depth and a reward of 1 in rows that show success; their training
+    splits are trained on. Episodes of all behaviours, those of failing policies (`roboscape collect
+    policy`) among them: a judge that never saw a near miss does not find one."""
+    validation: tuple[Path, ...] = ()
+    """LeRobot datasets to calibrate and to measure on, half of their episodes each; the validation
+    episodes of `dataset` where not given."""
     output: Path
     """Run folder; the judge itself ends in its `judge` folder."""
     checkpoint: str | None = None
@@ -61,13 +63,16 @@ class JudgeRun:
     stride: int = 4
     """Native rows from one frame to the next; of a checkpoint its own."""
     imagined_episodes: int = 160
-    """Training episodes that are imagined, the first ones."""
+    """Training episodes of each dataset that are imagined, the first ones."""
     imagined_frames: int = 25
     """Frames of each, the given one included."""
     worlds: int = 16
     """Worlds imagined at a time."""
     frames: int = 2
     """Last frames that the judge reads."""
+    reads_first: bool = False
+    """Whether it reads the episode's first frame beside them: what has moved since is then to be
+    seen, as of a drawer that stands elsewhere in every episode."""
     input_size: int = 64
     """Height and width that images are shrunk to."""
     finds_object: bool = True
@@ -107,18 +112,20 @@ class JudgeData:
     held_out: dict[str, JudgeExamples]
     """By kind of frames: `recorded`, and `imagined` where a checkpoint is given."""
     calibrating: list[int]
-    """Episodes that the temperature is fitted on."""
+    """Episodes that the temperature is fitted on, numbered through all datasets."""
     measuring: list[int]
     """Episodes that errors are measured on."""
 
 
 def run(config: JudgeRun) -> SuccessNetwork:
     """Train, calibrate, measure, and leave the judge in `output/judge`."""
-    dataset = LeRobotDataset(config.dataset)
-    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
-    shape = judge_config(config, dataset)
+    datasets = [LeRobotDataset(root) for root in config.dataset]
+    validation = [LeRobotDataset(root) for root in config.validation] or datasets
+    shape = judge_config(config, datasets[0])
+    for other in (*datasets, *validation):
+        check_alike(other, shape)
     open_run(config.output, config)
-    data = read_data(config, dataset, validation, shape=shape)
+    data = read_data(config, datasets, validation, shape=shape)
     torch.manual_seed(seed_for(config.seed))
     network = SuccessNetwork(shape).to(resolve_device(config.device))
     trained = fit_in_fp32(
@@ -137,7 +144,7 @@ def run(config: JudgeRun) -> SuccessNetwork:
         for kind, examples in data.held_out.items()
     }
     about = {
-        "dataset": str(validation.root),
+        "dataset": named(validation),
         "checkpoint": config.checkpoint,
         "episodes": len(data.measuring),
     }
@@ -169,6 +176,7 @@ def judge_config(config: JudgeRun, dataset: LeRobotDataset) -> JudgeConfig:
         image_size=known[name].height,
         input_size=config.input_size,
         frames=config.frames,
+        reads_first=config.reads_first,
         frame_hz=spec.fps / stride_of_run(config),
         task=dataset.episode_info(0).task,
         depth_min_m=spec.depth_min_m,
@@ -184,49 +192,105 @@ def stride_of_run(config: JudgeRun) -> int:
     return Bundle.from_pretrained(config.checkpoint).controls.stride
 
 
+def check_alike(dataset: LeRobotDataset, shape: JudgeConfig) -> None:
+    """Refuse a dataset whose images are not those of the judge.
+
+    Raises:
+        ValueError: its camera is missing, has no depth, or is of another size.
+    """
+    found = {camera.name: camera for camera in dataset.spec.cameras}.get(shape.camera)
+    side = shape.image_size
+    if found is None or not found.has_depth or (found.height, found.width) != (side, side):
+        raise UserError(
+            f"the datasets of a judge must all have depth of camera {shape.camera!r} at {side} x "
+            f"{side} pixels, as the first one has; {dataset.root} has "
+            f"{', '.join(map(str, dataset.spec.cameras))}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Some episodes of a dataset."""
+
+    dataset: LeRobotDataset
+    episodes: list[int]
+    first: int
+    """The number of the dataset's first episode, where all datasets are numbered through."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The episodes, numbered through all datasets."""
+        return [self.first + episode for episode in self.episodes]
+
+
+def sources(
+    datasets: Sequence[LeRobotDataset], split: Literal["train", "validation"]
+) -> list[Source]:
+    """The episodes of a split of all datasets; those without any are left out."""
+    firsts = np.cumsum([0, *(one.num_episodes for one in datasets)]).tolist()
+    found = [
+        Source(dataset=one, episodes=list(episodes_of(one, split)), first=first)
+        for one, first in zip(datasets, firsts, strict=False)
+    ]
+    return [one for one in found if one.episodes]
+
+
 def read_data(
-    config: JudgeRun, dataset: LeRobotDataset, validation: LeRobotDataset, *, shape: JudgeConfig
+    config: JudgeRun,
+    datasets: Sequence[LeRobotDataset],
+    validation: Sequence[LeRobotDataset],
+    *,
+    shape: JudgeConfig,
 ) -> JudgeData:
     """All examples, those of an interrupted run from its folder."""
-    stride, training = stride_of_run(config), episodes_of(dataset, "train")
-    held_out = episodes_of(validation, "validation")
-    if not training or len(held_out) < 2:
+    training, held_out = sources(datasets, "train"), sources(validation, "validation")
+    measured_on = [number for source in held_out for number in source.numbers]
+    if not training or len(measured_on) < 2:
         raise UserError(
-            f"expected training episodes in {dataset.root} and two or more for validation in "
-            f"{validation.root}, got {len(training)} and {len(held_out)}; collect more, or give "
-            "--validation"
+            f"expected training episodes in {named(datasets)} and two or more for validation in "
+            f"{named(validation)}, got {sum(len(one.episodes) for one in training)} and "
+            f"{len(measured_on)}; collect more, or give --validation"
+        )
+    stride = stride_of_run(config)
+
+    def recorded(source: Source) -> JudgeExamples:
+        return recorded_examples(source.dataset, source.episodes, config=shape, stride=stride)
+
+    def imagined(source: Source) -> JudgeExamples:
+        return imagine_for(config, source.dataset, source.episodes, shape=shape)
+
+    def all_of(
+        kind: str, some: Sequence[Source], make: Callable[[Source], JudgeExamples]
+    ) -> JudgeExamples:
+        """The examples of all sources, a file a source."""
+        return joined(
+            [
+                kept(config.output / f"{kind}_{number}.npz", lambda source=source: make(source))
+                for number, source in enumerate(some)
+            ],
+            first_episodes=[source.first for source in some],
         )
 
-    def recorded(source: LeRobotDataset, episodes: Sequence[int], name: str) -> JudgeExamples:
-        return kept(
-            config.output / f"recorded_{name}.npz",
-            lambda: recorded_examples(source, episodes, config=shape, stride=stride),
-        )
-
-    learnt = [recorded(dataset, training, "training")]
-    known = {"recorded": recorded(validation, held_out, "validation")}
+    learnt = [all_of("recorded_training", training, recorded)]
+    known = {"recorded": all_of("recorded_validation", held_out, recorded)}
+    if config.checkpoint is not None and config.imagined_episodes:
+        first = [
+            replace(one, episodes=one.episodes[: config.imagined_episodes]) for one in training
+        ]
+        learnt.append(all_of("imagined_training", first, imagined))
     if config.checkpoint is not None:
-        chosen = training[: config.imagined_episodes]
-        for source, episodes, name in (
-            (dataset, chosen, "training"),
-            (validation, held_out, "validation"),
-        ):
-            found = kept(
-                config.output / f"imagined_{name}.npz",
-                lambda source=source, episodes=episodes: imagine_for(
-                    config, source, episodes, shape=shape
-                ),
-            )
-            if name == "training":
-                learnt.append(found)
-            else:
-                known["imagined"] = found
+        known["imagined"] = all_of("imagined_validation", held_out, imagined)
     return JudgeData(
-        training=joined(learnt),
+        training=joined(learnt, first_episodes=[0] * len(learnt)),
         held_out=known,
-        calibrating=held_out[::2],
-        measuring=held_out[1::2],
+        calibrating=measured_on[::2],
+        measuring=measured_on[1::2],
     )
+
+
+def named(datasets: Sequence[LeRobotDataset]) -> str:
+    """The folders of datasets, for messages."""
+    return ", ".join(str(one.root) for one in datasets)
 
 
 def imagine_for(

@@ -49,12 +49,13 @@ class RoboscapeJudgeRewardModel(PreTrainedRewardModel):
         Args:
             batch: `observation.images.<camera>`, (b, 3, h, w) or (b, t, 3, h, w) in 0 to 1, and
                 `observation.images.<camera>_depth`, (b, 1, h, w) or (b, t, 1, h, w). The newest
-                frame is the last; the oldest is repeated where there are fewer than are read.
+                frame is the last; the oldest is repeated where there are fewer than are read, and
+                stands for the episode's first one where the judge reads that.
 
         Raises:
             ValueError: a key is missing, images of another size, type or range, no weights.
         """
-        from roboscape.judge.network import SEEN_FROM, last_frames, shrunk
+        from roboscape.judge.network import SEEN_FROM, frames_read, shrunk
 
         key, judge = self.config.image_key, self.network.config
         rgb, depth = (self._frames(batch, name) for name in (key, f"{key}_depth"))
@@ -69,8 +70,9 @@ class RoboscapeJudgeRewardModel(PreTrainedRewardModel):
             raise UserError(f"expected {key}_depth that is finite")
         metres = depth[..., 0] / (MM_A_METRE if self.config.depth_unit == "mm" else 1)
         pixels = np.rint(rgb * 255).astype(np.uint8)
+        newest = frames_read(pixels.shape[1], config=judge)[-1]
         windows = [
-            last_frames(shrunk(one, depth_m, config=judge), count=judge.frames)[-1]
+            shrunk(one, depth_m, config=judge)[newest]
             for one, depth_m in zip(pixels, metres, strict=True)
         ]
         success, seen = self.network.probabilities(np.stack(windows))
