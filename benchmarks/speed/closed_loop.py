@@ -17,7 +17,7 @@ import torch
 import tyro
 
 from roboscape.dataset.cameras import hand_columns
-from roboscape.planning.costs import Goal, GoalImageCost, GoalStateCost
+from roboscape.planning.costs import Goal, GoalImageCost, GoalStateCost, GoalTokenCost
 from roboscape.planning.imagining import Imaginer
 from roboscape.planning.sampling import SamplingConfig, SamplingPlanner
 from roboscape.policies.protocol import PolicyInput
@@ -113,6 +113,7 @@ def decisions(bundle: Bundle, config: Benchmark) -> dict[str, Cost]:
     )
     costs = {
         "goal state": GoalStateCost(goal, columns=hand_columns(simulator.spec.state_names)),
+        "goal tokens": GoalTokenCost(goal, cameras=[camera], tokenizer=bundle.tokenizer),
         "goal pixels": GoalImageCost(goal, camera=camera),
     }
     found = {}

@@ -12,7 +12,7 @@ ACTIONS = np.random.default_rng(1).uniform(-1, 1, (3, 2, 3 * STRIDE, 3))
 
 def test_a_candidates_future_is_the_simulators_own(imaginer, bundle, observed):
     """From the present frame, with the arm's speed read off the last two, frame after frame."""
-    found = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3], decode="all")
+    found = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3], reads="all")
     for world, candidate in ((0, 1), (2, 0)):
         alone = LearnedSimulator(bundle, batch=1, cameras=(CAMERA,))
         before, now = observed.state[world]
@@ -38,6 +38,15 @@ def test_a_candidates_future_is_the_simulators_own(imaginer, bundle, observed):
         assert found.confidence[place] == pytest.approx(mean, abs=1e-4)
 
 
+def test_states_alone_are_those_of_imagined_frames(imaginer, observed):
+    whole = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3])
+    alone = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3], reads="states")
+    np.testing.assert_allclose(alone.states, whole.states, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(alone.last.state, alone.states[:, -1])
+    np.testing.assert_array_equal(alone.world, whole.world)
+    assert alone.tokens is None and alone.confidence is None
+
+
 def test_candidates_of_one_world_follow_each_other(imaginer, observed):
     found = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3])
     assert found.world.tolist() == [0, 0, 1, 1, 2, 2]
@@ -46,7 +55,7 @@ def test_candidates_of_one_world_follow_each_other(imaginer, observed):
 
 def test_pixels_are_decoded_only_where_asked_for(imaginer, observed):
     assert imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3]).last.rgb == {}
-    shown = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3], decode="rgb").last
+    shown = imaginer.imagine(observed, ACTIONS, seeds=[1, 2, 3], reads="rgb").last
     assert shown.rgb[CAMERA].shape == (6, 64, 64, 3)
     assert shown.depth_m == {}
 

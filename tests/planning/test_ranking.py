@@ -43,7 +43,7 @@ class Draws:
 class Numbered:
     """Costs by the number of the proposal."""
 
-    decode = "none"
+    reads = "states"
 
     def __init__(self, *costs):
         self.costs = costs
@@ -88,7 +88,7 @@ def test_costs_are_those_of_the_chunks_futures(imaginer, observed):
     """The cost is where the hand would be: the chosen chunk is the one that leads there."""
 
     class HandLeft:
-        decode = "none"
+        reads = "states"
 
         def __call__(self, futures):
             return futures.states[:, -1, 0].astype(float)
@@ -111,6 +111,23 @@ def test_doubt_decides_between_proposals_of_equal_cost(imaginer, observed):
     planner.reset([5, 6, 7])
     planner.act(observed, worlds=np.arange(3))
     assert set(planner.chosen) != {0}
+
+
+def test_no_frame_is_imagined_where_states_are_enough_and_doubted_is_nothing(
+    imaginer, observed, monkeypatch
+):
+    def refused(actions):
+        raise AssertionError("a frame was imagined")
+
+    monkeypatch.setattr(imaginer.simulator, "step", refused)
+    planner = ranked(imaginer, 0.0, 1.0)
+    planner.reset([5, 6, 7])
+    planner.act(observed, worlds=np.arange(3))
+    assert planner.chosen == [0, 0, 0]
+    planner = ranked(imaginer, 0.0, 1.0, doubt=1.0)
+    planner.reset([5, 6, 7])
+    with pytest.raises(AssertionError, match="was imagined"):
+        planner.act(observed, worlds=np.arange(3))
 
 
 def test_a_world_is_planned_for_alike_alone_and_beside_others(imaginer, observed, some):

@@ -3,18 +3,24 @@
 import numpy as np
 import pytest
 
-from roboscape.reproduce.measuring import METRICS
+from roboscape.reproduce.design import StudyDesign
+from roboscape.reproduce.measuring import METRICS, SECONDARY
 from roboscape.reproduce.page import Heading, Paragraph, Plot, Table, fill, html, markdown
 from roboscape.reproduce.plots import difference_plot
 from roboscape.reproduce.report import (
     Contrast,
     contrast_table,
+    contrasts_of,
+    means_table,
     p_text,
     summary_blocks,
+    under,
     verdict,
 )
+from roboscape.reproduce.results import CPU, STEPS, ResultFolder, RunResult
 from roboscape.reproduce.statistics import compare, corrected
 from roboscape.reproduce.table2 import PAPER, paper_table
+from roboscape.reproduce.variants import Variant
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 
@@ -31,6 +37,53 @@ def contrast(**sizes):
         variant="no_depth", against="full", protocol="cpu", seeds=(0, 1, 2, 3, 4),
         comparisons=tuple(found),
     )  # fmt: skip
+
+
+def finished(variant, *, steps, seed, psnr):
+    scores = {metric.key: [None, None] for metric in (*METRICS, *SECONDARY)}
+    return RunResult(
+        variant=variant, what="", seed=seed, steps=steps, cpu_s=1.0, measuring_cpu_s=1.0,
+        parameters=1, frames=1, losses={}, training_losses={}, machine="", commit="",
+        scores=scores | {"psnr": [psnr, psnr + seed]},
+    )  # fmt: skip
+
+
+def test_runs_that_two_protocols_share_are_shown_and_compared_once(tmp_path):
+    results = ResultFolder(tmp_path)
+    for name, ratio in (("full", 1.0), ("costs_the_same", 1.05), ("costs_half", 0.5)):
+        results.save_cost(name, {"step_s": ratio, "ratio": ratio})
+    for seed in (0, 1):
+        for name, steps, psnr in (
+            ("full", 100, 20.0),
+            ("costs_the_same", 100, 21.0),
+            ("costs_half", 100, 19.0),
+            ("costs_half", 200, 24.0),
+        ):
+            results.save(finished(name, steps=steps, seed=seed, psnr=psnr))
+    study = StudyDesign(
+        variants=(
+            Variant(name="full", what=""),
+            Variant(name="costs_the_same", what="", against="full"),
+            Variant(name="costs_half", what="", against="full"),
+        ),
+        results=results,
+        budget_s=100.0,
+        seeds=(0, 1),
+        protocols=(CPU, STEPS),
+    )
+    table = means_table(study)
+    assert [row[:4] for row in table.rows] == [
+        ("full: ", "equal steps and CPU seconds", "2", "100"),
+        ("costs_the_same: ", "equal steps and CPU seconds", "2", "100"),
+        ("costs_half: ", "equal CPU seconds", "2", "200"),
+        ("costs_half: ", "equal steps", "2", "100"),
+    ]
+    found = contrasts_of(study)
+    differences = {(one.variant, one.protocol): one.of("psnr").difference for one in found}
+    assert differences == {
+        ("costs_the_same", "both"): 1.0, ("costs_half", CPU): 4.0, ("costs_half", STEPS): -1.0,
+    }  # fmt: skip
+    assert [one.variant for one in under(found, STEPS)] == ["costs_the_same", "costs_half"]
 
 
 def test_a_verdict_follows_the_metrics_direction_and_the_corrected_test():

@@ -6,12 +6,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 
 from roboscape.core.errors import UserError
-from roboscape.planning.imagining import Futures
+from roboscape.planning.imagining import Futures, Imaginer, Reads
+from roboscape.policies.protocol import PolicyInput
 from roboscape.rollout.bundle import Bundle
-from roboscape.simulators.learned import Decode
 from roboscape.simulators.success import Success
 from roboscape.tokenizer.model import Tokenizer
 
@@ -40,8 +41,8 @@ class Cost(Protocol):
     """The cost that planning makes small."""
 
     @property
-    def decode(self) -> Decode:
-        """The pixels that it needs of the last frame."""
+    def reads(self) -> Reads:
+        """The parts of a future that it needs."""
         ...
 
     def __call__(self, futures: Futures) -> Float[np.ndarray, " n"]:
@@ -49,10 +50,38 @@ class Cost(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pricing:
+    """The costs of candidate actions: a cost of what they lead to, and of doubt about it."""
+
+    imaginer: Imaginer
+    cost: Cost
+    doubt: float = 0.0
+    """Weight of 1 minus the mean confidence of all imagined tokens, beside the cost."""
+
+    def __call__(
+        self,
+        observed: PolicyInput,
+        actions: Float[np.ndarray, "b k c a"],
+        *,
+        seeds: Sequence[int],
+    ) -> Float[np.ndarray, "b k"]:
+        """The cost of every candidate of every world; arguments as of `Imaginer.imagine`."""
+        reads = self.cost.reads
+        if self.doubt and reads == "states":
+            # Frames that are not imagined leave nothing to doubt.
+            reads = "tokens"
+        futures = self.imaginer.imagine(observed, actions, seeds=seeds, reads=reads)
+        costs = self.cost(futures)
+        if futures.confidence is not None:
+            costs = costs + self.doubt * (1 - futures.confidence)
+        return rearrange(costs, "(b k) -> b k", k=actions.shape[1])
+
+
 class GoalStateCost:
     """Distance of the hand from the goal's, in metres: at the end, and a little along the way."""
 
-    decode: Decode = "none"
+    reads: Reads = "states"
 
     def __init__(self, goals: Goals, *, columns: Sequence[int]) -> None:
         """Reach goals.
@@ -74,7 +103,7 @@ class GoalStateCost:
 class GoalImageCost:
     """Mean absolute difference from the goal's image, as a share of the full range."""
 
-    decode: Decode = "rgb"
+    reads: Reads = "rgb"
 
     def __init__(self, goals: Goals, *, camera: str, region: Region = WHOLE) -> None:
         self._goals, self._camera, self._region = goals, camera, region
@@ -90,7 +119,7 @@ class GoalImageCost:
 class GoalDepthCost:
     """Mean absolute difference from the goal's depth, in metres."""
 
-    decode: Decode = "all"
+    reads: Reads = "all"
 
     def __init__(self, goals: Goals, *, camera: str, region: Region = WHOLE) -> None:
         self._goals, self._camera, self._region = goals, camera, region
@@ -117,7 +146,7 @@ def part(images: np.ndarray, region: Region) -> np.ndarray:
 class GoalTokenCost:
     """Share of the bits of RGB tokens, and of depth tokens, that differ from the goal's."""
 
-    decode: Decode = "none"
+    reads: Reads = "tokens"
 
     def __init__(self, goals: Goals, *, cameras: Sequence[str], tokenizer: Tokenizer) -> None:
         """Encode the goals.
@@ -136,6 +165,7 @@ class GoalTokenCost:
     def __call__(self, futures: Futures) -> Float[np.ndarray, " n"]:
         """The difference of every candidate."""
         wanted = np.stack([self._tokens[seed] for seed in futures.seeds], axis=1)
+        assert futures.tokens is not None, "the planner imagines what the cost reads"
         different = np.bitwise_xor(futures.tokens, wanted[: len(futures.tokens), futures.world])
         bits = different[..., None] >> np.arange(self._bits) & 1
         return bits.mean(axis=(0, 2, 3))
@@ -177,7 +207,7 @@ def read_goals(goals: Goals, *, bundle: Bundle, cameras: Sequence[str]) -> dict[
 class RuleCost:
     """0 where a rule says that the last frame shows the task solved, else 1."""
 
-    decode: Decode = "all"
+    reads: Reads = "all"
 
     def __init__(self, rule: Success) -> None:
         self._rule = rule

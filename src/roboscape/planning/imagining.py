@@ -6,6 +6,7 @@ action, a action dimension, s state dimension.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from einops import rearrange
@@ -15,6 +16,12 @@ from roboscape.core.errors import UserError
 from roboscape.policies.protocol import PolicyInput, PolicySpec
 from roboscape.simulators.learned import Decode, LearnedSimulator
 from roboscape.simulators.protocol import FrameStart, Observation
+
+Reads = Literal["states", "tokens", "rgb", "all"]
+"""The parts of a future that are needed, each with those before it: the robot's states, for which
+the arm model is enough and no frame is imagined; tokens; RGB of the last frame; depth as well."""
+DECODED: dict[Reads, Decode] = {"tokens": "none", "rgb": "rgb", "all": "all"}
+"""The pixels of the last frame that go with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +35,13 @@ class Futures:
     world: Int[np.ndarray, " n"]
     """The world of each candidate, as its place in `given`."""
     last: Observation
-    """The last imagined frame of every candidate; pixels only where the cost asks for them."""
+    """The last imagined frame of every candidate; pixels only where they were asked for."""
     states: Float[np.ndarray, "n f s"]
     """Of the robot, after every imagined frame."""
-    confidence: Float[np.ndarray, " n"]
-    """Mean probability of the chosen tokens, over all frames."""
-    tokens: Int[np.ndarray, "m n t"]
-    """Of the last frame: m RGB, then depth."""
+    confidence: Float[np.ndarray, " n"] | None = None
+    """Mean probability of the chosen tokens, over all frames; None where none were imagined."""
+    tokens: Int[np.ndarray, "m n t"] | None = None
+    """Of the last frame: m RGB, then depth; None where none were imagined."""
 
     def __len__(self) -> int:
         """Number of candidates."""
@@ -85,7 +92,7 @@ class Imaginer:
         actions: Float[np.ndarray, "b k c a"],
         *,
         seeds: Sequence[int],
-        decode: Decode = "none",
+        reads: Reads = "tokens",
     ) -> Futures:
         """The futures of several candidates of every world.
 
@@ -93,7 +100,7 @@ class Imaginer:
             observed: the worlds now, as `spec` says; two frames at least.
             actions: native ones, whole frames of them.
             seeds: of the worlds' episodes.
-            decode: pixels that are wanted of the last frame.
+            reads: what is needed of them.
         """
         worlds, candidates, length, _ = actions.shape
         simulator, stride = self.simulator, self.simulator.spec.stride
@@ -101,8 +108,17 @@ class Imaginer:
             raise UserError(
                 f"expected whole frames of {stride} native actions, got {length} actions"
             )
-        self._begin(observed)
         index = np.repeat(np.arange(worlds), candidates)
+        if reads == "states":
+            states = self._states(observed, actions)
+            return Futures(
+                given=present(observed),
+                seeds=seeds,
+                world=index,
+                last=Observation(rgb={}, depth_m={}, state=states[:, -1]),
+                states=states,
+            )
+        self._begin(observed)
         simulator.restore(simulator.snapshot(), index=index)
         steps = rearrange(actions, "b k (f stride) a -> f (b k) stride a", stride=stride)
         states, confidence = [], []
@@ -116,20 +132,38 @@ class Imaginer:
             given=present(observed),
             seeds=seeds,
             world=index,
-            last=simulator.observe(decode),
+            last=simulator.observe(DECODED[reads]),
             states=np.stack(states, axis=1),
             confidence=np.mean(confidence, axis=0),
             tokens=simulator.tokens.cpu().numpy(),
         )
+
+    def _states(
+        self, observed: PolicyInput, actions: Float[np.ndarray, "b k c a"]
+    ) -> Float[np.ndarray, "n f s"]:
+        """Where the arm model says that every candidate leads, after every frame."""
+        stream, stride = self.simulator.bundle.controls.stream(), self.simulator.spec.stride
+        stream.reset(observed.state[:, -1], state_before=self._row_before(observed))
+        index = np.repeat(np.arange(len(observed)), actions.shape[1])
+        stream.restore(stream.snapshot().take(index.tolist()))
+        states = []
+        for native in rearrange(actions, "b k (f stride) a -> f (b k) stride a", stride=stride):
+            stream.step(native.astype(np.float32))
+            assert stream.state is not None, "a planner's bundle has an arm model"
+            states.append(stream.state)
+        return np.stack(states, axis=1)
+
+    def _row_before(self, observed: PolicyInput) -> Float[np.ndarray, "b s"]:
+        """The state a native row ago, of an arm that has kept its speed since the last frame."""
+        now, before = observed.state[:, -1], observed.state[:, -2]
+        return now - (now - before) / self.simulator.spec.stride
 
     def _begin(self, observed: PolicyInput) -> None:
         """Start a world from each of the present frames."""
         simulator, batch = self.simulator, len(observed)
         if simulator.batch != batch:
             simulator.restore(simulator.snapshot(), index=np.zeros(batch, int))
-        now, before = observed.state[:, -1], observed.state[:, -2]
-        # The state a native row ago, of an arm that has kept its speed since the last frame.
-        row_before = now - (now - before) / simulator.spec.stride
+        now, row_before = observed.state[:, -1], self._row_before(observed)
         simulator.reset(
             [
                 FrameStart(

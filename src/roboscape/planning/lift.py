@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from roboscape.dataset.cameras import CameraPose, camera_pose, hand_columns, unproject
-from roboscape.planning.imagining import Futures
-from roboscape.simulators.learned import Decode
+from roboscape.planning.imagining import Futures, Reads
 from roboscape.simulators.lift_cube import (
     HEIGHT_QUANTILE,
     RISE_HEIGHT,
@@ -31,7 +30,7 @@ RISE_WEIGHT = 2.25
 class LiftCost:
     """Minus the reward: how near the hand is to the cube, and how far the cube has risen."""
 
-    decode: Decode = "all"
+    reads: Reads = "all"
 
     def __init__(self, *, camera: str, state_names: tuple[str, ...], image_size: int) -> None:
         """Watch a camera.

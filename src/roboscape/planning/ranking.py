@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.core.seeding import seed_for
-from roboscape.planning.costs import Cost
+from roboscape.planning.costs import Cost, Pricing
 from roboscape.planning.imagining import Imaginer
 from roboscape.policies.driver import native_actions, native_length
 from roboscape.policies.protocol import (
@@ -60,8 +60,8 @@ class RankedPolicy:
                 f"expected at least one proposal of at least {world.stride} native actions (a "
                 f"frame), got {proposals} of {length}"
             )
-        self._policy, self._imaginer, self._cost = policy, imaginer, cost
-        self._proposals, self._doubt = proposals, doubt
+        self._policy, self._imaginer, self._proposals = policy, imaginer, proposals
+        self._costs = Pricing(imaginer=imaginer, cost=cost, doubt=doubt)
         self._length = length - length % world.stride
         self._spec = imaginer.spec(executed=executed, chunk=length, frames=policy.spec.frames)
         self._seeds: list[int] = []
@@ -95,14 +95,12 @@ class RankedPolicy:
             [native_actions(one, policy.spec, self._imaginer.simulator.spec) for one in chunks]
         )
         candidates = rearrange(native, "(b k) c a -> b k c a", k=count)
-        futures = self._imaginer.imagine(
+        costs = self._costs(
             observed,
             candidates[:, :, : self._length],
             seeds=[self._seeds[int(world)] for world in worlds],
-            decode=self._cost.decode,
         )
-        costs = self._cost(futures) + self._doubt * (1 - futures.confidence)
-        best = rearrange(costs, "(b k) -> b k", k=count).argmin(axis=1)
+        best = costs.argmin(axis=1)
         self.chosen += best.tolist()
         return candidates[np.arange(len(best)), best].astype(np.float32)
 

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from einops import rearrange
 from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.conventions import is_gripper
 from roboscape.dataset.records import ActionConvention
-from roboscape.planning.costs import Cost
+from roboscape.planning.costs import Cost, Pricing
 from roboscape.planning.imagining import Imaginer
 from roboscape.policies.protocol import PolicyInput, PolicySpec, begun_anew
 from roboscape.simulators.protocol import Index, Mask
@@ -93,7 +92,8 @@ class SamplingPlanner:
 
     def __init__(self, imaginer: Imaginer, cost: Cost, config: SamplingConfig) -> None:
         world = imaginer.simulator.spec
-        self._imaginer, self._cost, self._config = imaginer, cost, config
+        self._config = config
+        self._costs = Pricing(imaginer=imaginer, cost=cost, doubt=config.doubt)
         self._executed = config.executed * world.stride
         self._length = config.frames * world.stride
         self._spec = imaginer.spec(executed=self._executed, chunk=self._length)
@@ -128,7 +128,7 @@ class SamplingPlanner:
         best, least = mean.copy(), np.full(len(mean), np.inf)
         for _ in range(self._config.iterations):
             samples = self._draw(searches, mean, spread)
-            costs = self._costs(observed, samples, searches)
+            costs = self._costs(observed, samples, seeds=[search.seed for search in searches])
             first = costs.argmin(axis=1)
             found = costs[np.arange(len(costs)), first]
             better = found < least
@@ -164,22 +164,6 @@ class SamplingPlanner:
         noise[:, 0] = 0
         drawn = mean[:, None] + spread[:, None] * noise
         return drawn.clip(-LARGEST_ACTION, LARGEST_ACTION)
-
-    def _costs(
-        self,
-        observed: PolicyInput,
-        samples: Float[np.ndarray, "b k c a"],
-        searches: Sequence[_Search],
-    ) -> Float[np.ndarray, "b k"]:
-        """The cost of every sample."""
-        futures = self._imaginer.imagine(
-            observed,
-            samples,
-            seeds=[search.seed for search in searches],
-            decode=self._cost.decode,
-        )
-        costs = self._cost(futures) + self._config.doubt * (1 - futures.confidence)
-        return rearrange(costs, "(b k) -> b k", k=self._config.samples)
 
 
 def spreads(action: ActionConvention, config: SamplingConfig) -> Float[np.ndarray, " a"]:

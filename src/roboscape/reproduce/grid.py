@@ -12,7 +12,7 @@ from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.page import Heading, Plot
 from roboscape.reproduce.plots import difference_plot
 from roboscape.reproduce.report import (
-    PROTOCOLS,
+    MEANS,
     contrasts_of,
     means_table,
     method_text,
@@ -51,12 +51,11 @@ def run(config: Grid, *, base: Callable[[], WorldModelRun] = lift) -> Path:
 
 def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
-    (protocol,) = study.protocols
-    found = contrasts_of(study, protocol)
+    found = contrasts_of(study)
     blocks = [
         *method_text(study),
-        Heading(f"Means ± standard deviation over seeds, {PROTOCOLS[protocol]}"),
-        means_table(study, protocol),
+        Heading(MEANS),
+        means_table(study),
     ]
     if found:
         caption = "Differences from the preset and their 95 % intervals"

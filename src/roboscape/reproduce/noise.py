@@ -19,14 +19,16 @@ from roboscape.reproduce.labels import Labels
 from roboscape.reproduce.page import Heading, Paragraph, Plot, Table
 from roboscape.reproduce.plots import difference_plot
 from roboscape.reproduce.report import (
+    MEANS,
     PROTOCOLS,
     Contrast,
     contrasts_of,
     means_table,
     method_text,
+    under,
     write_report,
 )
-from roboscape.reproduce.results import CPU
+from roboscape.reproduce.results import CPU, STEPS
 from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, finished_study
 from roboscape.reproduce.variants import FULL, Variant, table2_variants
 from roboscape.world_model.train import WorldModelRun
@@ -98,7 +100,8 @@ def run(config: Noise, *, base: Callable[[], WorldModelRun] = lift) -> Path:
             name=NAME,
             flags=config.study,
             variants=noise_variants(),
-            protocols=(CPU,),
+            # A part is gained at equal steps, and its cost counts at equal CPU seconds.
+            protocols=(STEPS, CPU),
             # Labels of variants that are not run need not be made.
             labels={name: labels for name, labels in LABELS.items() if name in wanted},
             base=base,
@@ -114,16 +117,13 @@ def without(variant: str) -> str:
 
 def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
-    (protocol,) = study.protocols
-    against_true = contrasts_of(study, protocol)
-    against_none = contrasts_of(
-        study, protocol, pairs=[(name, without(name)) for name in (*LABELS,)]
-    )
-    gains = contrasts_of(study, protocol, pairs=[(FULL, NO_DEPTH), (FULL, NO_KEYPOINTS)])
+    against_true = contrasts_of(study, pairs=[(name, FULL) for name in LABELS])
+    against_none = contrasts_of(study, pairs=[(name, without(name)) for name in LABELS])
+    gains = contrasts_of(study, pairs=[(FULL, NO_DEPTH), (FULL, NO_KEYPOINTS)])
     blocks = [
         *method_text(study),
-        Heading(f"Means ± standard deviation over seeds, {PROTOCOLS[protocol]}"),
-        means_table(study, protocol),
+        Heading(MEANS),
+        means_table(study),
         Heading("What is left of the gain"),
         Paragraph(
             "Share of the gain of true labels over none that wrong labels leave: 1 where they do "
@@ -134,11 +134,11 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
         ),
         survival_table(against_none, gains),
     ]
-    if against_true:
-        figure = difference_plot([*against_true, *against_none])
-        blocks.append(
-            Plot(name=NAME, caption="Differences and their 95 % intervals", figure=figure)
-        )
+    for protocol in study.protocols:
+        if found := under([*against_true, *against_none], protocol):
+            caption = f"Differences and their 95 % intervals, {PROTOCOLS[protocol]}"
+            plot = Plot(name=f"{NAME}_{protocol}", caption=caption, figure=difference_plot(found))
+            blocks.append(plot)
     contrasts = [*gains, *against_true, *against_none]
     return write_report(
         study,
@@ -152,14 +152,15 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
 
 def survival_table(against_none: Sequence[Contrast], gains: Sequence[Contrast]) -> Table:
     """The share of the gain that is left, a row a kind of labels."""
-    gain = {one.against: one for one in gains}
+    gain = {(one.against, one.protocol): one for one in gains}
     rows = []
     for one in against_none:
-        cells = [survival(one, gain.get(one.against), metric) for metric in SURVIVAL_METRICS]
-        rows.append((one.variant, described(LABELS[one.variant]), *cells))
-    return Table(
-        header=("labels", "what", "of the PSNR gain", "of the ΔPSNR gain"), rows=tuple(rows)
-    )
+        whole = gain.get((one.against, one.protocol))
+        cells = [survival(one, whole, metric) for metric in SURVIVAL_METRICS]
+        what = described(LABELS[one.variant])
+        rows.append((one.variant, what, PROTOCOLS[one.protocol], *cells))
+    header = ("labels", "what", "in common", "of the PSNR gain", "of the ΔPSNR gain")
+    return Table(header=header, rows=tuple(rows))
 
 
 def survival(left: Contrast, gain: Contrast | None, metric: str) -> str:

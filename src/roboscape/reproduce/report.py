@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,15 @@ from roboscape.reproduce.statistics import Comparison, compare, corrected
 log = logging.getLogger(__name__)
 
 SIGNIFICANT = 0.05
-PROTOCOLS = {CPU: "equal CPU seconds", STEPS: "equal steps"}
+MEANS = "Means ± standard deviation over seeds"
+"""Heading of the table of all runs."""
+BOTH = "both"
+"""Runs that have both in common: their steps cost the same."""
+PROTOCOLS = {
+    CPU: "equal CPU seconds",
+    STEPS: "equal steps",
+    BOTH: "equal steps and CPU seconds",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +71,43 @@ def contrast(study: StudyDesign, protocol: str, *, variant: str, against: str) -
 
 
 def contrasts_of(
-    study: StudyDesign, protocol: str, *, pairs: Sequence[tuple[str, str]] | None = None
+    study: StudyDesign, *, pairs: Sequence[tuple[str, str]] | None = None
 ) -> list[Contrast]:
-    """All contrasts that have results; those that the variants name, where no pairs are given."""
+    """All contrasts that have results, under every protocol, those of the same runs once.
+
+    Args:
+        study: With results.
+        pairs: Variants and references; those that the variants name, where none are given.
+    """
     if pairs is None:
         pairs = [(one.name, one.against) for one in study.variants if one.against]
-    found = [
-        contrast(study, protocol, variant=variant, against=against) for variant, against in pairs
-    ]
-    return [one for one in found if one is not None]
+    steps = {
+        (protocol, name): next(iter(runs.values())).steps
+        for protocol in study.protocols
+        for name, runs in runs_of(study, protocol).items()
+    }
+    protocols: dict[tuple[str, str, int, int], list[str]] = {}
+    for protocol in study.protocols:
+        for variant, against in pairs:
+            if (protocol, variant) in steps and (protocol, against) in steps:
+                taken = steps[protocol, variant], steps[protocol, against]
+                protocols.setdefault((variant, against, *taken), []).append(protocol)
+    found = []
+    for (variant, against, *_), common in protocols.items():
+        one = contrast(study, common[0], variant=variant, against=against)
+        if one is not None:
+            found.append(replace(one, protocol=in_common(common)))
+    return found
+
+
+def in_common(protocols: Sequence[str]) -> str:
+    """What runs have in common that some protocols share."""
+    return protocols[0] if len(protocols) == 1 else BOTH
+
+
+def under(found: Sequence[Contrast], protocol: str) -> list[Contrast]:
+    """The contrasts of a protocol, those that it shares with another among them."""
+    return [one for one in found if one.protocol in (protocol, BOTH)]
 
 
 def scores_of(
@@ -81,23 +117,37 @@ def scores_of(
     return np.stack([runs[seed].per_clip(metric) for seed in seeds])
 
 
-def means_table(study: StudyDesign, protocol: str) -> Table:
-    """Mean and standard deviation over seeds of every metric, a row a variant."""
+def means_table(study: StudyDesign) -> Table:
+    """Mean and standard deviation over seeds of every metric, a row a variant and protocol."""
     metrics = (*METRICS, *SECONDARY)
     rows = []
     floors = study.results.floors() or {}
     for name, values in floors.items():
         label = {"still": "still picture", "ceiling": "tokenizer's ceiling"}[name]
         cells = tuple(shown(values[metric.key], metric) for metric in metrics)
-        rows.append((label, "", "", "", *cells))
-    for name, runs in runs_of(study, protocol).items():
+        rows.append((label, "", "", "", "", *cells))
+    for protocol, runs in shared_runs(study):
         first = next(iter(runs.values()))
         cells = tuple(mean_sd(runs, metric) for metric in metrics)
         seconds = np.mean([one.cpu_s for one in runs.values()])
         rows.append(
-            (f"{name}: {first.what}", f"{len(runs)}", f"{first.steps}", f"{seconds:.0f}", *cells)
+            (
+                f"{first.variant}: {first.what}",
+                PROTOCOLS[protocol],
+                f"{len(runs)}",
+                f"{first.steps}",
+                f"{seconds:.0f}",
+                *cells,
+            )
         )
-    header = ("variant", "seeds", "steps", "CPU s", *(titled(metric) for metric in metrics))
+    header = (
+        "variant",
+        "in common",
+        "seeds",
+        "steps",
+        "CPU s",
+        *(titled(metric) for metric in metrics),
+    )
     return Table(header=header, rows=tuple(rows))
 
 
@@ -225,13 +275,21 @@ def method_text(study: StudyDesign) -> list[Block]:
     ]
 
 
-def all_runs(study: StudyDesign) -> list[dict[int, RunResult]]:
-    """The runs of every variant, each run once."""
+def shared_runs(study: StudyDesign) -> list[tuple[str, dict[int, RunResult]]]:
+    """The runs of every variant with what they have in common, each run once."""
     found: dict[tuple[str, int], dict[int, RunResult]] = {}
+    protocols: dict[tuple[str, int], list[str]] = {}
     for protocol in study.protocols:
         for name, runs in runs_of(study, protocol).items():
-            found[name, next(iter(runs.values())).steps] = runs
-    return list(found.values())
+            key = name, next(iter(runs.values())).steps
+            found[key] = runs
+            protocols.setdefault(key, []).append(protocol)
+    return [(in_common(protocols[key]), runs) for key, runs in found.items()]
+
+
+def all_runs(study: StudyDesign) -> list[dict[int, RunResult]]:
+    """The runs of every variant, each run once."""
+    return [runs for _, runs in shared_runs(study)]
 
 
 SUMMARY = ("psnr", "delta_psnr", "ssim", "abs_rel", "delta1", "keypoint_px", "cube")

@@ -18,7 +18,7 @@ from roboscape.reproduce.law import PowerLaw, fit_power_law
 from roboscape.reproduce.page import Block, Heading, Paragraph, Plot, Table
 from roboscape.reproduce.plots import curve_plot
 from roboscape.reproduce.report import (
-    PROTOCOLS,
+    MEANS,
     all_runs,
     means_table,
     method_text,
@@ -136,12 +136,11 @@ def run(config: Sweep, *, base: Callable[[], WorldModelRun] = lift) -> Path | No
 
 def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
-    (protocol,) = study.protocols
     runs = [one for found in all_runs(study) for one in found.values()]
     blocks: list[Block] = [
         *method_text(study),
-        Heading(f"Means ± standard deviation over seeds, {PROTOCOLS[protocol]}"),
-        means_table(study, protocol),
+        Heading(MEANS),
+        means_table(study),
         Heading("The law"),
         Paragraph(
             "Validation loss: cross-entropy of the next RGB frame after true ones, nats a token. "

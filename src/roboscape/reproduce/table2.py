@@ -12,12 +12,14 @@ from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.page import Block, Heading, Paragraph, Plot, Table
 from roboscape.reproduce.plots import difference_plot
 from roboscape.reproduce.report import (
+    MEANS,
     PROTOCOLS,
     SIGNIFICANT,
     Contrast,
     contrasts_of,
     means_table,
     method_text,
+    under,
     write_report,
 )
 from roboscape.reproduce.setup import DEFAULT, StudyFlags, StudyPlan, finished_study
@@ -55,17 +57,12 @@ def run(config: Table2, *, base: Callable[[], WorldModelRun] = lift) -> Path:
 
 def report(study: StudyDesign, *, page: Path | None) -> Path:
     """Write the page of what is there."""
-    blocks, contrasts = method_text(study), []
+    pairs = [(one.name, one.against) for one in study.variants if one.against]
+    # The paper takes both keypoint terms out at once.
+    contrasts = contrasts_of(study, pairs=[*pairs, ("only_depth", FULL)])
+    blocks = [*method_text(study), Heading(MEANS), means_table(study)]
     for protocol in study.protocols:
-        pairs = [(one.name, one.against) for one in study.variants if one.against]
-        # The paper takes both keypoint terms out at once.
-        found = contrasts_of(study, protocol, pairs=[*pairs, ("only_depth", FULL)])
-        contrasts += found
-        blocks += [
-            Heading(f"Means ± standard deviation over seeds, {PROTOCOLS[protocol]}"),
-            means_table(study, protocol),
-        ]
-        if found:
+        if found := under(contrasts, protocol):
             caption = f"Differences and their 95 % intervals, {PROTOCOLS[protocol]}"
             figure = difference_plot(found)
             blocks.append(Plot(name=f"{NAME}_{protocol}", caption=caption, figure=figure))
