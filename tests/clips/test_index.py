@@ -92,6 +92,16 @@ def test_the_index_can_go_elsewhere(config, tmp_path):
     assert path == tmp_path / "elsewhere" / "clips.parquet" and path.is_file()
 
 
+def test_length_and_stride_stay_those_of_the_index_that_is_there(config, tmp_path):
+    before = pq.read_table(run(config))
+    again = replace(config, length=0, stride=0)
+    assert pq.read_table(run(again)).equals(before)
+    (longer,) = set(pq.read_table(run(replace(again, length=6)))["length"].to_pylist())
+    assert longer == 6
+    with pytest.raises(ValueError, match="for 16 frames at stride 4"):
+        run(replace(again, output=tmp_path / "none_here.parquet"))
+
+
 def test_too_long_a_clip_is_refused(config):
     with pytest.raises(ValueError, match="longest has 20 rows"):
         run(replace(config, length=16))

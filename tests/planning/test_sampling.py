@@ -103,8 +103,19 @@ def test_noise_has_variance_one_and_the_asked_for_correlation():
         assert found == pytest.approx(0.8, abs=0.03)
 
 
+def test_what_is_not_given_follows_from_what_is_looked_at():
+    config = SamplingConfig(samples=8, frames=1)
+    states, frames = config.settled("states"), config.settled("all")
+    assert (states.samples, states.elites, states.iterations, states.executed) == (8, 8, 4, 1)
+    assert (frames.samples, frames.elites, frames.iterations, frames.executed) == (8, 6, 2, 1)
+    assert SamplingConfig().settled("states").samples > SamplingConfig().settled("tokens").samples
+    assert states.settled("all") == states
+
+
 def test_searches_of_nothing_are_refused():
     with pytest.raises(UserError, match="elites <= samples"):
         SamplingConfig(samples=2, elites=3)
+    with pytest.raises(UserError, match="elites and executed >= 0"):
+        SamplingConfig(iterations=-1)
     with pytest.raises(UserError, match="executed <= frames"):
         SamplingConfig(frames=1, executed=2)

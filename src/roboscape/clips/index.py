@@ -26,6 +26,8 @@ from roboscape.dataset.reader import LeRobotDataset
 log = logging.getLogger(__name__)
 
 FILE = "clips.parquet"
+LENGTH, STRIDE = 16, 4
+"""Frames of a clip, and rows between two of them, where nothing else is said."""
 ABOUT = "roboscape"
 """Key of the Parquet file's metadata that holds the `IndexSettings` as JSON."""
 
@@ -76,10 +78,11 @@ class IndexClips(Limits):
     """LeRobot dataset."""
     camera: str | None = None
     """The camera whose clips are indexed; the dataset's first where not given."""
-    length: int = 16
-    """Frames of a clip."""
-    stride: int = 4
-    """Rows of the recording between two frames."""
+    length: int = 0
+    """Frames of a clip; 0: as many as in the index that is there (`roboscape prepare` writes one),
+    else 16."""
+    stride: int = 0
+    """Rows of the recording between two frames; 0: those of the index that is there, else 4."""
     every: int = 16
     """Rows between the starts of two clips."""
     tracks: str | None = None
@@ -108,7 +111,7 @@ class IndexClips(Limits):
 
     def __post_init__(self) -> None:
         """Refuse clips of nothing."""
-        if self.length < 2 or self.stride < 1 or self.every < 1:
+        if self.length == 1 or min(self.length, self.stride) < 0 or self.every < 1:
             raise UserError(
                 f"expected length >= 2, stride >= 1 and every >= 1, got {self.length}, "
                 f"{self.stride} and {self.every}"
@@ -119,9 +122,10 @@ def run(config: IndexClips) -> Path:
     """Write the index and report what is kept."""
     dataset = LeRobotDataset(config.dataset)
     root = config.annotations or annotations_folder(dataset.root)
+    path = config.output or annotations_folder(config.dataset) / FILE
+    config = settled(config, path)
     by = annotators_of(config, root=root)
     rows = grade(index_clips(dataset, config, root=root, by=by))
-    path = config.output or annotations_folder(config.dataset) / FILE
     with atomic_path(path) as temporary:
         table = pa.Table.from_pylist([asdict(row) for row in rows])
         about = json.dumps({"cuts": by.cuts, "annotations": config.annotations}, default=str)
@@ -130,6 +134,20 @@ def run(config: IndexClips) -> Path:
     reasons = Counter(row.reason.split(":")[0] for row in rows if not row.keep)
     log.info("%s: %d clips, %d kept, left out: %s", path, len(rows), kept, dict(reasons) or "none")
     return path
+
+
+def settled(config: IndexClips, path: Path) -> IndexClips:
+    """The same with a length and a stride: those of the index at a path, where none were given."""
+    found = {"length": LENGTH, "stride": STRIDE}
+    if path.is_file() and not (config.length and config.stride):
+        (first,) = pq.read_table(path, columns=list(found)).slice(0, 1).to_pylist()
+        found = first
+        log.info("%s: %d frames, a frame every %d rows, as before", path, *found.values())
+    return replace(
+        config,
+        length=config.length or found["length"],
+        stride=config.stride or found["stride"],
+    )
 
 
 def annotators_of(config: IndexClips, *, root: Path) -> Annotators:

@@ -19,8 +19,9 @@ from roboscape.tokenizer.model import Tokenizer
 Region = tuple[float, float, float, float]
 """Top, bottom, left and right of a part of an image, as shares of its height and width."""
 WHOLE: Region = (0.0, 1.0, 0.0, 1.0)
-ON_THE_WAY = 0.1
-"""Weight of the distance along the way, beside that at its end: of two ways, the quicker."""
+ON_THE_WAY = 1.0
+"""Weight of the mean distance along the way, beside that at its end: of two ways, the quicker, and
+at the goal none that leaves it and comes back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,11 @@ class Pricing:
     doubt: float = 0.0
     """Weight of 1 minus the mean confidence of all imagined tokens, beside the cost."""
 
+    @property
+    def reads(self) -> Reads:
+        """The parts of a future that are needed; where states are enough, doubt needs frames."""
+        return "tokens" if self.doubt and self.cost.reads == "states" else self.cost.reads
+
     def __call__(
         self,
         observed: PolicyInput,
@@ -67,11 +73,7 @@ class Pricing:
         seeds: Sequence[int],
     ) -> Float[np.ndarray, "b k"]:
         """The cost of every candidate of every world; arguments as of `Imaginer.imagine`."""
-        reads = self.cost.reads
-        if self.doubt and reads == "states":
-            # Frames that are not imagined leave nothing to doubt.
-            reads = "tokens"
-        futures = self.imaginer.imagine(observed, actions, seeds=seeds, reads=reads)
+        futures = self.imaginer.imagine(observed, actions, seeds=seeds, reads=self.reads)
         costs = self.cost(futures)
         if futures.confidence is not None:
             costs = costs + self.doubt * (1 - futures.confidence)
@@ -79,7 +81,7 @@ class Pricing:
 
 
 class GoalStateCost:
-    """Distance of the hand from the goal's, in metres: at the end, and a little along the way."""
+    """Distance of the hand from the goal's, in metres: at the end, and along the way."""
 
     reads: Reads = "states"
 

@@ -10,7 +10,7 @@ Axes: b world, k sample, c native action, a action dimension.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,10 +21,14 @@ from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.conventions import is_gripper
 from roboscape.dataset.records import ActionConvention
 from roboscape.planning.costs import Cost, Pricing
-from roboscape.planning.imagining import Imaginer
+from roboscape.planning.imagining import Imaginer, Reads
 from roboscape.policies.protocol import PolicyInput, PolicySpec, begun_anew
 from roboscape.simulators.protocol import Index, Mask
 
+OF_STATES = {"samples": 256, "iterations": 4, "elites": 20, "executed": 1}
+"""The search where states are all that is looked at."""
+OF_FRAMES = {"samples": 32, "iterations": 2, "elites": 6, "executed": 2}
+"""The search among imagined frames."""
 LARGEST_ACTION = 1.0
 """Stored actions lie between minus this and this."""
 LEAST_SPREAD = 0.05
@@ -37,16 +41,18 @@ class SamplingConfig:
 
     method: Literal["cem", "mppi"] = "cem"
     """How the mean of the samples moves."""
-    samples: int = 32
-    """Sequences that are imagined at a time."""
-    iterations: int = 2
-    """Times that samples are drawn for a decision."""
-    elites: int = 6
-    """The best samples, which CEM goes on from."""
+    samples: int = 0
+    """Sequences that are imagined at a time; 0: 256 where the arm's states are all that is looked
+    at, else 32."""
+    iterations: int = 0
+    """Times that samples are drawn for a decision; 0: 4 where states are all, else 2."""
+    elites: int = 0
+    """The best samples, which CEM goes on from; 0: 20 where states are all, else 6."""
     frames: int = 4
     """Imagined frames of a sequence."""
-    executed: int = 2
-    """Frames of a sequence that are taken before the next decision."""
+    executed: int = 0
+    """Frames of a sequence that are taken before the next decision; 0: 1 where states are all, else
+    2."""
     correlation: float = 0.9
     """Of the noise of one native action with the next."""
     spread: float = 0.5
@@ -64,18 +70,33 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Refuse searches of nothing."""
-        if not 1 <= self.elites <= self.samples or self.iterations < 1:
+        if min(self.samples, self.iterations, self.elites, self.executed) < 0 or self.frames < 1:
             raise UserError(
-                "expected 1 <= elites <= samples and iterations >= 1, got "
-                f"{self.elites}, {self.samples} and {self.iterations}"
+                "expected samples, iterations, elites and executed >= 0 and frames >= 1, got "
+                f"{self.samples}, {self.iterations}, {self.elites}, {self.executed} and "
+                f"{self.frames}"
             )
-        if not 1 <= self.executed <= self.frames or not 0 <= self.correlation < 1:
+        if self.samples and self.elites > self.samples:
+            raise UserError(f"expected elites <= samples, got {self.elites} and {self.samples}")
+        if self.executed > self.frames or not 0 <= self.correlation < 1:
             raise UserError(
-                "expected 1 <= executed <= frames and 0 <= correlation < 1, got "
+                "expected executed <= frames and 0 <= correlation < 1, got "
                 f"{self.executed}, {self.frames} and {self.correlation:g}"
             )
         if self.temperature <= 0 or min(self.spread, self.rotation_spread, self.gripper_spread) < 0:
             raise UserError("expected temperature > 0 and spreads >= 0")
+
+    def settled(self, reads: Reads) -> "SamplingConfig":
+        """The same, with a number for each 0: states cost a hundredth of imagined frames."""
+        usual = OF_STATES if reads == "states" else OF_FRAMES
+        samples = self.samples or usual["samples"]
+        return replace(
+            self,
+            samples=samples,
+            iterations=self.iterations or usual["iterations"],
+            elites=self.elites or min(usual["elites"], samples),
+            executed=self.executed or min(usual["executed"], self.frames),
+        )
 
 
 @dataclass(kw_only=True)
@@ -92,8 +113,8 @@ class SamplingPlanner:
 
     def __init__(self, imaginer: Imaginer, cost: Cost, config: SamplingConfig) -> None:
         world = imaginer.simulator.spec
-        self._config = config
         self._costs = Pricing(imaginer=imaginer, cost=cost, doubt=config.doubt)
+        config = self._config = config.settled(self._costs.reads)
         self._executed = config.executed * world.stride
         self._length = config.frames * world.stride
         self._spec = imaginer.spec(executed=self._executed, chunk=self._length)

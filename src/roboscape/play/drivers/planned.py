@@ -17,7 +17,7 @@ from roboscape.play.history import Future
 from roboscape.play.stage import Stage
 from roboscape.policies.driver import PolicyDriver
 
-SEARCH = SamplingConfig(samples=16, iterations=2, frames=3, executed=1)
+SEARCH = SamplingConfig()
 """The search for actions, before every frame."""
 NEAR_M = 0.02
 """The hand has reached its goal within this distance of it."""
