@@ -223,6 +223,10 @@ class Source:
         return [self.first + episode for episode in self.episodes]
 
 
+Making = Callable[[Source], JudgeExamples]
+"""Reads or imagines the examples of a source."""
+
+
 def sources(
     datasets: Sequence[LeRobotDataset], split: Literal["train", "validation"]
 ) -> list[Source]:
@@ -259,17 +263,8 @@ def read_data(
     def imagined(source: Source) -> JudgeExamples:
         return imagine_for(config, source.dataset, source.episodes, shape=shape)
 
-    def all_of(
-        kind: str, some: Sequence[Source], make: Callable[[Source], JudgeExamples]
-    ) -> JudgeExamples:
-        """The examples of all sources, a file a source."""
-        return joined(
-            [
-                kept(config.output / f"{kind}_{number}.npz", lambda source=source: make(source))
-                for number, source in enumerate(some)
-            ],
-            first_episodes=[source.first for source in some],
-        )
+    def all_of(kind: str, some: Sequence[Source], make: Making) -> JudgeExamples:
+        return examples_of(config.output, kind, some, make)
 
     learnt = [all_of("recorded_training", training, recorded)]
     known = {"recorded": all_of("recorded_validation", held_out, recorded)}
@@ -285,6 +280,17 @@ def read_data(
         held_out=known,
         calibrating=measured_on[::2],
         measuring=measured_on[1::2],
+    )
+
+
+def examples_of(output: Path, kind: str, some: Sequence[Source], make: Making) -> JudgeExamples:
+    """The examples of all sources, a file a source, numbered through all datasets."""
+    return joined(
+        [
+            kept(output / f"{kind}_{number}.npz", lambda source=source: make(source))
+            for number, source in enumerate(some)
+        ],
+        first_episodes=[source.first for source in some],
     )
 
 
