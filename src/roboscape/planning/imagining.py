@@ -141,7 +141,7 @@ class Imaginer:
     def _states(
         self, observed: PolicyInput, actions: Float[np.ndarray, "b k c a"]
     ) -> Float[np.ndarray, "n f s"]:
-        """Where the arm model says that every candidate leads, after every frame."""
+        """States of the arm after every frame of every candidate, as the arm model has them."""
         stream, stride = self.simulator.bundle.controls.stream(), self.simulator.spec.stride
         stream.reset(observed.state[:, -1], state_before=self._row_before(observed))
         index = np.repeat(np.arange(len(observed)), actions.shape[1])
