@@ -140,8 +140,7 @@ def settled(config: IndexClips, path: Path) -> IndexClips:
     """The same with a length and a stride: those of the index at a path, where none were given."""
     found = {"length": LENGTH, "stride": STRIDE}
     if path.is_file() and not (config.length and config.stride):
-        (first,) = pq.read_table(path, columns=list(found)).slice(0, 1).to_pylist()
-        found = first
+        (found,) = pq.read_table(path, columns=list(found)).slice(0, 1).to_pylist()
         log.info("%s: %d frames, a frame every %d rows, as before", path, *found.values())
     return replace(
         config,

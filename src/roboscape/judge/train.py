@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import generator_for, numpy_generator_for, seed_for
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import Split
 from roboscape.judge.correction import fitted_temperature
 from roboscape.judge.examples import (
     JudgeExamples,
@@ -227,15 +228,12 @@ Making = Callable[[Source], JudgeExamples]
 """Reads or imagines the examples of a source."""
 
 
-def sources(
-    datasets: Sequence[LeRobotDataset], split: Literal["train", "validation"]
-) -> list[Source]:
+def sources(datasets: Sequence[LeRobotDataset], split: Split) -> list[Source]:
     """The episodes of a split of all datasets; those without any are left out."""
-    firsts = np.cumsum([0, *(one.num_episodes for one in datasets)]).tolist()
-    found = [
-        Source(dataset=one, episodes=list(episodes_of(one, split)), first=first)
-        for one, first in zip(datasets, firsts, strict=False)
-    ]
+    found, first = [], 0
+    for one in datasets:
+        found.append(Source(dataset=one, episodes=episodes_of(one, split), first=first))
+        first += one.num_episodes
     return [one for one in found if one.episodes]
 
 
@@ -261,11 +259,9 @@ def read_data(
         return recorded_examples(source.dataset, source.episodes, config=shape, stride=stride)
 
     def imagined(source: Source) -> JudgeExamples:
-        return imagine_for(config, source.dataset, source.episodes, shape=shape)
+        return imagine_for(config, source, shape=shape)
 
-    def all_of(kind: str, some: Sequence[Source], make: Making) -> JudgeExamples:
-        return examples_of(config.output, kind, some, make)
-
+    all_of = partial(examples_of, config.output)
     learnt = [all_of("recorded_training", training, recorded)]
     known = {"recorded": all_of("recorded_validation", held_out, recorded)}
     if config.checkpoint is not None and config.imagined_episodes:
@@ -299,9 +295,7 @@ def named(datasets: Sequence[LeRobotDataset]) -> str:
     return ", ".join(str(one.root) for one in datasets)
 
 
-def imagine_for(
-    config: JudgeRun, source: LeRobotDataset, episodes: Sequence[int], *, shape: JudgeConfig
-) -> JudgeExamples:
+def imagine_for(config: JudgeRun, source: Source, *, shape: JudgeConfig) -> JudgeExamples:
     """Examples imagined by the run's checkpoint."""
     assert config.checkpoint is not None
     bundle = Bundle.from_pretrained(config.checkpoint).for_imagining(Compute(device=config.device))
@@ -310,7 +304,11 @@ def imagine_for(
     simulator = LearnedSimulator(bundle, batch=config.worlds, cameras=cameras)
     try:
         return imagined_examples(
-            simulator, source, episodes, config=shape, frames=config.imagined_frames
+            simulator,
+            source.dataset,
+            source.episodes,
+            config=shape,
+            frames=config.imagined_frames,
         )
     finally:
         simulator.close()

@@ -47,9 +47,17 @@ class Contrast:
         return next((one for one in self.comparisons if one.metric == metric), None)
 
 
-def contrast(study: StudyDesign, protocol: str, *, variant: str, against: str) -> Contrast | None:
-    """Compare two variants over the seeds that both have; None without any."""
-    runs = runs_of(study, protocol)
+def contrast(
+    runs: dict[str, dict[int, RunResult]], protocol: str, *, variant: str, against: str
+) -> Contrast | None:
+    """Compare two variants over the seeds that both have; None without any.
+
+    Args:
+        runs: Of a protocol, by variant and seed.
+        protocol: Its name.
+        variant: Is compared.
+        against: With this one.
+    """
     seeds = complete_seeds(runs, [variant, against])
     if not seeds:
         return None
@@ -81,23 +89,24 @@ def contrasts_of(
     """
     if pairs is None:
         pairs = [(one.name, one.against) for one in study.variants if one.against]
-    steps = {
-        (protocol, name): next(iter(runs.values())).steps
-        for protocol in study.protocols
-        for name, runs in runs_of(study, protocol).items()
-    }
+    all_of = {protocol: runs_of(study, protocol) for protocol in study.protocols}
     protocols: dict[tuple[str, str, int, int], list[str]] = {}
-    for protocol in study.protocols:
+    for protocol, runs in all_of.items():
         for variant, against in pairs:
-            if (protocol, variant) in steps and (protocol, against) in steps:
-                taken = steps[protocol, variant], steps[protocol, against]
+            if variant in runs and against in runs:
+                taken = steps_of(runs[variant]), steps_of(runs[against])
                 protocols.setdefault((variant, against, *taken), []).append(protocol)
     found = []
     for (variant, against, *_), common in protocols.items():
-        one = contrast(study, common[0], variant=variant, against=against)
+        one = contrast(all_of[common[0]], common[0], variant=variant, against=against)
         if one is not None:
             found.append(replace(one, protocol=in_common(common)))
     return found
+
+
+def steps_of(runs: dict[int, RunResult]) -> int:
+    """The number of steps of a variant's runs, which is the same for all seeds."""
+    return next(iter(runs.values())).steps
 
 
 def in_common(protocols: Sequence[str]) -> str:
@@ -234,16 +243,15 @@ def method_text(study: StudyDesign) -> list[Block]:
     Raises:
         UserError: no run of the study is there yet.
     """
-    if not all_runs(study):
+    runs = [one for found in all_runs(study) for one in found.values()]
+    if not runs:
         raise UserError(
             f"{study.results.root} holds no finished run of this study yet; run the same command "
             "without --read"
         )
     settings = study.results.settings
-    machines = sorted({one.machine for runs in all_runs(study) for one in runs.values()})
-    seconds = sum(
-        one.cpu_s + one.measuring_cpu_s for runs in all_runs(study) for one in runs.values()
-    )
+    machines = sorted({one.machine for one in runs})
+    seconds = sum(one.cpu_s + one.measuring_cpu_s for one in runs)
     budget = (
         f"{settings['budget_s']:g} CPU seconds of one thread a training"
         if settings["budget_s"]
@@ -281,7 +289,7 @@ def shared_runs(study: StudyDesign) -> list[tuple[str, dict[int, RunResult]]]:
     protocols: dict[tuple[str, int], list[str]] = {}
     for protocol in study.protocols:
         for name, runs in runs_of(study, protocol).items():
-            key = name, next(iter(runs.values())).steps
+            key = name, steps_of(runs)
             found[key] = runs
             protocols.setdefault(key, []).append(protocol)
     return [(in_common(protocols[key]), runs) for key, runs in found.items()]

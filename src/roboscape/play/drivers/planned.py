@@ -17,8 +17,6 @@ from roboscape.play.history import Future
 from roboscape.play.stage import Stage
 from roboscape.policies.driver import PolicyDriver
 
-SEARCH = SamplingConfig()
-"""The search for actions, before every frame."""
 NEAR_M = 0.02
 """The hand has reached its goal within this distance of it."""
 MOST_FRAMES = 60
@@ -98,7 +96,7 @@ async def of_goal(around: Surroundings, settings: Mapping[str, int]) -> GoalDriv
 
     def make() -> PolicyDriver:
         imaginer = Imaginer(stage.imagined.another(), task=stage.spec.task)
-        planner = SamplingPlanner(imaginer, GoalStateCost(goals, columns=columns), SEARCH)
+        planner = SamplingPlanner(imaginer, GoalStateCost(goals, columns=columns), SamplingConfig())
         return PolicyDriver(planner, stage.spec)
 
     where = ", ".join(f"{value:.2f}" for value in goal_m)
