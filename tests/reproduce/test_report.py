@@ -141,8 +141,8 @@ def test_a_page_has_its_pictures_inside_and_its_tables_in_the_docs(tmp_path):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n")
     assert "old" not in text and "### One" in text
-    assert "![differences](media/reproduce_x.png)" in text
-    assert (tmp_path / "media" / "reproduce_x.png").read_bytes()[:4] == b"\x89PNG"
+    assert "![differences](media/reproduce_s_x.png)" in text
+    assert (tmp_path / "media" / "reproduce_s_x.png").read_bytes()[:4] == b"\x89PNG"
     assert text.count("| a |") == 1
     with pytest.raises(ValueError, match="no place"):
         fill(page, "other", blocks)

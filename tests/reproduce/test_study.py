@@ -46,10 +46,19 @@ def test_a_resumed_study_equals_one_that_was_never_interrupted(flags, base, tmp_
     for path in flags.output.glob("runs/none/*seed1.json"):
         path.unlink()
     nowhere = tmp_path / "nowhere"
+    docs = tmp_path / "page.md"
+    docs.write_text("<!-- measured: table2 small -->\n<!-- /measured: table2 small -->\n")
     reading = StudyFlags(
-        train=nowhere, validation=nowhere, checkpoint="none", output=flags.output, read=True
+        train=nowhere,
+        validation=nowhere,
+        checkpoint="none",
+        output=flags.output,
+        read=True,
+        page=docs,
+        place="table2 small",
     )
     page = table2.run(Table2(study=reading), base=base)
+    assert "](media/reproduce_table2_small_steps.png)" in docs.read_text()
     assert len(results_of(flags.output)) == 3
     text = page.with_suffix(".md").read_text()
     assert "none − full, equal steps (1 seed)" in text

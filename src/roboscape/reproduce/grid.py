@@ -7,7 +7,6 @@ from typing import Annotated
 
 import tyro
 
-from roboscape.presets.world_model import lift
 from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.page import Heading, Plot
 from roboscape.reproduce.plots import difference_plot
@@ -34,7 +33,7 @@ class Grid:
     """Data, budget and repetitions."""
 
 
-def run(config: Grid, *, base: Callable[[], WorldModelRun] = lift) -> Path:
+def run(config: Grid, *, base: Callable[[], WorldModelRun] | None = None) -> Path:
     """Do the missing runs, and write the page; returns its path."""
     study = finished_study(
         StudyPlan(
@@ -46,10 +45,10 @@ def run(config: Grid, *, base: Callable[[], WorldModelRun] = lift) -> Path:
             base=base,
         )
     )
-    return report(study, page=config.study.page)
+    return report(study, config.study)
 
 
-def report(study: StudyDesign, *, page: Path | None) -> Path:
+def report(study: StudyDesign, flags: StudyFlags) -> Path:
     """Write the page of what is there."""
     found = contrasts_of(study)
     blocks = [
@@ -59,12 +58,12 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
     ]
     if found:
         caption = "Differences from the preset and their 95 % intervals"
-        blocks.append(Plot(name=NAME, caption=caption, figure=difference_plot(found)))
+        blocks.append(Plot(name="differences", caption=caption, figure=difference_plot(found)))
     return write_report(
         study,
         name=NAME,
         title="Weights of the keypoint losses",
         blocks=blocks,
         contrasts=found,
-        page=page,
+        flags=flags,
     )

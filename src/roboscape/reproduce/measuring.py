@@ -147,7 +147,8 @@ class Measure:
         given = batch.given if given_errors is None else self._wrong(batch, given_errors)
         partner = partner_clips(self.clips.episodes, seed=0)
         others = [int(partner[clip]) for clip in batch.clips]
-        found = BundlePredictor(bundle).predict(
+        tasks = tuple(self.clips.info(clip).task for clip in batch.clips)
+        found = BundlePredictor(bundle, tasks=tasks * 2).predict(
             given.map(lambda array: np.concatenate([array] * 2)),
             np.concatenate([self.clips.states(batch.clips)] * 2),
             np.concatenate([self._actions(batch.clips), self._actions(others)]),

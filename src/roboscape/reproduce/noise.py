@@ -13,7 +13,6 @@ import tyro
 
 from roboscape.annotate.perturb.depth import DepthErrors
 from roboscape.annotate.perturb.tracks import TrackErrors
-from roboscape.presets.world_model import lift
 from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.labels import Labels
 from roboscape.reproduce.page import Heading, Paragraph, Plot, Table
@@ -92,7 +91,7 @@ def described(labels: Labels) -> str:
     )
 
 
-def run(config: Noise, *, base: Callable[[], WorldModelRun] = lift) -> Path:
+def run(config: Noise, *, base: Callable[[], WorldModelRun] | None = None) -> Path:
     """Make the labels, do the missing runs, and write the page; returns its path."""
     wanted = set(config.study.only) or set(LABELS)
     study = finished_study(
@@ -107,7 +106,7 @@ def run(config: Noise, *, base: Callable[[], WorldModelRun] = lift) -> Path:
             base=base,
         )
     )
-    return report(study, page=config.study.page)
+    return report(study, config.study)
 
 
 def without(variant: str) -> str:
@@ -115,7 +114,7 @@ def without(variant: str) -> str:
     return NO_DEPTH if LABELS[variant].depth is not None else NO_KEYPOINTS
 
 
-def report(study: StudyDesign, *, page: Path | None) -> Path:
+def report(study: StudyDesign, flags: StudyFlags) -> Path:
     """Write the page of what is there."""
     against_true = contrasts_of(study, pairs=[(name, FULL) for name in LABELS])
     against_none = contrasts_of(study, pairs=[(name, without(name)) for name in LABELS])
@@ -137,7 +136,7 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
     for protocol in study.protocols:
         if found := under([*against_true, *against_none], protocol):
             caption = f"Differences and their 95 % intervals, {PROTOCOLS[protocol]}"
-            plot = Plot(name=f"{NAME}_{protocol}", caption=caption, figure=difference_plot(found))
+            plot = Plot(name=protocol, caption=caption, figure=difference_plot(found))
             blocks.append(plot)
     contrasts = [*gains, *against_true, *against_none]
     return write_report(
@@ -146,7 +145,7 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
         title="Wrong labels: what is left of the gain",
         blocks=blocks,
         contrasts=contrasts,
-        page=page,
+        flags=flags,
     )
 
 

@@ -54,7 +54,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A figure and the name of its file."""
+    """A figure and the name of its file, which pages put their own names before."""
 
     name: str
     caption: str
@@ -119,7 +119,8 @@ def html_block(block: Block, *, folder: Path) -> str:
 
 
 def write_page(title: str, blocks: Sequence[Block], folder: Path, *, name: str) -> Path:
-    """Write `NAME.md`, its pictures, and `NAME.html`; returns the latter's path."""
+    """Write `NAME.md`, its pictures `NAME_PLOT.png`, and `NAME.html`; returns the latter's path."""
+    blocks = with_plots_named(blocks, f"{name}_")
     save_plots(blocks, folder)
     with atomic_path(folder / f"{name}.md") as temporary:
         temporary.write_text(f"# {title}\n\n{markdown(blocks)}", encoding="utf-8")
@@ -127,6 +128,14 @@ def write_page(title: str, blocks: Sequence[Block], folder: Path, *, name: str) 
     with atomic_path(path) as temporary:
         temporary.write_text(html(title, blocks, folder=folder), encoding="utf-8")
     return path
+
+
+def with_plots_named(blocks: Sequence[Block], prefix: str) -> list[Block]:
+    """The same, with a prefix before the names of plots."""
+    return [
+        replace(block, name=f"{prefix}{block.name}") if isinstance(block, Plot) else block
+        for block in blocks
+    ]
 
 
 def save_plots(blocks: Sequence[Block], folder: Path) -> None:
@@ -149,13 +158,10 @@ def fill(page: Path, name: str, blocks: Sequence[Block]) -> None:
         raise UserError(f"{page} has no place for this: expected the lines {begin} and {end}")
     before, rest = text.split(begin, 1)
     after = rest.split(end, 1)[1]
-    # One level lower: the page has headings of its own.
-    shown = [
-        replace(block, name=f"{MEDIA}/reproduce_{block.name}") if isinstance(block, Plot) else block
-        for block in blocks
-    ]
+    shown = with_plots_named(blocks, f"{MEDIA}/reproduce_{name.replace(' ', '_')}_")
     (page.parent / MEDIA).mkdir(exist_ok=True)
     save_plots(shown, page.parent)
+    # One level lower: the page has headings of its own.
     content = markdown(shown).replace("## ", "### ")
     with atomic_path(page) as temporary:
         temporary.write_text(f"{before}{begin}\n\n{content}\n{end}{after}", encoding="utf-8")

@@ -16,6 +16,7 @@ from roboscape.reproduce.design import StudyDesign, complete_seeds, runs_of
 from roboscape.reproduce.measuring import METRICS, SECONDARY, MetricSpec
 from roboscape.reproduce.page import Block, Code, Heading, Paragraph, Table, fill, write_page
 from roboscape.reproduce.results import CPU, STEPS, RunResult
+from roboscape.reproduce.setup import StudyFlags
 from roboscape.reproduce.statistics import Comparison, compare, corrected
 
 log = logging.getLogger(__name__)
@@ -361,17 +362,17 @@ def write_report(
     title: str,
     blocks: Sequence[Block],
     contrasts: Sequence[Contrast],
-    page: Path | None,
+    flags: StudyFlags,
 ) -> Path:
     """Write `NAME.json`, `NAME.md` and `NAME.html` beside the results, and fill a page if asked.
 
     Args:
         study: With results.
-        name: Of the files, and of the place in a page.
+        name: Of the files, and of the place in a page where the flags name none.
         title: Of the page.
         blocks: Texts, tables and plots; a table of all contrasts follows them.
         contrasts: Each has a table with all its tests in the study's own page.
-        page: Markdown page to fill.
+        flags: Name the Markdown page to fill, and the place in it.
     """
     root, blocks = study.results.root, [*blocks, *summary_blocks(contrasts)]
     write_json(
@@ -383,7 +384,7 @@ def write_report(
         },
     )
     path = write_page(title, [*blocks, *contrast_blocks(contrasts)], root, name=name)
-    if page is not None:
-        fill(page, name, blocks)
+    if flags.page is not None:
+        fill(flags.page, flags.place or name, blocks)
     log.info("page: %s", path)
     return path

@@ -13,7 +13,7 @@ from roboscape.core.pretrained import resolve
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import choose_clips
 from roboscape.evaluate.subjects import BundlePredictor
-from roboscape.presets.world_model import lift
+from roboscape.presets.world_model import PRESETS
 from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.labels import TRUE, Labels, labelled_dataset
 from roboscape.reproduce.measuring import Measure, quiet_threads
@@ -55,6 +55,8 @@ class StudyFlags:
     the runs that they have in common."""
     checkpoint: str = "lift"
     """Name or folder of the bundle whose tokenizer and control signals all variants use."""
+    preset: Literal["lift", "metaworld", "general"] = "lift"
+    """Name of the world model's preset that the variants change."""
     seeds: int = 5
     """Repetitions: seeds 0, 1, ... of initial weights, clips and masks, equal for all variants."""
     budget_s: float = 120.0
@@ -84,7 +86,9 @@ class StudyFlags:
     read: bool = False
     """Run nothing; write the page from the results that are there."""
     page: Path | None = None
-    """Markdown page whose places `<!-- measured: STUDY -->` get the tables, too."""
+    """Markdown page whose place `<!-- measured: PLACE -->` gets the tables, too."""
+    place: str = ""
+    """Name of that place; the study's own name where none is given."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that measure nothing."""
@@ -119,8 +123,13 @@ class StudyPlan:
     protocols: tuple[str, ...] = (CPU, STEPS)
     labels: dict[str, Labels] = field(default_factory=dict)
     """Labels other than the true ones, by name."""
-    base: Callable[[], WorldModelRun] = lift
-    """The training that the variants change."""
+    base: Callable[[], WorldModelRun] | None = None
+    """The training that the variants change; that of the flags' preset where none is given."""
+
+    @property
+    def training(self) -> WorldModelRun:
+        """The training that the variants change."""
+        return self.base() if self.base is not None else PRESETS[self.flags.preset]()
 
 
 def finished_study(plan: StudyPlan) -> StudyDesign:
@@ -167,7 +176,7 @@ def open_study(plan: StudyPlan) -> Study:
     bundle = Bundle.from_pretrained(flags.checkpoint)
     dataset = LeRobotDataset(flags.validation)
     (camera,) = chosen_views(bundle.world_model.config.views, dataset)
-    base = plan.base()
+    base = plan.training
     number_format = format_of(results, flags)
     settings = settings_of(plan, bundle, base, camera=camera, number_format=number_format)
     results.agree(settings, ignored=WITHOUT_EFFECT)

@@ -11,7 +11,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from roboscape.core.errors import UserError
-from roboscape.presets.world_model import large, lift, medium, small
+from roboscape.presets.world_model import large, medium, small
 from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.gpu_plan import plan_text
 from roboscape.reproduce.law import PowerLaw, fit_power_law
@@ -117,7 +117,7 @@ def cell_name(size: str, share: float, budget: float) -> str:
     return f"{size}_data{share:g}" + (f"_budget{budget:g}" if budget != 1 else "")
 
 
-def run(config: Sweep, *, base: Callable[[], WorldModelRun] = lift) -> Path | None:
+def run(config: Sweep, *, base: Callable[[], WorldModelRun] | None = None) -> Path | None:
     """Do the missing runs and write the page, or print the plan; returns the page's path."""
     if config.plan_gpu:
         sys.stdout.write(plan_text(shares=config.shares, flags=config.study) + "\n")
@@ -131,10 +131,10 @@ def run(config: Sweep, *, base: Callable[[], WorldModelRun] = lift) -> Path | No
             base=base,
         )
     )
-    return report(study, page=config.study.page)
+    return report(study, config.study)
 
 
-def report(study: StudyDesign, *, page: Path | None) -> Path:
+def report(study: StudyDesign, flags: StudyFlags) -> Path:
     """Write the page of what is there."""
     runs = [one for found in all_runs(study) for one in found.values()]
     blocks: list[Block] = [
@@ -149,7 +149,7 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
         ),
         *law_blocks(runs),
         cells_table(study),
-        Plot(name=f"{NAME}_loss", caption="Validation loss by data", figure=loss_figure(study)),
+        Plot(name="loss", caption="Validation loss by data", figure=loss_figure(study)),
     ]
     return write_report(
         study,
@@ -157,7 +157,7 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
         title="Size and data at a fixed compute",
         blocks=blocks,
         contrasts=(),
-        page=page,
+        flags=flags,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import tyro
 
-from roboscape.presets.world_model import lift
 from roboscape.reproduce.design import StudyDesign
 from roboscape.reproduce.page import Block, Heading, Paragraph, Plot, Table
 from roboscape.reproduce.plots import difference_plot
@@ -47,15 +46,15 @@ class Table2:
     """Data, budget and repetitions."""
 
 
-def run(config: Table2, *, base: Callable[[], WorldModelRun] = lift) -> Path:
+def run(config: Table2, *, base: Callable[[], WorldModelRun] | None = None) -> Path:
     """Do the missing runs, and write the page; returns its path."""
     study = finished_study(
         StudyPlan(name=NAME, flags=config.study, variants=table2_variants(), base=base)
     )
-    return report(study, page=config.study.page)
+    return report(study, config.study)
 
 
-def report(study: StudyDesign, *, page: Path | None) -> Path:
+def report(study: StudyDesign, flags: StudyFlags) -> Path:
     """Write the page of what is there."""
     pairs = [(one.name, one.against) for one in study.variants if one.against]
     # The paper takes both keypoint terms out at once.
@@ -65,7 +64,7 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
         if found := under(contrasts, protocol):
             caption = f"Differences and their 95 % intervals, {PROTOCOLS[protocol]}"
             figure = difference_plot(found)
-            blocks.append(Plot(name=f"{NAME}_{protocol}", caption=caption, figure=figure))
+            blocks.append(Plot(name=protocol, caption=caption, figure=figure))
     blocks += [Heading("The paper's signs"), paper_text(), paper_table(contrasts)]
     return write_report(
         study,
@@ -73,7 +72,7 @@ def report(study: StudyDesign, *, page: Path | None) -> Path:
         title="Is it the physics? Table 2 of the paper, repeated",
         blocks=blocks,
         contrasts=contrasts,
-        page=page,
+        flags=flags,
     )
 
 
