@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from roboscape.collect.lift import LiftRecorder, lift_spec
+from roboscape.collect.lift import LiftRecorder, NumbersRecorder, lift_spec
 from roboscape.collect.simulate import simulate_seeds
 from roboscape.dataset.checks import check_episode
 from roboscape.sources.lift import STATE_NAMES
@@ -30,6 +30,30 @@ def test_an_episode_depends_on_its_seed_alone(lift, lift_episode):
     other = lift.simulate(2)
     assert not np.array_equal(other.actions, lift_episode.actions)
     assert_bitwise_equal(lift.simulate(1), lift_episode)
+
+
+def test_numbers_without_pictures_are_those_with_them(lift_config, lift_episode):
+    plain = replace(lift_config, pictures=False)
+    found = NumbersRecorder(plain).simulate(1)
+    for field in ("actions", "state", "reward"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(lift_episode, field))
+    assert (found.behaviour, found.success) == (lift_episode.behaviour, lift_episode.success)
+    check_episode(found, lift_spec(plain), where="the episode")
+    assert (lift_spec(plain).cameras, lift_spec(lift_config).object_names) == ((), ())
+    assert lift_episode.objects is None
+
+
+def test_the_cubes_place_is_recorded_where_asked_for(lift, lift_config, monkeypatch):
+    monkeypatch.setattr(lift, "_objects", True)
+    episode = lift.simulate(1)
+    asked = replace(lift_config, objects=True)
+    check_episode(episode, lift_spec(asked), where="the episode")
+    assert lift_spec(asked).object_names == ("cube_x", "cube_y", "cube_z")
+    np.testing.assert_array_equal(
+        episode.objects, NumbersRecorder(replace(asked, pictures=False)).simulate(1).objects
+    )
+    # On the table, whose top is at .8 m, within its reach of the arm.
+    assert 0.8 < episode.objects[0, 2] < 0.85 and np.abs(episode.objects[0, :2]).max() < 0.1
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -15,16 +16,20 @@ from roboscape.rollout.bundle import Bundle
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import FrameStart
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.state_reader import StateReader, StateReaderConfig
+from roboscape.tokens.weights import encoder_sha256
 from roboscape.world_model.model import WorldModel
 
 TASK = "lift the red cube"
 KINDS = {
     "arm": {"arm": True, "layers": 2, "given_frame": True, "soft_codes": True},
+    "objects": {"arm": True, "layers": 2, "given_frame": True, "soft_codes": True,
+                "objects": ("cube_x", "cube_y")},
     "commands": {"branches": "rgb"},
     "views": {"views": ("front", "wrist"), "task_size": 8, "given_frame": True, "batch": 2},
-}
-"""What differs between the bundles: an arm model and beliefs; colour alone; two cameras, a task,
-two worlds at a time."""
+}  # fmt: skip
+"""What differs between the bundles: an arm model and beliefs; one that is told of objects; colour
+alone; two cameras, a task, two worlds at a time."""
 
 
 def randomise(module, *, seed):
@@ -42,8 +47,12 @@ def make_bundle(tiny_bundle, **kind):
     convention = tiny_bundle.controls.convention
     arm = None
     if kind.get("arm"):
-        names = ("eef_x", "eef_y")
-        settings = ProprioceptionConfig(convention=convention, state_names=names, width=8)
+        settings = ProprioceptionConfig(
+            convention=convention,
+            state_names=("eef_x", "eef_y"),
+            object_names=kind.get("objects", ()),
+            width=8,
+        )
         arm = randomise(Proprioception(settings), seed=1)
     encoder = unscaled(convention, stride=2, state_size=2, proprioception=arm)
     size = len(encoder.statistics.mean)
@@ -69,10 +78,24 @@ def make_bundle(tiny_bundle, **kind):
         given_frame=kind.get("given_frame", False),
         soft_codes=kind.get("soft_codes", False),
     )
+    eyes, reader = randomise(Tokenizer(tokenizer), seed=2), None
+    if objects := kind.get("objects"):
+        with TemporaryDirectory() as folder:
+            eyes.save_pretrained(Path(folder))
+            encoder = encoder_sha256(Path(folder))
+        of = StateReaderConfig(
+            state_names=objects,
+            grid=model.frame_grid,
+            code_bits=model.code_bits,
+            encoder_sha256=encoder,
+            width=8,
+        )
+        reader = randomise(StateReader(of), seed=4)
     return Bundle(
-        tokenizer=randomise(Tokenizer(tokenizer), seed=2),
+        tokenizer=eyes,
         world_model=randomise(WorldModel(model), seed=3),
         controls=controls,
+        object_reader=reader,
     )
 
 

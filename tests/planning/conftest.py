@@ -10,6 +10,7 @@ from roboscape.planning.imagining import Imaginer
 from roboscape.policies.protocol import PolicyInput
 from roboscape.rollout.bundle import Bundle
 from roboscape.simulators.learned import LearnedSimulator
+from roboscape.tokens.state_reader import StateReader, StateReaderConfig
 from roboscape.world_model.model import WorldModel
 
 STRIDE, CAMERA = 2, "front"
@@ -17,11 +18,15 @@ STRIDE, CAMERA = 2, "front"
 
 @pytest.fixture
 def bundle(tiny_bundle, randomised):
-    """The tiny bundle with a random arm, whose states are the hand's x and y."""
+    """The tiny bundle with a random arm, whose states are the hand's x and y, told of a cube."""
     convention = tiny_bundle.controls.convention
     torch.manual_seed(0)
     names = ("eef_x", "eef_y")
-    arm = Proprioception(ProprioceptionConfig(convention=convention, state_names=names, width=8))
+    arm = Proprioception(
+        ProprioceptionConfig(
+            convention=convention, state_names=names, object_names=("cube_x",), width=8
+        )
+    )
     for parameter in arm.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     arm.eval().requires_grad_(requires_grad=False)
@@ -31,6 +36,11 @@ def bundle(tiny_bundle, randomised):
         tokenizer=tiny_bundle.tokenizer,
         world_model=randomised(WorldModel(config)),
         controls=controls,
+        object_reader=StateReader(
+            StateReaderConfig(
+                state_names=("cube_x",), grid=config.frame_grid, code_bits=config.code_bits, width=8
+            )
+        ).eval(),
     )
 
 

@@ -15,7 +15,7 @@ from roboscape.inspection.inspect import run as inspect
 from roboscape.rollout.synthetic import SYNTHETIC_PATH, comment_video, read_comment
 from roboscape.rollout.verify_synthetic import VerifySynthetic
 from roboscape.rollout.verify_synthetic import run as verify
-from roboscape.state_reading.model import StateReader, StateReaderConfig
+from roboscape.tokens.state_reader import StateReader, StateReaderConfig
 from tests.play.pages import LEFT, RIGHT, Page, opened, play
 
 

@@ -12,9 +12,10 @@ from roboscape.controls.encoder import ControlEncoder, unscaled
 from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.sampling import Sampling
-from roboscape.rollout.videos import Videos, decode_videos, encode_videos
+from roboscape.rollout.videos import Videos, decode_videos, encode_videos, first_objects
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart, FrameStart, SeedStart, Simulator, fork
+from roboscape.tokens.state_reader import StateReader, StateReaderConfig
 from roboscape.world_model.cache import Cache
 from roboscape.world_model.model import WorldModel
 from tests.whole_rollout import whole_rollout
@@ -23,16 +24,29 @@ STRIDE, SIDE, CAMERA = 2, 64, "front"
 WARM = Sampling(temperature=1.0)
 
 
-def arm_model(convention):
+def arm_model(convention, *, objects=()):
     torch.manual_seed(0)
     names = ("eef_x", "eef_y")
-    model = Proprioception(ProprioceptionConfig(convention=convention, state_names=names, width=8))
+    config = ProprioceptionConfig(
+        convention=convention, state_names=names, object_names=objects, width=8
+    )
+    model = Proprioception(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval().requires_grad_(requires_grad=False)
 
 
-@pytest.fixture(params=["depth, arm", "depth", "rgb, arm", "depth, arm, task"])
+def object_reader(model):
+    torch.manual_seed(1)
+    config = StateReaderConfig(
+        state_names=("cube_x",), grid=model.frame_grid, code_bits=model.code_bits, width=8
+    )
+    return StateReader(config).eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(
+    params=["depth, arm", "depth", "rgb, arm", "depth, arm, task", "depth, arm, object"]
+)
 def bundle(request, tiny_bundle, randomised):
     branches, *parts = request.param.split(", ")
     convention = tiny_bundle.controls.convention
@@ -40,7 +54,9 @@ def bundle(request, tiny_bundle, randomised):
         convention,
         stride=STRIDE,
         state_size=2,
-        proprioception=arm_model(convention) if "arm" in parts else None,
+        proprioception=arm_model(convention, objects=("cube_x",) if "object" in parts else ())
+        if "arm" in parts
+        else None,
     )
     statistics = replace(controls.statistics, task_size=8 if "task" in parts else 0)
     controls = ControlEncoder(statistics, controls.proprioception)
@@ -53,6 +69,7 @@ def bundle(request, tiny_bundle, randomised):
         tokenizer=tiny_bundle.tokenizer,
         world_model=randomised(WorldModel(config)),
         controls=controls,
+        object_reader=object_reader(tiny_bundle.world_model.config) if "object" in parts else None,
     )
 
 
@@ -106,7 +123,12 @@ def test_it_shows_what_imagining_the_whole_episode_shows(bundle, make, lift_data
     )
     prompt = encode_videos(bundle.tokenizer, given)
     task = [lift_dataset.episode_info(1).task]
-    signals = bundle.controls.encode(recorded[None], lift_dataset.state(1)[:1], task=task)
+    signals = bundle.controls.encode(
+        recorded[None],
+        lift_dataset.state(1)[:1],
+        task=task,
+        objects=first_objects(bundle, prompt),
+    )
     codes = whole_rollout(bundle, prompt, signals)
     expected = decode_videos(bundle.tokenizer, codes)
     for at, observation in enumerate(found, start=prompt_frames):
@@ -143,7 +165,16 @@ def test_states_are_the_arm_models_or_of_size_zero(bundle, make, lift_dataset, a
     assert simulator.spec.state_names == ("eef_x", "eef_y")
     state = lift_dataset.state(1)
     taken = np.concatenate(actions[:3, 0])[None]
-    expected = arm.imagine(taken, state[[3]], state_before=state[[2]])
+    given = Videos(
+        rgb=lift_dataset.frames(1, CAMERA, slice(3, 4))[None],
+        depth_m=lift_dataset.depth_m(1, CAMERA, slice(3, 4))[None],
+    )
+    placed = first_objects(bundle, encode_videos(bundle.tokenizer, given))
+    expected = arm.imagine(taken, state[[3]], state_before=state[[2]], objects=placed)
+    told = bool(bundle.controls.object_names)
+    assert (placed is not None) == told
+    untold = arm.imagine(taken, state[[3]], state_before=state[[2]])
+    assert np.allclose(untold, expected, rtol=1e-5) == (not told)
     np.testing.assert_allclose(
         np.stack([one.state[0] for one in seen]), expected[0, ::STRIDE], rtol=1e-5
     )

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from roboscape.core.errors import UserError
+from roboscape.core.files import read_json
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.planning.costs import Goal, read_goals
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.identity import checkpoint_sha256
-from roboscape.state_reading.model import StateReader, StateReaderConfig
-from roboscape.state_reading.train import StateReaderRun, draw, run
+from roboscape.state_reading.train import ObjectPlaces, StateReaderRun, draw, run
 from roboscape.tokenizer.codes import MISSING
 from roboscape.tokens.build import Tokenize
 from roboscape.tokens.build import run as tokenize
+from roboscape.tokens.state_reader import OBJECT_READER, StateReader, StateReaderConfig
 from roboscape.tokens.weights import encoder_sha256
 from roboscape.training.learner import FitConfig
 from tests.tokens.conftest import SPEC, make_episode, make_tokenizer
@@ -91,6 +92,37 @@ def test_it_reads_where_the_square_is_and_learns_from_training_episodes_alone(st
     assert np.abs(found[:, 0] - held_out.state[:, 0] / 10).mean() < 2.5
 
 
+def test_it_reads_where_objects_are_from_recordings_that_say(store, tmp_path):
+    spec = replace(SPEC, state_names=NAMES, object_names=("square_x", "square_y", "square_z"))
+    with DatasetWriter(tmp_path / "data", spec) as writer:
+        for seed in (0, 1, 2, 3, 800_000, 800_001):
+            one = episode_of(seed)
+            # The robot's state says nothing here.
+            writer.add(replace(one, state=np.zeros_like(one.state), objects=one.state))
+    tokens = tokenize(
+        Tokenize(
+            datasets=(tmp_path / "data",),
+            tokenizer=str(store.root.with_name("tokenizer")),
+            output=tmp_path / "store",
+            stride=2,
+            points=6,
+        )
+    )
+    config = replace(training(tokens, tmp_path / "run"), state_names=(), objects=True)
+    reader = run(config)
+    assert reader.config.state_names == ("square_x", "square_y", "square_z")
+    places = ObjectPlaces.of(tokens)
+    frames = draw(tokens, "train", np.random.default_rng(5), size=64, places=places)
+    found = reader.read(torch.from_numpy(frames.rgb))
+    assert np.abs(found[:, 0] - frames.state[:, 0]).mean() < 1
+    saved = StateReader.from_pretrained(tmp_path / "run" / OBJECT_READER)
+    np.testing.assert_array_equal(saved.read(torch.from_numpy(frames.rgb)), found)
+    accuracy = read_json(tmp_path / "run" / OBJECT_READER / "accuracy.json")
+    assert {"square_m_rgb", "square_m_90_rgb_depth"} <= accuracy.keys()
+    with pytest.raises(UserError, match="do not all say where the same objects are"):
+        run(replace(config, tokens=store.root, output=tmp_path / "none"))
+
+
 def test_a_frame_reads_the_same_alone_and_depth_that_is_missing_as_none(store, trained):
     frames = draw(store, "validation", np.random.default_rng(0), size=6)
     rgb, depth = torch.from_numpy(frames.rgb), torch.from_numpy(frames.depth)
@@ -106,11 +138,11 @@ def test_an_interrupted_training_ends_as_one_that_was_not(store, tmp_path, monke
     whole = run(training(store, tmp_path / "whole", steps=40))
     steps = []
 
-    def drawn(store, split, generator, *, size):
+    def drawn(store, split, generator, *, size, places=None):
         steps.append(split)
         if steps.count("train") == 31:
             raise KeyboardInterrupt
-        return draw(store, split, generator, size=size)
+        return draw(store, split, generator, size=size, places=places)
 
     monkeypatch.setattr("roboscape.state_reading.train.draw", drawn)
     with pytest.raises(KeyboardInterrupt):

@@ -11,9 +11,14 @@ import torch
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
 from roboscape.controls.task_text import task_vectors
+from roboscape.core.errors import UserError
+from roboscape.core.pretrained import resolve
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens import build
+from roboscape.tokens.state_reader import OBJECT_READER, StateReader, StateReaderConfig
 from roboscape.tokens.store import EPISODES, TokenStore
+from roboscape.tokens.weights import encoder_sha256
 
 SHAPE = {"length": 4, "stride": 2}
 
@@ -41,6 +46,29 @@ def arm(spec, **changes):
 def imagining(config, spec, tmp_path):
     arm(spec).save_pretrained(tmp_path / "arm")
     return replace(config, output=tmp_path / "tokens", proprioception=str(tmp_path / "arm"))
+
+
+@pytest.fixture
+def told(config, spec, tmp_path):
+    """Tokens for an arm model that is told of objects, and what reads them."""
+    arm(spec, object_names=("cube_x", "cube_y")).save_pretrained(tmp_path / "arm")
+    torch.manual_seed(1)
+    tokenizer = resolve(config.tokenizer)
+    shape = Tokenizer.from_pretrained(tokenizer).config
+    reader = StateReaderConfig(
+        state_names=("cube_x", "cube_y"),
+        grid=(shape.tokens_per_side, shape.tokens_per_side),
+        code_bits=shape.code_bits,
+        encoder_sha256=encoder_sha256(tokenizer),
+        width=8,
+    )
+    StateReader(reader).save_pretrained(tmp_path / "reader")
+    return replace(
+        config,
+        output=tmp_path / "tokens",
+        proprioception=str(tmp_path / "arm"),
+        object_reader=str(tmp_path / "reader"),
+    )
 
 
 def some_clips(store):
@@ -127,9 +155,12 @@ def test_another_arm_is_refused(config, spec, tmp_path):
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 5])
-def test_signals_from_the_store_are_those_that_the_encoder_makes(imagining, length):
+@pytest.mark.parametrize("kind", ["imagining", "told"])
+def test_signals_from_the_store_are_those_that_the_encoder_makes(request, kind, length):
     """Stored for 4 frames; shorter clips read a part, longer ones are imagined as they are."""
-    store = build.run(replace(imagining, length=4))
+    store = build.run(replace(request.getfixturevalue(kind), length=4))
+    reader = store.object_reader
+    assert (reader is not None) == (kind == "told")
     shape = {"length": length, "stride": 2}
     for split in ("train", "validation"):
         table = store.clips(split, **shape)
@@ -143,8 +174,39 @@ def test_signals_from_the_store_are_those_that_the_encoder_makes(imagining, leng
                 shard["actions"][place : place + rows][None],
                 shard["state"][place][None],
                 state_before=shard["state"][place - (start > 0)][None],
+                objects=reader
+                and reader.read(
+                    *(torch.from_numpy(np.array(shard[x][place][None])) for x in ("rgb", "depth"))
+                ),
             )
             torch.testing.assert_close(found[row], expected)
+
+
+def test_an_arm_that_is_told_needs_a_reader_of_its_objects(told, config, spec, tmp_path):
+    with pytest.raises(UserError, match="give --object-reader"):
+        build.run(replace(told, object_reader=None))
+    known = StateReader.from_pretrained(tmp_path / "reader").config
+    for name, wrong in (
+        ("names", replace(known, state_names=("ball_x", "ball_y"))),
+        ("encoder", replace(known, encoder_sha256="0" * 64)),
+    ):
+        StateReader(wrong).save_pretrained(tmp_path / name)
+        with pytest.raises(UserError, match="expected cube_x, cube_y and the encoder"):
+            build.run(replace(told, object_reader=str(tmp_path / name)))
+
+
+def test_a_checkpoint_brings_its_reader(told, config, tmp_path):
+    made = build.run(told)
+    checkpoint = tmp_path / "checkpoint"
+    made.controls.save(checkpoint)
+    made.object_reader.save_pretrained(checkpoint / OBJECT_READER)
+    kept = build.run(replace(config, output=tmp_path / "kept", controls=str(checkpoint)))
+    torch.testing.assert_close(some_clips(kept).controls, some_clips(made).controls)
+    # Another reader's places are imagined anew.
+    other = StateReader(made.object_reader.config)
+    other.save_pretrained(checkpoint / OBJECT_READER)
+    again = build.run(replace(config, output=tmp_path / "kept", controls=str(checkpoint)))
+    assert again.config.imagined != made.config.imagined
 
 
 def test_no_arm_is_imagined_while_clips_are_read(imagining, monkeypatch):

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roboscape.collect.collect import collect
-from roboscape.collect.recording import record_episode
+from roboscape.collect.recording import record_episode, record_numbers
 from roboscape.dataset.records import DatasetSpec, Episode, RandomScenes
 from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.recording_spec import dataset_spec
 from roboscape.sources.lift import CONTROL_HZ
-from roboscape.sources.proportions import Proportions
+from roboscape.sources.proportions import Proportions, behaviour_of
+from roboscape.sources.scene import make_scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,12 @@ class CollectLift:
     random_scenes: RandomScenes = "none"
     """Drawn anew for every episode, from its seed: `colours` and lights under the usual cameras, or
     `all`, camera poses and fields of view too."""
+    objects: bool = False
+    """Record where the cube is too (`observation.environment_state`), for an arm model that is
+    told."""
+    pictures: bool = True
+    """Without, cameras show nothing and an episode takes a third of the time: numbers alone, with
+    the cube's place, from which an arm model learns."""
     proportions: Proportions = field(default_factory=Proportions)
     """Shares of the behaviours."""
 
@@ -44,18 +51,35 @@ def lift_spec(config: CollectLift) -> DatasetSpec:
     """The specification of a Lift dataset, common to all its episodes."""
     return dataset_spec(
         "Lift",
-        cameras=config.cameras,
+        cameras=config.cameras if config.pictures else (),
         image_size=config.image_size,
         supersampling=config.supersampling,
         random_scenes=config.random_scenes,
+        objects=config.objects or not config.pictures,
     )
+
+
+class NumbersRecorder:
+    """Records Lift without pictures; each episode depends on its seed alone."""
+
+    def __init__(self, config: CollectLift) -> None:
+        self._rows, self._proportions = config.horizon, config.proportions
+        self._scene = make_scene("Lift")
+
+    def simulate(self, seed: int) -> Episode:
+        """Record the episode of a seed."""
+        behaviour = behaviour_of(seed, self._proportions)
+        return record_numbers(self._scene, seed=seed, behaviour=behaviour, rows=self._rows)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class LiftRecorder:
     """Records one Lift episode after another; each depends on its seed alone."""
 
     def __init__(self, config: CollectLift) -> None:
-        self._rows = config.horizon
+        self._rows, self._objects = config.horizon, config.objects
         self.simulator = MujocoSimulator(
             "Lift",
             cameras=config.cameras,
@@ -68,7 +92,7 @@ class LiftRecorder:
 
     def simulate(self, seed: int) -> Episode:
         """Record the episode of a seed."""
-        return record_episode(self.simulator, seed=seed, rows=self._rows)
+        return record_episode(self.simulator, seed=seed, rows=self._rows, objects=self._objects)
 
     def close(self) -> None:
         """Free the graphics context."""
@@ -79,6 +103,8 @@ def run(config: CollectLift) -> None:
     """Collect the episodes; an interrupted run continues where it stopped."""
     collect(
         config,
-        make_simulator=functools.partial(LiftRecorder, config),
+        make_simulator=functools.partial(
+            LiftRecorder if config.pictures else NumbersRecorder, config
+        ),
         spec=lift_spec(config),
     )

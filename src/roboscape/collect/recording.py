@@ -9,6 +9,7 @@ from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.records import Episode
 from roboscape.simulators.mujoco import MujocoSimulator
 from roboscape.simulators.protocol import Observation, SeedStart
+from roboscape.sources.scene import Scene
 from roboscape.sources.true_tracks import TrackRecorder
 
 Actor = Callable[[Observation], Float[np.ndarray, " a"]]
@@ -22,6 +23,7 @@ def record_episode(
     rows: int,
     actor: Actor | None = None,
     behaviour: str = "",
+    objects: bool = False,
 ) -> Episode:
     """The episode of a seed; it depends on nothing else but the actor, where one is given.
 
@@ -32,18 +34,20 @@ def record_episode(
             shows the task solved, and `success` says whether there is such a row.
         actor: acts in the place of the behaviour's script.
         behaviour: how the dataset calls what the actor does; needed with one.
+        objects: whether it is recorded where objects are.
     """
     observation = simulator.reset([SeedStart(seed=seed)])
     (world,) = simulator.worlds
     if actor is None:
         actor, behaviour = _scripted(simulator, seed), world.behaviour
     tracks = _started_tracks(simulator, observation, seed=seed)
-    seen, actions = [observation], [actor(observation)]
+    seen, actions, places = [observation], [actor(observation)], [world.scene.objects()]
     for _ in range(rows - 1):
         observation = simulator.step(actions[-1][None, None])
         for name, recorder in tracks.items():
             recorder.record(world.scene.data, observation.depth_m[name][0])
         seen.append(observation)
+        places.append(world.scene.objects())
         actions.append(actor(observation))
     solved = [bool(frame.success is not None and frame.success[0]) for frame in seen]
     return Episode(
@@ -51,12 +55,47 @@ def record_episode(
         depth_m={name: np.concatenate([frame.depth_m[name] for frame in seen]) for name in tracks},
         actions=np.stack(actions).astype(np.float32),
         state=np.concatenate([frame.state for frame in seen]),
+        objects=np.stack(places) if objects else None,
         reward=np.array(solved, np.float32),
         task=simulator.spec.task,
         success=any(solved),
         seed=seed,
         behaviour=behaviour,
         tracks={name: recorder.finish() for name, recorder in tracks.items()},
+    )
+
+
+def record_numbers(scene: Scene, *, seed: int, behaviour: str, rows: int) -> Episode:
+    """The episode that `record_episode` records, without pictures and several times as quickly.
+
+    Args:
+        scene: a world without renderers.
+        seed: as in `record_episode`.
+        behaviour: whose script acts.
+        rows: length.
+    """
+    scene.reset(seed, behaviour=behaviour)
+    script = scene.script(seed, behaviour=behaviour)
+    states, places, solved, actions = [], [], [], []
+    for row in range(rows):
+        if row:
+            scene.step(actions[-1])
+        states.append(scene.state())
+        places.append(scene.objects())
+        solved.append(scene.solved())
+        actions.append(np.asarray(script(scene.view()), np.float32))
+    return Episode(
+        frames={},
+        depth_m={},
+        actions=np.stack(actions),
+        state=np.stack(states),
+        objects=np.stack(places),
+        reward=np.array(solved, np.float32),
+        task=scene.task,
+        success=any(solved),
+        seed=seed,
+        behaviour=behaviour,
+        tracks={},
     )
 
 

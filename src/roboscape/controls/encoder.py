@@ -123,6 +123,7 @@ class ControlEncoder:
         *,
         state_before: Float[np.ndarray, "b s"] | None = None,
         task: Sequence[str] | None = None,
+        objects: Float[np.ndarray, "b o"] | None = None,
     ) -> Float32[Tensor, "b t c"]:
         """Control signals of frames 0 to n // stride.
 
@@ -133,10 +134,17 @@ class ControlEncoder:
                 it the arm is taken to be at rest.
             task: What is to be done, one text a world; empty where none is given. Not read where
                 the statistics have no task.
+            objects: Where objects are at frame 0, for an arm model that is told; NaN, or none
+                given: unknown.
         """
         stream = self.stream()
-        first = stream.reset(first_state, state_before=state_before, task=task)
+        first = stream.reset(first_state, state_before=state_before, task=task, objects=objects)
         return torch.cat([first.unsqueeze(1), stream.advance(actions)], dim=1)
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """Where objects are, one name a number; what the arm model is told of at a start."""
+        return () if self.proprioception is None else self.proprioception.config.object_names
 
     def stream(self) -> "ControlStream":
         """Control signals step by step; `encode` is all steps at once."""
@@ -175,7 +183,8 @@ class ControlState:
     hidden: Float32[Tensor, "b w"]
     """The arm model's recurrent state; of width 0 without one."""
     normalized: Float32[Tensor, "b n"]
-    """The arm model's own copy of the state, in deviations; of width 0 without one."""
+    """The arm model's own copy of the state, and the objects that it imagines, in deviations; of
+    width 0 without one."""
     task: Float32[Tensor, "b k"]
     """Vector of the task; zeros where none was given, of width 0 where signals hold no task."""
 
@@ -216,6 +225,7 @@ class ControlStream:
         *,
         state_before: Float[np.ndarray, "b s"] | None = None,
         task: Sequence[str] | None = None,
+        objects: Float[np.ndarray, "b o"] | None = None,
         worlds: Sequence[int] | None = None,
     ) -> Float32[Tensor, "b c"]:
         """Begin anew: all worlds, or some while the others stay; arguments as in `encode`.
@@ -234,7 +244,10 @@ class ControlStream:
         if task is not None and len(task) != len(first_state):
             raise UserError(f"expected a task for each of {len(first_state)} worlds, got {task}")
         begun = self._begin(
-            first_state, first_state if state_before is None else state_before, task
+            first_state,
+            first_state if state_before is None else state_before,
+            task=task,
+            objects=objects,
         )
         self._memory = begun if worlds is None else self.snapshot().replaced(worlds, begun)
         nothing = np.zeros((len(first_state), 0, len(self.encoder.convention.names)))
@@ -281,12 +294,20 @@ class ControlStream:
         self._memory = state if worlds is None else self.snapshot().replaced(worlds, state)
 
     def _begin(
-        self, state: Float[np.ndarray, "b s"], before: np.ndarray, task: Sequence[str] | None
+        self,
+        state: Float[np.ndarray, "b s"],
+        before: np.ndarray,
+        *,
+        task: Sequence[str] | None,
+        objects: np.ndarray | None,
     ) -> ControlState:
         model, batch = self.encoder.proprioception, len(state)
         given, earlier = (torch.from_numpy(np.array(x, np.float32)) for x in (state, before))
         empty = torch.zeros(batch, 0)
-        arm = ArmState(hidden=empty, state=empty) if model is None else model.start(given, earlier)
+        arm = ArmState(hidden=empty, state=empty)
+        if model is not None:
+            placed = None if objects is None else torch.from_numpy(np.array(objects, np.float32))
+            arm = model.start(given, earlier, placed)
         return ControlState(
             state=given,
             moved=torch.zeros(batch, len(self.encoder.convention.names), dtype=torch.float64),

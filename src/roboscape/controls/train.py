@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from roboscape.clips.split import Split, episodes_of
@@ -50,6 +50,10 @@ class ProprioceptionRun:
     """Actions imagined in a row; shorter episodes count as far as they go."""
     from_start: float = 0.3
     """Share of sequences that begin where an episode begins, as rollouts mostly do."""
+    objects: bool = True
+    """Whether it is told where objects are, if the recordings say (`collect lift --objects`)."""
+    objects_hidden: float = 0.2
+    """Share of sequences that it is not told of, so that it can do without."""
     batch_size: int = 128
     """Sequences a step."""
     validation_sequences: int = 256
@@ -71,8 +75,12 @@ class ProprioceptionRun:
         """Refuse empty sequences."""
         if min(self.rows, self.batch_size, self.validation_sequences) < 1:
             raise UserError("rows, batch_size and validation_sequences must be 1 or more")
-        if not 0 <= self.from_start <= 1:
-            raise UserError(f"from_start is a share, got {self.from_start}")
+        for name, share in (
+            ("from_start", self.from_start),
+            ("objects_hidden", self.objects_hidden),
+        ):
+            if not 0 <= share <= 1:
+                raise UserError(f"{name} is a share, got {share}")
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,14 @@ class Sequences:
 
     actions: Float[np.ndarray, "rows a"]
     states: Float[np.ndarray, "rows s"]
+    objects: Float[np.ndarray, "rows o"]
+    """Of width 0 where none are told of."""
     ends: Int[np.ndarray, " e"]
     """Where each episode ends."""
 
     @classmethod
-    def read(cls, dataset: LeRobotDataset, split: Split) -> "Sequences":
-        """A split's episodes.
+    def read(cls, dataset: LeRobotDataset, split: Split, *, objects: bool = False) -> "Sequences":
+        """A split's episodes, with their objects if asked for.
 
         Raises:
             ValueError: the dataset has no states, or no episode of the split that moves on.
@@ -103,10 +113,15 @@ class Sequences:
                 "has two rows or more; import or collect more, or give --validation another dataset"
             )
         states = [dataset.state(episode) for episode in chosen]
+        placed = [
+            dataset.objects(e) if objects else np.zeros((dataset.episode_info(e).length, 0))
+            for e in chosen
+        ]
         return cls(
-            np.concatenate([dataset.actions(episode) for episode in chosen]),
-            np.concatenate(states),
-            np.cumsum([len(state) for state in states]),
+            actions=np.concatenate([dataset.actions(episode) for episode in chosen]),
+            states=np.concatenate(states),
+            objects=np.concatenate(placed),
+            ends=np.cumsum([len(state) for state in states]),
         )
 
     @property
@@ -116,8 +131,14 @@ class Sequences:
 
     def deviations(self) -> Deviations:
         """The deviations that normalise the model's inputs."""
-        changes = np.delete(np.diff(self.states, axis=0), self.ends[:-1] - 1, axis=0)
+        changes, moved = (
+            np.delete(np.diff(values, axis=0), self.ends[:-1] - 1, axis=0)
+            for values in (self.states, self.objects)
+        )
         return Deviations(
+            object_mean=self.objects.mean(axis=0),
+            object_std=self.objects.std(axis=0),
+            object_change_std=moved.std(axis=0),
             state_mean=self.states.mean(axis=0),
             state_std=self.states.std(axis=0),
             change_std=changes.std(axis=0),
@@ -141,6 +162,7 @@ class Sequences:
         return Batch(
             actions=as_tensor(self.actions[at[:, :-1]]),
             states=as_tensor(self.states[at]),
+            objects=as_tensor(self.objects[at]),
             state_before=as_tensor(self.states[np.maximum(begin - 1, first)]),
             known=as_tensor(known),
         )
@@ -152,6 +174,8 @@ class Batch:
 
     actions: Float[Tensor, "b n a"]
     states: Float[Tensor, "b n+1 s"]
+    objects: Float[Tensor, "b n+1 o"]
+    """NaN where they are unknown."""
     state_before: Float[Tensor, "b s"]
     known: Float[Tensor, "b n"]
     """1 where the state after an action was recorded."""
@@ -160,9 +184,21 @@ class Batch:
         """The same sequences on a device."""
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})
 
-    def imagine(self, model: Proprioception) -> Float[Tensor, "b n s"]:
-        """The model's states, in deviations."""
-        return model(self.actions, self.states[:, 0], self.state_before)
+    def hiding(self, hidden: Bool[np.ndarray, " b"]) -> "Batch":
+        """The same, but nothing is known of the objects of some sequences."""
+        unknown = torch.from_numpy(hidden).to(self.objects.device)[:, None, None]
+        return replace(self, objects=self.objects.masked_fill(unknown, torch.nan))
+
+    def imagine(self, model: Proprioception) -> Float[Tensor, "b n m"]:
+        """The model's states, then objects, in deviations."""
+        return model(self.actions, self.states[:, 0], self.state_before, self.objects[:, 0])
+
+    def true(self, model: Proprioception) -> Float[Tensor, "b r m"]:
+        """What was recorded, in deviations; NaN where objects are unknown."""
+        states = model.normalize(self.states)
+        if not model.config.object_names:
+            return states
+        return torch.cat([states, model.normalize_objects(self.objects)], dim=-1)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -179,11 +215,21 @@ def run(config: ProprioceptionRun) -> Proprioception:
     """Train, measure, and leave the model in `output/proprioception`."""
     dataset = LeRobotDataset(config.dataset)
     validation = dataset if config.validation is None else LeRobotDataset(config.validation)
-    learnt, held_out = Sequences.read(dataset, "train"), Sequences.read(validation, "validation")
+    objects = dataset.spec.object_names if config.objects else ()
+    if objects and validation.spec.object_names != objects:
+        raise UserError(
+            f"{dataset.root} says where {', '.join(objects)} are and {validation.root} does not; "
+            "record both alike (`roboscape collect lift --objects`), or give --no-objects"
+        )
+    learnt = Sequences.read(dataset, "train", objects=bool(objects))
+    held_out = Sequences.read(validation, "validation", objects=bool(objects))
     torch.manual_seed(seed_for(config.seed))
     model = Proprioception(
         ProprioceptionConfig(
-            convention=dataset.spec.action, state_names=dataset.spec.state_names, width=config.width
+            convention=dataset.spec.action,
+            state_names=dataset.spec.state_names,
+            object_names=objects,
+            width=config.width,
         )
     )
     model.check(validation)
@@ -214,13 +260,13 @@ def make_step(
     """The training step: from its number to its loss."""
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
+        generator = numpy_generator_for(config.seed, number)
         batch = training.draw(
-            numpy_generator_for(config.seed, number),
-            size=config.batch_size,
-            rows=config.rows,
-            from_start=config.from_start,
+            generator, size=config.batch_size, rows=config.rows, from_start=config.from_start
         ).to(device_of(model))
-        true = model.normalize(batch.states[:, 1:])
+        if model.config.object_names:
+            batch = batch.hiding(generator.random(config.batch_size) < config.objects_hidden)
+        true = batch.true(model)[:, 1:]
         return proprioception_loss(batch.imagine(model), true, known=batch.known), {}
 
     return step
@@ -229,7 +275,8 @@ def make_step(
 def make_evaluation(
     held_out: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Errors on fixed sequences, as shares of the distance that the recorded state moves."""
+    """Errors on fixed sequences, as shares of the distance that the recorded state moves; of a
+    model that is told of objects, also where it is not."""
     drawn = held_out.draw(
         numpy_generator_for(0),
         size=config.validation_sequences,
@@ -241,15 +288,25 @@ def make_evaluation(
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Proprioception)
         batch = drawn.to(device_of(model))
-        true = model.normalize(batch.states)
-        way = (true[:, 1:] - true[:, :1]).abs()
-        error = (batch.imagine(model) - true[:, 1:]).abs()
-        figures = {}
-        for rows in (rows for rows in REPORTED_ROWS if rows <= config.rows):
-            known = batch.known[:, rows - 1, None]
-            gone = (way[:, rows - 1] * known).sum().item()
-            missed = (error[:, rows - 1] * known).sum().item()
-            figures[f"error_after_{rows}_rows"] = missed / max(gone, UNCHANGING)
+        figures = errors_of(model, batch)
+        if model.config.object_names:
+            untold = errors_of(model, batch.hiding(np.ones(len(batch.known), bool)))
+            figures |= {f"{name}_objects_unknown": value for name, value in untold.items()}
         return figures
 
     return evaluate
+
+
+def errors_of(model: Proprioception, batch: Batch) -> dict[str, float]:
+    """Errors of the arm's states, as shares of the distance that the recorded ones move."""
+    robot = len(model.config.state_names)
+    true = batch.true(model)[..., :robot]
+    way = (true[:, 1:] - true[:, :1]).abs()
+    error = (batch.imagine(model)[..., :robot] - true[:, 1:]).abs()
+    figures = {}
+    for rows in (rows for rows in REPORTED_ROWS if rows <= batch.known.shape[1]):
+        known = batch.known[:, rows - 1, None]
+        gone = (way[:, rows - 1] * known).sum().item()
+        missed = (error[:, rows - 1] * known).sum().item()
+        figures[f"error_after_{rows}_rows"] = missed / max(gone, UNCHANGING)
+    return figures

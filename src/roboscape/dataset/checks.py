@@ -26,8 +26,14 @@ def check_episode(episode: Episode, spec: DatasetSpec, *, where: str) -> None:
         raise UserError(f"{where} has no rows; leave it out")
     check_numbers(episode.actions, width=len(spec.action.names), what="action", where=where)
     check_numbers(episode.state, width=len(spec.state_names), what="state", where=where)
+    objects = np.zeros((length, 0)) if episode.objects is None else episode.objects
+    check_numbers(objects, width=len(spec.object_names), what="object", where=where)
     check_numbers(episode.reward[:, None], width=1, what="reward", where=where)
-    for what, values in (("state", episode.state), ("reward", episode.reward)):
+    for what, values in (
+        ("state", episode.state),
+        ("object", objects),
+        ("reward", episode.reward),
+    ):
         _check_length(len(values), length, what=f"{what} rows", where=where)
     _check_cameras(set(episode.frames), {camera.name for camera in spec.cameras}, "", where)
     with_depth = {camera.name for camera in spec.cameras if camera.has_depth}

@@ -20,6 +20,7 @@ FILES_PER_CHUNK = 1000
 IMAGE_PREFIX = "observation.images."
 DEPTH_SUFFIX = "_depth"
 STATE_KEY = "observation.state"
+OBJECTS_KEY = "observation.environment_state"
 ACTION_KEY = "action"
 REWARD_KEY = "next.reward"
 DONE_KEY = "next.done"
@@ -50,6 +51,8 @@ def features(spec: DatasetSpec) -> dict[str, dict[str, Any]]:
             content[depth_key(camera.name)] = _depth_feature(camera, spec=spec)
     if spec.state_names:
         content[STATE_KEY] = _vector(spec.state_names)
+    if spec.object_names:
+        content[OBJECTS_KEY] = _vector(spec.object_names)
     content[ACTION_KEY] = _vector(spec.action.names)
     for key, kind in (
         (REWARD_KEY, "float32"),

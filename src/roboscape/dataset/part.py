@@ -154,6 +154,7 @@ def _frame_table(episode: Episode, columns: dict[str, Shaped[np.ndarray, " t"]])
         {
             # A feature of no numbers is none: Parquet and LeRobot know no lists of length 0.
             **({layout.STATE_KEY: _vectors(episode.state)} if episode.state.shape[1] else {}),
+            **({} if episode.objects is None else {layout.OBJECTS_KEY: _vectors(episode.objects)}),
             layout.ACTION_KEY: _vectors(episode.actions),
             layout.REWARD_KEY: pa.array(episode.reward.astype(np.float32)),
             layout.DONE_KEY: pa.array(done),

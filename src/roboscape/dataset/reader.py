@@ -119,6 +119,12 @@ class LeRobotDataset:
             return np.zeros((self._place(episode).info.length, 0), np.float32)
         return self._vectors(episode, layout.STATE_KEY, names=self.spec.state_names)
 
+    def objects(self, episode: int) -> Float32[np.ndarray, "t o"]:
+        """Where objects are at every frame; no columns where that is not recorded."""
+        if not self.spec.object_names:
+            return np.zeros((self._place(episode).info.length, 0), np.float32)
+        return self._vectors(episode, layout.OBJECTS_KEY, names=self.spec.object_names)
+
     def reward(self, episode: int) -> Float32[np.ndarray, " t"]:
         """Reward of every action; zeros where the dataset has none."""
         if layout.REWARD_KEY not in self._features:
@@ -166,6 +172,7 @@ class LeRobotDataset:
             depth_m={name: self.depth_m(episode, name) for name in with_depth},
             actions=self.actions(episode),
             state=self.state(episode),
+            objects=self.objects(episode) if self.spec.object_names else None,
             reward=self.reward(episode),
             task=info.task,
             success=bool(info.success),

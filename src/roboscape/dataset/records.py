@@ -114,6 +114,9 @@ class DatasetSpec:
     cameras: tuple[CameraSpec, ...]
     state_names: tuple[str, ...]
     """Proprioception, one name a dimension, units in the name where not metres or radians."""
+    object_names: tuple[str, ...] = ()
+    """Where objects are, one name a dimension, e.g. `cube_x`: what a simulator knows, and no robot
+    does (LeRobot's `observation.environment_state`)."""
     action: ActionConvention
     depth_min_m: float = 0.1
     depth_max_m: float = 10.0
@@ -169,6 +172,8 @@ class Episode:
     """What acted: `expert`, `noisy_expert`, `miss`, `random`, or a person."""
     tracks: dict[str, Tracks]
     """By camera name: a simulator's true tracks, kept under `annotations/`; else empty."""
+    objects: Float[np.ndarray, "t o"] | None = None
+    """Where objects are; None where that is not recorded."""
     split: Split | None = None
     """Its split; None: decided by its seed, as for a simulator (`dataset/splits.py`)."""
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Num, Shaped
 from roboscape.dataset.layout import (
     ACTION_KEY,
     DONE_KEY,
+    OBJECTS_KEY,
     REWARD_KEY,
     STATE_KEY,
     SUCCESS_KEY,
@@ -40,6 +41,7 @@ def episode_statistics(
     done = np.arange(len(episode)) == len(episode) - 1
     vectors = {
         **({STATE_KEY: episode.state} if episode.state.shape[1] else {}),
+        **({} if episode.objects is None else {OBJECTS_KEY: episode.objects}),
         ACTION_KEY: episode.actions,
         REWARD_KEY: episode.reward,
         DONE_KEY: done,

@@ -22,6 +22,7 @@ from roboscape.rollout.sampling import choose
 from roboscape.tokenizer.codes import code_to_vectors
 from roboscape.tokenizer.decoder import GivenView
 from roboscape.tokenizer.model import Tokenizer, image_to_rgb, rgb_to_image
+from roboscape.tokens.state_reader import StateReader
 from roboscape.world_model.model import ModelInputs
 from roboscape.world_model.timesteps import Time, rotation_at, visibility_bias
 
@@ -195,15 +196,25 @@ def stacked_images(
 class ArmStart(nn.Module):
     """The arm model's memory before the first action."""
 
-    def __init__(self, arm: Proprioception) -> None:
+    def __init__(self, arm: Proprioception, object_reader: StateReader | None) -> None:
         super().__init__()
-        self.arm = arm
+        self.arm, self.object_reader = arm, object_reader
 
     def forward(
-        self, state: Float32[Tensor, "b s"], state_before: Float32[Tensor, "b s"]
+        self,
+        state: Float32[Tensor, "b s"],
+        state_before: Float32[Tensor, "b s"],
+        codes: Int[Tensor, "m b n"] | None = None,
     ) -> tuple[Tensor, ...]:
-        """Recurrent state, and the state in deviations from the mean."""
-        begun = self.arm.start(state, state_before)
+        """Recurrent state, and the state in deviations from the mean.
+
+        The tokens of the given frame are needed where a reader says where its objects are.
+        """
+        objects = None
+        if self.object_reader is not None and codes is not None:
+            rgb, *depth = codes
+            objects = self.object_reader.stored(rgb, depth[0] if depth else None)
+        begun = self.arm.start(state, state_before, objects)
         return begun.hidden, begun.state
 
 
@@ -220,7 +231,7 @@ class ArmStep(nn.Module):
         actions: Float32[Tensor, "b stride a"],
         state: Float32[Tensor, "b s"],
         hidden: Float32[Tensor, "b w"],
-        normalized_state: Float32[Tensor, "b s"],
+        normalized_state: Float32[Tensor, "b m"],
         task: Float32[Tensor, "b k"] | None = None,
     ) -> tuple[Tensor, ...]:
         """Control signal, then the state, recurrent state and state in deviations to go on with."""

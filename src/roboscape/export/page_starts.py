@@ -96,7 +96,9 @@ def describe_starts(
     for number, start in enumerate(starts):
         simulator.reset([start.start(camera)])
         stream = simulator.bundle.controls.stream()
-        stream.reset(start.state[None])
+        rgb, *depth = simulator.tokens
+        placed = simulator.bundle.read_objects(rgb, depth[0] if depth else None)
+        stream.reset(start.state[None], objects=placed)
         memory = stream.snapshot()
         arm = {"state": memory.state}
         if simulator.bundle.controls.proprioception is None:

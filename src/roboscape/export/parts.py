@@ -54,7 +54,8 @@ MEANINGS = {
     "state_after": "imagined proprioception at the next frame, stored units: the next `state`",
     "hidden": "recurrent state of the arm model",
     "hidden_after": "the next `hidden`",
-    "normalized_state": "the arm model's own copy of the state, in deviations from the mean",
+    "normalized_state": "the arm model's own copy of the state, then the objects that it imagines "
+    "(if any), in deviations from the mean",
     "normalized_state_after": "the next `normalized_state`",
     "moved": "motion commanded since the given frame, physical units; zeros at first",
     "moved_after": "the next `moved`",
@@ -174,12 +175,19 @@ def control_graphs(bundle: Bundle, batch: int) -> list[Graph]:
                 exact=True,
             )
         ]
-    memory = {"hidden": torch.zeros(batch, arm.config.width), "normalized_state": state.clone()}
+    numbers_imagined = statistics.state_size + len(controls.object_names)
+    memory = {
+        "hidden": torch.zeros(batch, arm.config.width),
+        "normalized_state": torch.zeros(batch, numbers_imagined),
+    }
+    shape = bundle.world_model.config
+    codes = torch.zeros(shape.modalities, batch, shape.tokens_per_frame, dtype=torch.int32)
+    given = {} if bundle.object_reader is None else {"codes": codes}
     return [
         Graph(
             name=CONTROLS_START,
-            module=ArmStart(arm),
-            inputs={"state": state, "state_before": state.clone()},
+            module=ArmStart(arm, bundle.object_reader),
+            inputs={"state": state, "state_before": state.clone()} | given,
             outputs=("hidden", "normalized_state"),
             purpose="the arm model's memory at a start",
             exact=True,

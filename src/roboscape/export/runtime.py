@@ -110,7 +110,9 @@ class ExportedWorlds:
         arm: Arrays = {"state": state}
         if "controls_start" in self._sessions:
             before = state if state_before is None else state_before
-            arm |= self.call("controls_start", {"state": state, "state_before": before})
+            arm |= self.call(
+                "controls_start", {"state": state, "state_before": before, "codes": codes}
+            )
         else:
             arm["moved"] = np.zeros((len(state), len(self.manifest["action"]["names"])))
         if vector := self.manifest["tasks"][task]:

@@ -107,7 +107,12 @@ def run(config: Learn) -> Path:
     stages.begin("Train a world model")
     world_model = train_world_model(plan.world_model_run(new_controls=controls is None))
     checkpoint = config.output / "checkpoint"
-    bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
+    bundle = Bundle(
+        tokenizer=tokenizer,
+        world_model=world_model,
+        controls=store.controls,
+        object_reader=store.object_reader,
+    )
     stages.begin("Teach the decoder what the world model believes")
     bundle = teach_decoder(bundle, plan=plan)
     stages.begin("Fit how much of the given frame stays")

@@ -71,7 +71,12 @@ def run(config: Quickstart) -> Path:
     )
     stages.begin("Train a world model: about 10 minutes")
     world_model = train_world_model(world_model_run(config))
-    bundle = Bundle(tokenizer=tokenizer, world_model=world_model, controls=store.controls)
+    bundle = Bundle(
+        tokenizer=tokenizer,
+        world_model=world_model,
+        controls=store.controls,
+        object_reader=store.object_reader,
+    )
     bundle.save_pretrained(config.output / "checkpoint")
     stages.begin("Imagine and measure the test episodes, write the report")
     result = evaluate(

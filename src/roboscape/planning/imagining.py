@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from roboscape.core.errors import UserError
 from roboscape.policies.protocol import PolicyInput, PolicySpec
+from roboscape.rollout.videos import Videos, encode_videos, first_objects
 from roboscape.simulators.learned import Decode, LearnedSimulator
 from roboscape.simulators.protocol import FrameStart, Observation
 
@@ -143,7 +144,11 @@ class Imaginer:
     ) -> Float[np.ndarray, "n f s"]:
         """States of the arm after every frame of every candidate, as the arm model has them."""
         stream, stride = self.simulator.bundle.controls.stream(), self.simulator.spec.stride
-        stream.reset(observed.state[:, -1], state_before=self._row_before(observed))
+        stream.reset(
+            observed.state[:, -1],
+            state_before=self._row_before(observed),
+            objects=self._objects(observed),
+        )
         index = np.repeat(np.arange(len(observed)), actions.shape[1])
         stream.restore(stream.snapshot().take(index.tolist()))
         states = []
@@ -152,6 +157,22 @@ class Imaginer:
             assert stream.state is not None, "a planner's bundle has an arm model"
             states.append(stream.state)
         return np.stack(states, axis=1)
+
+    def _objects(self, observed: PolicyInput) -> Float[np.ndarray, "b o"] | None:
+        """Where objects are in the present frames, for an arm model that is told."""
+        bundle, cameras = self.simulator.bundle, self.simulator.cameras
+        if bundle.object_reader is None:
+            return None
+        rgb = np.concatenate([observed.rgb[name][:, -1] for name in cameras], axis=1)
+        depth_m = [observed.depth_m[name][:, -1] for name in cameras if name in observed.depth_m]
+        codes = encode_videos(
+            bundle.tokenizer,
+            Videos(
+                rgb=rgb[:, None],
+                depth_m=np.concatenate(depth_m, axis=1)[:, None] if depth_m else None,
+            ),
+        )
+        return first_objects(bundle, codes)
 
     def _row_before(self, observed: PolicyInput) -> Float[np.ndarray, "b s"]:
         """The state a native row ago, of an arm that has kept its speed since the last frame."""

@@ -116,7 +116,10 @@ class Study(StudyDesign):
     def bundle_of(self, model: WorldModel) -> Bundle:
         """A trained model with the study's tokenizer and control signals, ready to imagine."""
         bundle = Bundle(
-            tokenizer=self.bundle.tokenizer, world_model=model, controls=self.bundle.controls
+            tokenizer=self.bundle.tokenizer,
+            world_model=model,
+            controls=self.bundle.controls,
+            object_reader=self.bundle.object_reader,
         )
         base = self.recipe.base
         return bundle.for_imagining(Compute(device=base.device, precision=base.precision))

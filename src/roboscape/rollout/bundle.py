@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from roboscape.controls.encoder import ControlEncoder
 from roboscape.core.device import AUTO, resolve_device
@@ -14,9 +15,9 @@ from roboscape.core.files import atomic_path
 from roboscape.core.precision import Precision, compute_dtype
 from roboscape.core.pretrained import resolve
 from roboscape.core.threads import FastestThreads
-from roboscape.state_reading.model import StateReader
 from roboscape.tokenizer.inference import for_decoding
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.state_reader import OBJECT_READER, StateReader
 from roboscape.tokens.weights import encoder_sha256
 from roboscape.world_model.inference import for_imagining
 from roboscape.world_model.model import WorldModel
@@ -49,6 +50,9 @@ class Bundle:
     controls: ControlEncoder
     state_reader: StateReader | None = None
     """Reads the robot's state off a frame's tokens; None where none was trained."""
+    object_reader: StateReader | None = None
+    """Reads where objects are off a frame's tokens, for an arm model that is told; None where none
+    was trained: then it is told nothing."""
     threads: FastestThreads = field(default_factory=FastestThreads.one_or_all, compare=False)
     """How many threads of a CPU its imagining is fastest with; they change no bit of it."""
 
@@ -65,6 +69,12 @@ class Bundle:
                     f"the world model was trained with {expected} {what}, the bundle has {found}; "
                     "put the tokenizer and token store of its own training into the bundle"
                 )
+        reader, told = self.object_reader, self.controls.object_names
+        if reader is not None and reader.config.state_names != told:
+            raise UserError(
+                f"the object reader reads {', '.join(reader.config.state_names)}, and the arm "
+                f"model is told of {', '.join(told) or 'no objects'}; train one for the other"
+            )
 
     def for_imagining(self, compute: Compute) -> "Bundle":
         """The same bundle on a device, world model and decoder in the formats that are fast there.
@@ -81,7 +91,25 @@ class Bundle:
             world_model=for_imagining(self.world_model, dtype=matmul).to(device),
             controls=self.controls,
             state_reader=None if self.state_reader is None else self.state_reader.to(device),
+            object_reader=None if self.object_reader is None else self.object_reader.to(device),
         )
+
+    def read_objects(
+        self, rgb: Int[Tensor, "b n"], depth: Int[Tensor, "b n"] | None
+    ) -> Float[np.ndarray, "b o"] | None:
+        """Where objects are in some frames; None where the arm model is not told.
+
+        Args:
+            rgb: tokens of all views of the frames, -1 in views that are missing.
+            depth: the same of depth, where there is any.
+        """
+        if self.object_reader is None:
+            return None
+        kinds = [rgb] if depth is None else [rgb, depth]
+        device = self.tokenizer.device
+        # One by one: equal frames must read equal to the last bit, wherever they lie in a batch.
+        alone = zip(*(one.to(device).split(1) for one in kinds), strict=True)
+        return np.concatenate([self.object_reader.read(*frame) for frame in alone])
 
     @torch.no_grad()
     def read_states(self, rgb: UInt8[np.ndarray, "b h w 3"]) -> Float[np.ndarray, "b s"]:
@@ -129,6 +157,8 @@ class Bundle:
         self.controls.save(folder)
         if self.state_reader is not None:
             self.state_reader.save_pretrained(folder / STATE_READER)
+        if self.object_reader is not None:
+            self.object_reader.save_pretrained(folder / OBJECT_READER)
         if not (folder / CARD).exists():
             with atomic_path(folder / CARD) as temporary:
                 temporary.write_text(model_card(self))
@@ -150,23 +180,24 @@ class Bundle:
             tokenizer=Tokenizer.from_pretrained(folder, subfolder=TOKENIZER),
             world_model=WorldModel.from_pretrained(folder, subfolder=WORLD_MODEL),
             controls=ControlEncoder.load(folder),
-            state_reader=_state_reader(folder),
+            state_reader=reader_of(folder, STATE_READER),
+            object_reader=reader_of(folder, OBJECT_READER),
         )
         return bundle.with_decoder(decoder) if decoder else bundle
 
 
-def _state_reader(folder: Path) -> StateReader | None:
-    """The state reader of a bundle's folder, if it has one.
+def reader_of(folder: Path, name: str) -> StateReader | None:
+    """The state reader or object reader of a bundle's folder, if it has one.
 
     Raises:
         UserError: it reads the tokens of another encoder.
     """
-    if not (folder / STATE_READER).is_dir():
+    if not (folder / name).is_dir():
         return None
-    reader = StateReader.from_pretrained(folder / STATE_READER)
+    reader = StateReader.from_pretrained(folder / name)
     if reader.config.encoder_sha256 != encoder_sha256(folder / TOKENIZER):
         raise UserError(
-            f"{folder / STATE_READER} was trained on tokens of another encoder than "
+            f"{folder / name} was trained on tokens of another encoder than "
             f"{folder / TOKENIZER}; train it again on a store of this one (`roboscape train "
             "state-reader`), or remove it"
         )

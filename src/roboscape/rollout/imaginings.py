@@ -17,7 +17,13 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import Split
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import imagine
-from roboscape.rollout.videos import cameras_of, check_convention, encode_videos, stack_clips
+from roboscape.rollout.videos import (
+    cameras_of,
+    check_convention,
+    encode_videos,
+    first_objects,
+    stack_clips,
+)
 from roboscape.tokenizer.model import SoftCodes, rgb_to_image
 
 
@@ -113,6 +119,7 @@ class Imaginings:
             np.stack([clip.states[0] for clip in clips]),
             state_before=np.stack([clip.state_before for clip in clips]),
             task=[clip.task for clip in clips],
+            objects=first_objects(bundle, given),
         )
         frames = list(
             imagine(

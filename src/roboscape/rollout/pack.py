@@ -7,8 +7,8 @@ from pathlib import Path
 from roboscape.core.errors import UserError
 from roboscape.core.pretrained import halve_weights, resolve
 from roboscape.rollout.bundle import TOKENIZER, WORLD_MODEL, Bundle
-from roboscape.state_reading.model import StateReader
 from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.state_reader import StateReader
 from roboscape.tokens.store import TokenStore
 from roboscape.tokens.weights import encoder_sha256, weights_sha256
 from roboscape.world_model.model import WorldModel
@@ -57,6 +57,7 @@ def run(config: Pack) -> Bundle:
         state_reader=None
         if config.state_reader is None
         else StateReader.from_pretrained(config.state_reader),
+        object_reader=store.object_reader,
     )
     bundle.save_pretrained(config.output)
     if config.half:

@@ -148,6 +148,12 @@ def encode_videos(tokenizer: Tokenizer, videos: Videos) -> VideoCodes:
     )
 
 
+def first_objects(bundle: Bundle, codes: VideoCodes) -> Float[np.ndarray, "b o"] | None:
+    """Where objects are in the first frame of every clip; None where the arm model isn't told."""
+    depth = None if codes.depth is None else codes.depth[:, 0]
+    return bundle.read_objects(codes.rgb[:, 0], depth)
+
+
 @torch.inference_mode()
 def decode_videos(tokenizer: Tokenizer, codes: VideoCodes, given: Videos | None = None) -> Videos:
     """Every token's pixels; inverse of `encode_videos` up to the tokenizer's loss.

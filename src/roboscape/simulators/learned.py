@@ -17,7 +17,7 @@ from roboscape.dataset.records import CameraSpec
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination, ImaginationState
 from roboscape.rollout.sampling import GREEDY, Sampling
-from roboscape.rollout.videos import Videos, encode_videos
+from roboscape.rollout.videos import Videos, encode_videos, first_objects
 from roboscape.simulators.beginnings import Beginning, BeginningReader
 from roboscape.simulators.pictures import (
     KINDS,
@@ -275,6 +275,7 @@ class LearnedSimulator:
             np.stack([one.state for one in beginnings]),
             state_before=np.stack([one.state_before for one in beginnings]),
             task=[one.task or self.spec.task for one in beginnings],
+            objects=first_objects(self.bundle, codes),
         )
         later = stream.advance(np.stack([one.actions for one in beginnings]))
         device = self.engine.device

@@ -18,6 +18,7 @@ def dataset_spec(
     image_size: int,
     supersampling: int,
     random_scenes: RandomScenes = "none",
+    objects: bool = False,
 ) -> DatasetSpec:
     """The specification of a dataset, common to all recorded episodes of a task's family.
 
@@ -27,6 +28,7 @@ def dataset_spec(
         image_size: height and width in pixels.
         supersampling: drawn so many times as large.
         random_scenes: what is drawn anew in every episode; with `all` no camera stands still.
+        objects: whether it is recorded where objects are.
     """
     kind, measured = measured_cameras(task, cameras, image_size)
     nearest_m, farthest_m = DEPTH_RANGE_M if random_scenes == "all" else kind.depth_range_m
@@ -42,6 +44,7 @@ def dataset_spec(
             for spec, found in zip(specs, measured, strict=True)
         ),
         state_names=kind.state_names,
+        object_names=kind.object_names if objects else (),
         action=kind.action,
         depth_min_m=nearest_m,
         depth_max_m=farthest_m,

@@ -32,6 +32,7 @@ STATE_NAMES = (
     *(f"gripper_finger_{finger}" for finger in (1, 2)),
     *(f"joint_{joint}" for joint in range(1, 8)),
 )
+OBJECT_NAMES = ("cube_x", "cube_y", "cube_z")
 SETTLING_STEPS = 8
 """Native steps in which the arm comes to rest before a recording starts."""
 
@@ -41,6 +42,7 @@ LIFT = SceneKind(
     robot_type="panda",
     action=OSC_POSE_ACTION,
     state_names=STATE_NAMES,
+    object_names=OBJECT_NAMES,
     camera="agentview",
     wrist="robot0_eye_in_hand",
     depth_range_m=(0.25, 4.0),
@@ -74,6 +76,10 @@ class LiftScene:
         """The robot's own state, in the order of `STATE_NAMES`."""
         names = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "robot0_joint_pos")
         return np.concatenate([self._observed[name] for name in names]).astype(np.float32)
+
+    def objects(self) -> Float[np.ndarray, " o"]:
+        """Where the cube's middle is, in metres."""
+        return np.array(self._observed["cube_pos"], np.float32)
 
     def solved(self) -> bool:
         """True if the cube is more than 4 cm above the table."""

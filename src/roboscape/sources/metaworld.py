@@ -89,6 +89,10 @@ class MetaworldScene:
         """The robot's own state, in the order of `STATE_NAMES`."""
         return self._observed[:4].astype(np.float32)
 
+    def objects(self) -> Float[np.ndarray, " o"]:
+        """Nothing: what the observation says of objects differs from task to task."""
+        return np.zeros(0, np.float32)
+
     def solved(self) -> bool:
         """True if Meta-World reported success after the last action."""
         return self._solved

@@ -28,6 +28,8 @@ class SceneKind:
     robot_type: str
     action: ActionConvention
     state_names: tuple[str, ...]
+    object_names: tuple[str, ...] = ()
+    """Where objects are, one name a number; none where scenes do not say."""
     camera: str
     """The camera that looks at the scene where none is named."""
     wrist: str
@@ -66,6 +68,10 @@ class Scene(Protocol):
 
     def state(self) -> Float[np.ndarray, " s"]:
         """The robot's proprioception, in the order of the kind's `state_names`."""
+        ...
+
+    def objects(self) -> Float[np.ndarray, " o"]:
+        """Where the objects are, in the order of the kind's `object_names`."""
         ...
 
     def solved(self) -> bool:

@@ -21,6 +21,8 @@ def stage_episode(folder: Path, episode: Episode, *, number: int) -> None:
     arrays = {"actions": episode.actions, "state": episode.state, "reward": episode.reward}
     arrays |= {f"frames{_SEPARATOR}{name}": value for name, value in episode.frames.items()}
     arrays |= {f"depth_m{_SEPARATOR}{name}": value for name, value in episode.depth_m.items()}
+    if episode.objects is not None:
+        arrays["objects"] = episode.objects
     for name, tracks in episode.tracks.items():
         arrays[f"xy_px{_SEPARATOR}{name}"] = tracks.xy_px
         arrays[f"visible{_SEPARATOR}{name}"] = tracks.visible
@@ -49,6 +51,7 @@ def load_staged(folder: Path, number: int) -> Episode:
         actions=arrays["actions"],
         state=arrays["state"],
         reward=arrays["reward"],
+        objects=arrays.get("objects"),
         tracks={
             name: Tracks(
                 xy_px=xy_px[name],

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,10 +18,11 @@ from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
-from roboscape.dataset.cameras import hand_columns, named_hand
-from roboscape.state_reading.model import StateReader, StateReaderConfig
+from roboscape.dataset.cameras import named_hand
+from roboscape.dataset.reader import LeRobotDataset
 from roboscape.tokenizer.codes import MISSING
-from roboscape.tokens.store import StoredFrames, TokenStore
+from roboscape.tokens.state_reader import OBJECT_READER, StateReader, StateReaderConfig
+from roboscape.tokens.store import EPISODES, StoredFrames, TokenStore
 from roboscape.training.learner import FitConfig
 from roboscape.training.loop import fit_in_fp32
 from roboscape.training.optimizer import OptimizerConfig
@@ -39,8 +41,11 @@ class StateReaderRun:
     """Token store with states; its training split is trained on."""
     state_names: tuple[str, ...] = ()
     """Names of the states' dimensions; those of the store's arm model where none is named."""
+    objects: bool = False
+    """Learn where objects are instead, from recordings that say (`roboscape collect lift
+    --objects`): what an arm model is told of."""
     output: Path
-    """Run folder; the reader itself ends in its `state_reader` folder."""
+    """Run folder; the reader itself ends in its `state_reader` or `object_reader` folder."""
     width: int = 48
     """Channels."""
     batch_size: int = 64
@@ -78,7 +83,8 @@ def run(config: StateReaderRun) -> StateReader:
         ValueError: the store holds no states, or nothing says what their dimensions are.
     """
     store = TokenStore(config.tokens)
-    names = state_names(store, config.state_names)
+    places = ObjectPlaces.of(store) if config.objects else None
+    names = state_names(store, config.state_names) if places is None else places.names
     open_run(config.output, config)
     torch.manual_seed(seed_for(config.seed))
     rows, columns = store.grid
@@ -91,20 +97,22 @@ def run(config: StateReaderRun) -> StateReader:
             width=config.width,
         )
     )
-    model.set_deviations(draw(store, "train", numpy_generator_for(config.seed), size=4096).state)
+    seen = draw(store, "train", numpy_generator_for(config.seed), size=4096, places=places)
+    model.set_deviations(seen.state)
     model.to(resolve_device(config.device))
-    evaluate = make_evaluation(store, config=config)
+    evaluate = make_evaluation(store, config=config, places=places)
     trained = fit_in_fp32(
         model,
-        step=make_step(model, store, config=config),
+        step=make_step(model, store, config=config, places=places),
         optimizer=config.optimizer,
         config=config.fit,
         run=config.output,
         evaluate=evaluate,
     )
-    trained.save_pretrained(config.output / "state_reader")
+    folder = config.output / (OBJECT_READER if config.objects else "state_reader")
+    trained.save_pretrained(folder)
     found = evaluate(trained)
-    write_json(config.output / "state_reader" / "accuracy.json", found)
+    write_json(folder / "accuracy.json", found)
     for name, value in found.items():
         log.info("%s: %.4f", name, value)
     return trained.cpu()
@@ -129,10 +137,52 @@ def state_names(store: TokenStore, named: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObjectPlaces:
+    """Where objects are in every row of a store's episodes, as their recordings say."""
+
+    names: tuple[str, ...]
+    """One a number."""
+    by_episode: tuple[Float[np.ndarray, "rows o"], ...]
+
+    @classmethod
+    def of(cls, store: TokenStore) -> "ObjectPlaces":
+        """Those of a store.
+
+        Raises:
+            ValueError: its recordings do not say where objects are, or not all of the same.
+        """
+        datasets = [LeRobotDataset(Path(root)) for root in store.config.datasets]
+        names = {dataset.spec.object_names for dataset in datasets}
+        if len(names) != 1 or not next(iter(names)):
+            raise UserError(
+                f"the recordings of {store.root} do not all say where the same objects are; record "
+                "them with `roboscape collect lift --objects`"
+            )
+        table = pq.ParquetFile(store.root / EPISODES).read(columns=["dataset", "episode"])
+        pairs = zip(table["dataset"].to_pylist(), table["episode"].to_pylist(), strict=True)
+        return cls(
+            names=names.pop(),
+            by_episode=tuple(datasets[dataset].objects(episode) for dataset, episode in pairs),
+        )
+
+    def at(
+        self, episodes: Int[np.ndarray, " n"], rows: Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n o"]:
+        """Places in single frames, by the store's episodes and their rows."""
+        return np.stack([self.by_episode[e][row] for e, row in zip(episodes, rows, strict=True)])
+
+
 def draw(
-    store: TokenStore, split: Split, generator: np.random.Generator, *, size: int
+    store: TokenStore,
+    split: Split,
+    generator: np.random.Generator,
+    *,
+    size: int,
+    places: ObjectPlaces | None = None,
 ) -> StoredFrames:
-    """Random frames of a split; a long episode is drawn as often as a short one.
+    """Random frames of a split, with objects in the place of states if given; a long episode is
+    drawn as often as a short one.
 
     Raises:
         ValueError: no episode is of this split.
@@ -141,7 +191,9 @@ def draw(
     if not len(episodes):
         raise UserError(f"{store.root} has no {split} episode; tokenize more datasets into it")
     chosen = generator.choice(episodes, size=size)
-    return store.frames(chosen, generator.integers(store.episodes.length[chosen]))
+    rows = generator.integers(store.episodes.length[chosen])
+    frames = store.frames(chosen, rows)
+    return frames if places is None else replace(frames, state=places.at(chosen, rows))
 
 
 def inputs(
@@ -156,13 +208,17 @@ def inputs(
 
 
 def make_step(
-    model: StateReader, store: TokenStore, *, config: StateReaderRun
+    model: StateReader,
+    store: TokenStore,
+    *,
+    config: StateReaderRun,
+    places: ObjectPlaces | None,
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """The training step: from its number to its loss."""
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
         generator = numpy_generator_for(config.seed, number)
-        frames = draw(store, "train", generator, size=config.batch_size)
+        frames = draw(store, "train", generator, size=config.batch_size, places=places)
         hidden = generator.random(config.batch_size) < config.without_depth
         device = next(model.parameters()).device
         rgb, depth, state = inputs(frames, hidden=hidden, device=device)
@@ -173,14 +229,16 @@ def make_step(
 
 
 def make_evaluation(
-    store: TokenStore, *, config: StateReaderRun
+    store: TokenStore, *, config: StateReaderRun, places: ObjectPlaces | None
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Errors on fixed validation frames, from RGB alone and with depth.
 
     `error` is the mean absolute one in deviations; `hand_m` the median distance of the hand from
-    where it was, and `hand_m_90` its 90th percentile, where the states name the hand.
+    where it was, and `hand_m_90` its 90th percentile, where the states name the hand; the same of
+    objects by their names (`cube_m`).
     """
-    frames = draw(store, "validation", numpy_generator_for(0), size=config.validation_frames)
+    size = config.validation_frames
+    frames = draw(store, "validation", numpy_generator_for(0), size=size, places=places)
 
     @torch.no_grad()
     def evaluate(model: nn.Module) -> dict[str, float]:
@@ -195,20 +253,24 @@ def make_evaluation(
             found = torch.from_numpy(model.read(rgb, depth)).to(device)
             error = (model.normalize(found) - model.normalize(state)).abs()
             figures[f"error_{what}"] = error.mean().item()
-            figures |= hand_errors(found - state, names=model.config.state_names, what=what)
+            figures |= distances_m(found - state, names=model.config.state_names, what=what)
         return figures
 
     return evaluate
 
 
-def hand_errors(
+def distances_m(
     error: Float[Tensor, "n s"], *, names: tuple[str, ...], what: str
 ) -> dict[str, float]:
-    """The hand's distances from where it was; none where the states do not name the hand."""
-    if named_hand(names) is None:
-        return {}
-    away_m = error[:, hand_columns(names)].norm(dim=1)
-    return {
-        f"hand_m_{what}": away_m.median().item(),
-        f"hand_m_90_{what}": away_m.quantile(0.9).item(),
-    }
+    """How far hand and objects are from where they were; of those that names give a position."""
+    figures = {}
+    hand = named_hand(names)
+    for thing in dict.fromkeys(name.removesuffix("_x") for name in names if name.endswith("_x")):
+        columns = [f"{thing}_{axis}" for axis in "xyz"]
+        if not set(columns) <= set(names):
+            continue
+        away_m = error[:, [names.index(name) for name in columns]].norm(dim=1)
+        called = "hand" if thing == hand else thing
+        figures[f"{called}_m_{what}"] = away_m.median().item()
+        figures[f"{called}_m_90_{what}"] = away_m.quantile(0.9).item()
+    return figures

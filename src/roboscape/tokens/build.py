@@ -18,7 +18,7 @@ from roboscape.controls.proprioception import Proprioception
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, read_json, write_json
-from roboscape.core.pretrained import resolve
+from roboscape.core.pretrained import CONFIG, resolve
 from roboscape.core.progress import progress
 from roboscape.core.settings import differences
 from roboscape.dataset.annotations import annotations_folder, annotator_of
@@ -29,6 +29,7 @@ from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.encode import Source, encoded_episodes, has_tracks, records_depth
 from roboscape.tokens.imagined import remove_others, write_imagined
 from roboscape.tokens.selection import kept_starts
+from roboscape.tokens.state_reader import OBJECT_READER, StateReader
 from roboscape.tokens.store import (
     CLIPS,
     COLUMNS,
@@ -76,6 +77,9 @@ class Tokenize:
     task_size: int = 0
     """Length of a vector of the episode's task text that control signals end with, e.g. 64, for a
     model of many tasks; 0: none."""
+    object_reader: str | None = None
+    """Folder or hub name of a trained object reader, for a `proprioception` that is told where
+    objects are."""
     controls: str | None = None
     """Folder or hub name of a checkpoint to fine-tune: keeps its control signals."""
     device: str = AUTO
@@ -281,7 +285,9 @@ def finish(
     controls = control_encoder(config, datasets=datasets)
     imagined = ""
     if controls.proprioception is not None:
-        imagined = imagine_states(config, shards, model=controls.proprioception)
+        imagined = imagine_states(
+            config, shards, model=controls.proprioception, reader=object_reader(config, controls)
+        )
         controls.proprioception.save_pretrained(config.output / PROPRIOCEPTION)
     store = StoreConfig(
         tokenizer=tokenizer.config,
@@ -300,7 +306,41 @@ def finish(
     return TokenStore(config.output)
 
 
-def imagine_states(config: Tokenize, shards: list[list[Source]], *, model: Proprioception) -> str:
+def object_reader(config: Tokenize, controls: ControlEncoder) -> StateReader | None:
+    """What reads where objects are, kept in the store too; None for an arm model that isn't told.
+
+    Raises:
+        ValueError: the arm model is told of objects, and there is no reader, or one of others.
+    """
+    if not controls.object_names:
+        return None
+    found = config.object_reader
+    if found is None and config.controls is not None:
+        found = str(resolve(config.controls) / OBJECT_READER)
+    if found is None or not (resolve(found) / CONFIG).is_file():
+        raise UserError(
+            f"the arm model is told where {', '.join(controls.object_names)} are, which is read "
+            "off tokens: give --object-reader (`roboscape train state-reader --objects`)"
+        )
+    reader = StateReader.from_pretrained(found)
+    expected = controls.object_names, encoder_sha256(resolve(config.tokenizer))
+    if (reader.config.state_names, reader.config.encoder_sha256) != expected:
+        raise UserError(
+            f"{found} reads {', '.join(reader.config.state_names)} off the tokens of an encoder "
+            f"{reader.config.encoder_sha256[:12]}; expected {', '.join(controls.object_names)} and "
+            f"the encoder {expected[1][:12]} of {config.tokenizer}"
+        )
+    reader.save_pretrained(config.output / OBJECT_READER)
+    return reader
+
+
+def imagine_states(
+    config: Tokenize,
+    shards: list[list[Source]],
+    *,
+    model: Proprioception,
+    reader: StateReader | None,
+) -> str:
     """Write the missing arrays of imagined states; returns their name."""
     name = ""
     total = sum(source.length for shard in shards for source in shard)
@@ -310,6 +350,7 @@ def imagine_states(config: Tokenize, shards: list[list[Source]], *, model: Propr
             name = write_imagined(
                 shard_folder(config.output, number),
                 model,
+                reader=reader,
                 lengths=lengths,
                 stride=config.stride,
                 frames=config.length,

@@ -12,25 +12,33 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int
 
 from roboscape.controls.proprioception import Proprioception
 from roboscape.core.files import atomic_path, remove
+from roboscape.tokens.state_reader import StateReader
 
 AT_ONCE = 4096
 """Starts imagined together; memory grows with it."""
+FRAMES_READ = 512
+"""Frames whose objects are read together."""
 PREFIX = "imagined_"
 
 
-def file_name(model: Proprioception, *, stride: int, frames: int) -> str:
-    """Name of the array: a digest of the model, the stride and the number of frames.
+def file_name(
+    model: Proprioception, *, reader: StateReader | None, stride: int, frames: int
+) -> str:
+    """Name of the array: a digest of the models, the stride and the number of frames.
 
     Arrays of two models can lie side by side, so a store that is made anew can be read meanwhile.
     """
     digest = hashlib.sha256(json.dumps([asdict(model.config), stride, frames]).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    for part in (model, reader):
+        weights = {} if part is None else part.state_dict()
+        for name, tensor in sorted(weights.items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return f"{PREFIX}{digest.hexdigest()[:16]}.npy"
 
 
@@ -38,6 +46,7 @@ def write_imagined(
     folder: Path,
     model: Proprioception,
     *,
+    reader: StateReader | None = None,
     lengths: list[int],
     stride: int,
     frames: int,
@@ -45,21 +54,24 @@ def write_imagined(
     """Write the array of one shard where it is missing, whole or not at all; returns its name.
 
     Args:
-        folder: The shard, with its actions and states.
+        folder: The shard, with its tokens, actions and states.
         model: The model that imagines them.
+        reader: Reads where objects are off the tokens, for a model that is told.
         lengths: Rows of each of its episodes.
         stride: Native rows between two frames.
         frames: Frames of a clip.
     """
-    path = folder / file_name(model, stride=stride, frames=frames)
+    path = folder / file_name(model, reader=reader, stride=stride, frames=frames)
     if not path.is_file():
         actions, states = np.load(folder / "actions.npy"), np.load(folder / "state.npy")
+        objects = None if reader is None else read_objects(folder, reader)
         ends = np.cumsum(lengths)
         parts = [
             imagined_states(
                 model,
                 actions[end - rows : end],
                 states[end - rows : end],
+                objects=None if objects is None else objects[end - rows : end],
                 stride=stride,
                 frames=frames,
             )
@@ -75,6 +87,7 @@ def imagined_states(
     actions: Float32[np.ndarray, "rows a"],
     states: Float32[np.ndarray, "rows s"],
     *,
+    objects: Float32[np.ndarray, "rows o"] | None = None,
     stride: int,
     frames: int,
 ) -> Float32[np.ndarray, "rows frames s"]:
@@ -90,10 +103,26 @@ def imagined_states(
     for some in np.array_split(starts, -(-rows // AT_ONCE)):
         taken: Int[np.ndarray, "b n"] = np.minimum(some[:, None] + np.arange(steps), rows - 1)
         imagined = model.imagine(
-            actions[taken], states[some], state_before=states[np.maximum(some - 1, 0)]
+            actions[taken],
+            states[some],
+            state_before=states[np.maximum(some - 1, 0)],
+            objects=None if objects is None else objects[some],
         )
         parts.append(imagined[:, ::stride].astype(np.float32))
     return np.concatenate(parts)
+
+
+def read_objects(folder: Path, reader: StateReader) -> Float32[np.ndarray, "rows o"]:
+    """Where objects are in every row of a shard, read off its tokens."""
+    rgb, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rgb", "depth"))
+    found = []
+    for start in range(0, len(rgb), FRAMES_READ):
+        rows = slice(start, start + FRAMES_READ)
+        tokens = torch.from_numpy(np.array(rgb[rows], np.int32))
+        # A store without depth has an array of no tokens, of none where a clip has none.
+        beside = torch.from_numpy(np.array(depth[rows], np.int32)) if depth.shape[1] else None
+        found.append(reader.read(tokens, beside))
+    return np.concatenate(found)
 
 
 def remove_others(folder: Path, *, keep: str) -> None:

@@ -20,6 +20,7 @@ from roboscape.core.config import config_from_dict
 from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.tokenizer.model import TokenizerConfig
+from roboscape.tokens.state_reader import OBJECT_READER, StateReader
 
 FORMAT = 2
 """Version of the layout; stores of another are tokenized again, which encodes nothing twice."""
@@ -172,6 +173,9 @@ class TokenStore:
         )
         self.controls = ControlEncoder.of(self.config.controls, root)
         """Makes the control signals of the clips."""
+        told = self.controls.object_names
+        self.object_reader = StateReader.from_pretrained(root / OBJECT_READER) if told else None
+        """Reads where objects are off the tokens; None for an arm model that is not told."""
         self.tasks: list[str] = table["task"].to_pylist() if self.config.controls.task_size else []
         """What is to be done, one text an episode; none where signals hold no task."""
         self._shard = cache(self._open_shard)
@@ -252,6 +256,9 @@ class TokenStore:
         task = [self.tasks[episode] for episode in episodes] if self.tasks else None
         arrays = {name: np.stack([piece[name] for piece in pieces]) for name in pieces[0]}
         known = {name: arrays.pop(name) for name in CONTROL_ARRAYS if name in arrays}
+        if self.object_reader is not None and "imagined" not in known:
+            given = [arrays[name][:, 0] for name in ("rgb", "depth") if name in arrays]
+            known["objects"] = self.object_reader.read(*map(torch.from_numpy, given))
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return TokenClip(controls=self._controls(known, task=task), **{"depth": None, **tensors})
 

@@ -1,4 +1,4 @@
-"""The state reader: from the tokens of one frame to the state that the robot has in it."""
+"""The state reader: from the tokens of one frame to the robot's state, or to where objects are."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,9 @@ from roboscape.controls.signals import one_where_still
 from roboscape.core.errors import UserError
 from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.tokenizer.codes import MISSING, code_to_vectors
+
+OBJECT_READER = "object_reader"
+"""Folder of the reader of objects in a bundle and in a token store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +106,18 @@ class StateReader(nn.Module):
         """States in deviations from the mean."""
         return (states - self.get_buffer("state_mean")) / self.get_buffer("state_std")
 
+    def stored(
+        self, rgb: Int[Tensor, "b n"], depth: Int[Tensor, "b n"] | None
+    ) -> Float[Tensor, "b s"]:
+        """The states of frames, stored units; arguments as in `forward`."""
+        return self(rgb, depth) * self.get_buffer("state_std") + self.get_buffer("state_mean")
+
     @torch.no_grad()
     def read(
         self, rgb: Int[Tensor, "b n"], depth: Int[Tensor, "b n"] | None = None
     ) -> Float[np.ndarray, "b s"]:
         """The states of frames, stored units."""
-        found = self(rgb, depth) * self.get_buffer("state_std") + self.get_buffer("state_mean")
-        return found.cpu().numpy()
+        return self.stored(rgb, depth).cpu().numpy()
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
