@@ -175,7 +175,8 @@ export class World {
     let arm = { state: Float32Array.from(state) };
     if (this.sessions.controls_start) {
       const before = state_before ?? state;
-      arm = { ...arm, ...(await this.call("controls_start", { state, state_before: before })) };
+      const begun = await this.call("controls_start", { state, state_before: before, codes });
+      arm = { ...arm, ...begun };
     } else arm.moved = new Float64Array(this.manifest.action.names.length);
     return this.begin({ rgb, depth_m, codes, arm, task, seed });
   }
