@@ -24,6 +24,22 @@ def wait_without_spinning() -> None:
         os.environ.update(WAITING)
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Do a work with so many of torch's threads; the number of before returns.
+
+    Small matrix products that two threads share out can end in other last bits than one's.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class FastestThreads:
     """The number of torch's threads that a repeated work of one kind is fastest with, found on it.
 
@@ -47,21 +63,15 @@ class FastestThreads:
     @contextmanager
     def of(self, kind: Hashable) -> Iterator[None]:
         """Do a work of this kind with the number of threads that is due; that of before returns."""
-        import torch
-
         tried = self._seconds.setdefault(kind, {count: [] for count in self._counts})
         count = self.choice(kind)
         if count is None:
             count = min(self._counts, key=lambda one: len(tried[one]))
-        before = torch.get_num_threads()
-        torch.set_num_threads(count)
-        try:
+        with threads(count):
             start_s = time.perf_counter()
             yield
             if len(tried[count]) < self._trials:
                 tried[count].append(time.perf_counter() - start_s)
-        finally:
-            torch.set_num_threads(before)
 
     def choice(self, kind: Hashable) -> int | None:
         """The count for works of this kind; None until all counts were tried."""

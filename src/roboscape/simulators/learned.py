@@ -13,6 +13,7 @@ from torch import Tensor
 
 from roboscape.controls.encoder import ControlState
 from roboscape.core.errors import UserError
+from roboscape.core.threads import threads
 from roboscape.dataset.records import CameraSpec
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination, ImaginationState
@@ -166,8 +167,9 @@ class LearnedSimulator:
         if not all(engine.begun):
             raise UserError("a world that was never reset cannot be stepped; call `reset` first")
         on_cpu = engine.device.type == "cpu"
-        with self.bundle.threads.of((self.batch, self.decode)) if on_cpu else nullcontext():
+        with threads(1):
             signal = self._controls.step(actions)
+        with self.bundle.threads.of((self.batch, self.decode)) if on_cpu else nullcontext():
             frame = engine.step(signal.to(engine.device))
             self._confidence = self._grid(frame.confidence)
             self._pictures = {kind: one.outdated() for kind, one in self._pictures.items()}
