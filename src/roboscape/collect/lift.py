@@ -38,8 +38,8 @@ class CollectLift:
     """Drawn anew for every episode, from its seed: `colours` and lights under the usual cameras, or
     `all`, camera poses and fields of view too."""
     objects: bool = False
-    """Record where the cube is too (`observation.environment_state`), for an arm model that is
-    told."""
+    """Record the cube's position too (`observation.environment_state`), for an arm model that takes
+    it."""
     pictures: bool = True
     """Without, cameras show nothing and an episode takes a third of the time: numbers alone, with
     the cube's place, from which an arm model learns."""

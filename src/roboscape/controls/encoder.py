@@ -134,7 +134,7 @@ class ControlEncoder:
                 it the arm is taken to be at rest.
             task: What is to be done, one text a world; empty where none is given. Not read where
                 the statistics have no task.
-            objects: Where objects are at frame 0, for an arm model that is told; NaN, or none
+            objects: Positions of objects at frame 0, for an arm model that takes them; NaN, or none
                 given: unknown.
         """
         stream = self.stream()
@@ -143,7 +143,7 @@ class ControlEncoder:
 
     @property
     def object_names(self) -> tuple[str, ...]:
-        """Where objects are, one name a number; what the arm model is told of at a start."""
+        """Names of the coordinates of objects that the arm model takes at a start."""
         return () if self.proprioception is None else self.proprioception.config.object_names
 
     def stream(self) -> "ControlStream":

@@ -33,7 +33,7 @@ class ProprioceptionConfig:
     state_names: tuple[str, ...]
     """One a dimension of the state."""
     object_names: tuple[str, ...] = ()
-    """Where objects are, one a dimension; none: it is told nothing of the scene."""
+    """Coordinates of objects, one a dimension; none: it knows nothing of the scene."""
     width: int = 128
     """Of the recurrent state."""
 
@@ -86,10 +86,10 @@ class Proprioception(nn.Module):
     The recurrent part h (a GRU; Cho et al. 2014) holds what a state does not show: speed, the
     controller's lag. Summed commands, which it replaces, drift from the arm's true place because
     controllers lag and tables resist; recorded states are the teacher that a forward model needs
-    (Jordan & Rumelhart 1992). What it is not told of the scene it averages: what a gripper closes
+    (Jordan & Rumelhart 1992). What it does not know of the scene it averages: what a gripper closes
     on, and what stops it.
 
-    Told where objects are, it imagines them with the arm: x(t) is then both. An object's place may
+    Given the positions of objects, it imagines them with the arm: x(t) is then both. A position may
     be unknown; a learnt one stands for it.
     """
 

@@ -51,9 +51,9 @@ class ProprioceptionRun:
     from_start: float = 0.3
     """Share of sequences that begin where an episode begins, as rollouts mostly do."""
     objects: bool = True
-    """Whether it is told where objects are, if the recordings say (`collect lift --objects`)."""
+    """Whether it takes the objects that recordings have (`collect lift --objects`)."""
     objects_hidden: float = 0.2
-    """Share of sequences that it is not told of, so that it can do without."""
+    """Share of sequences whose objects are unknown to it, so that it can do without."""
     batch_size: int = 128
     """Sequences a step."""
     validation_sequences: int = 256
@@ -90,7 +90,7 @@ class Sequences:
     actions: Float[np.ndarray, "rows a"]
     states: Float[np.ndarray, "rows s"]
     objects: Float[np.ndarray, "rows o"]
-    """Of width 0 where none are told of."""
+    """Of width 0 where none are taken."""
     ends: Int[np.ndarray, " e"]
     """Where each episode ends."""
 
@@ -194,7 +194,7 @@ class Batch:
         return model(self.actions, self.states[:, 0], self.state_before, self.objects[:, 0])
 
     def true(self, model: Proprioception) -> Float[Tensor, "b r m"]:
-        """What was recorded, in deviations; NaN where objects are unknown."""
+        """The recorded states and objects, in deviations; NaN where objects are unknown."""
         states = model.normalize(self.states)
         if not model.config.object_names:
             return states
@@ -276,7 +276,7 @@ def make_evaluation(
     held_out: Sequences, *, config: ProprioceptionRun
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Errors on fixed sequences, as shares of the distance that the recorded state moves; of a
-    model that is told of objects, also where it is not."""
+    model that takes objects, also where they are unknown."""
     drawn = held_out.draw(
         numpy_generator_for(0),
         size=config.validation_sequences,

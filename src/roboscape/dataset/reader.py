@@ -120,7 +120,7 @@ class LeRobotDataset:
         return self._vectors(episode, layout.STATE_KEY, names=self.spec.state_names)
 
     def objects(self, episode: int) -> Float32[np.ndarray, "t o"]:
-        """Where objects are at every frame; no columns where that is not recorded."""
+        """Positions of objects at every frame; no columns where none are recorded."""
         if not self.spec.object_names:
             return np.zeros((self._place(episode).info.length, 0), np.float32)
         return self._vectors(episode, layout.OBJECTS_KEY, names=self.spec.object_names)

@@ -115,7 +115,7 @@ class DatasetSpec:
     state_names: tuple[str, ...]
     """Proprioception, one name a dimension, units in the name where not metres or radians."""
     object_names: tuple[str, ...] = ()
-    """Where objects are, one name a dimension, e.g. `cube_x`: what a simulator knows, and no robot
+    """Coordinates of objects, one name a dimension, e.g. `cube_x`: a simulator knows them, no robot
     does (LeRobot's `observation.environment_state`)."""
     action: ActionConvention
     depth_min_m: float = 0.1
@@ -173,7 +173,7 @@ class Episode:
     tracks: dict[str, Tracks]
     """By camera name: a simulator's true tracks, kept under `annotations/`; else empty."""
     objects: Float[np.ndarray, "t o"] | None = None
-    """Where objects are; None where that is not recorded."""
+    """Positions of objects; None where none are recorded."""
     split: Split | None = None
     """Its split; None: decided by its seed, as for a simulator (`dataset/splits.py`)."""
 

@@ -159,7 +159,7 @@ class Imaginer:
         return np.stack(states, axis=1)
 
     def _objects(self, observed: PolicyInput) -> Float[np.ndarray, "b o"] | None:
-        """Where objects are in the present frames, for an arm model that is told."""
+        """Positions of the objects in the present frames, for an arm model that takes them."""
         bundle, cameras = self.simulator.bundle, self.simulator.cameras
         if bundle.object_reader is None:
             return None

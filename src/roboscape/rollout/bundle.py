@@ -51,8 +51,8 @@ class Bundle:
     state_reader: StateReader | None = None
     """Reads the robot's state off a frame's tokens; None where none was trained."""
     object_reader: StateReader | None = None
-    """Reads where objects are off a frame's tokens, for an arm model that is told; None where none
-    was trained: then it is told nothing."""
+    """Reads the positions of objects off a frame's tokens, for an arm model that takes them; None
+    where none was trained: they are unknown then."""
     threads: FastestThreads = field(default_factory=FastestThreads.one_or_all, compare=False)
     """How many threads of a CPU its imagining is fastest with; they change no bit of it."""
 
@@ -69,11 +69,11 @@ class Bundle:
                     f"the world model was trained with {expected} {what}, the bundle has {found}; "
                     "put the tokenizer and token store of its own training into the bundle"
                 )
-        reader, told = self.object_reader, self.controls.object_names
-        if reader is not None and reader.config.state_names != told:
+        reader, taken = self.object_reader, self.controls.object_names
+        if reader is not None and reader.config.state_names != taken:
             raise UserError(
                 f"the object reader reads {', '.join(reader.config.state_names)}, and the arm "
-                f"model is told of {', '.join(told) or 'no objects'}; train one for the other"
+                f"model takes {', '.join(taken) or 'no objects'}; train one for the other"
             )
 
     def for_imagining(self, compute: Compute) -> "Bundle":
@@ -97,7 +97,7 @@ class Bundle:
     def read_objects(
         self, rgb: Int[Tensor, "b n"], depth: Int[Tensor, "b n"] | None
     ) -> Float[np.ndarray, "b o"] | None:
-        """Where objects are in some frames; None where the arm model is not told.
+        """Positions of the objects in some frames; None where the arm model takes none.
 
         Args:
             rgb: tokens of all views of the frames, -1 in views that are missing.

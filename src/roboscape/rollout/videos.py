@@ -149,7 +149,7 @@ def encode_videos(tokenizer: Tokenizer, videos: Videos) -> VideoCodes:
 
 
 def first_objects(bundle: Bundle, codes: VideoCodes) -> Float[np.ndarray, "b o"] | None:
-    """Where objects are in the first frame of every clip; None where the arm model isn't told."""
+    """Objects' positions in the first frame of every clip; None where the arm model takes none."""
     depth = None if codes.depth is None else codes.depth[:, 0]
     return bundle.read_objects(codes.rgb[:, 0], depth)
 

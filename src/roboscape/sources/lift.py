@@ -78,7 +78,7 @@ class LiftScene:
         return np.concatenate([self._observed[name] for name in names]).astype(np.float32)
 
     def objects(self) -> Float[np.ndarray, " o"]:
-        """Where the cube's middle is, in metres."""
+        """Position of the cube's middle, in metres."""
         return np.array(self._observed["cube_pos"], np.float32)
 
     def solved(self) -> bool:

@@ -29,7 +29,7 @@ class SceneKind:
     action: ActionConvention
     state_names: tuple[str, ...]
     object_names: tuple[str, ...] = ()
-    """Where objects are, one name a number; none where scenes do not say."""
+    """Coordinates of objects, one name a number; none where scenes do not say."""
     camera: str
     """The camera that looks at the scene where none is named."""
     wrist: str
@@ -71,7 +71,7 @@ class Scene(Protocol):
         ...
 
     def objects(self) -> Float[np.ndarray, " o"]:
-        """Where the objects are, in the order of the kind's `object_names`."""
+        """Positions of the objects, in the order of the kind's `object_names`."""
         ...
 
     def solved(self) -> bool:

@@ -43,7 +43,7 @@ class StateReaderRun:
     """Names of the states' dimensions; those of the store's arm model where none is named."""
     objects: bool = False
     """Learn where objects are instead, from recordings that say (`roboscape collect lift
-    --objects`): what an arm model is told of."""
+    --objects`): the object reader of an arm model that takes objects."""
     output: Path
     """Run folder; the reader itself ends in its `state_reader` or `object_reader` folder."""
     width: int = 48
@@ -139,7 +139,7 @@ def state_names(store: TokenStore, named: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectPlaces:
-    """Where objects are in every row of a store's episodes, as their recordings say."""
+    """Positions of objects in every row of a store's episodes, as recorded."""
 
     names: tuple[str, ...]
     """One a number."""
@@ -262,7 +262,7 @@ def make_evaluation(
 def distances_m(
     error: Float[Tensor, "n s"], *, names: tuple[str, ...], what: str
 ) -> dict[str, float]:
-    """How far hand and objects are from where they were; of those that names give a position."""
+    """Distances of hand and objects from where they were; of those that names give a position."""
     figures = {}
     hand = named_hand(names)
     for thing in dict.fromkeys(name.removesuffix("_x") for name in names if name.endswith("_x")):

@@ -78,8 +78,8 @@ class Tokenize:
     """Length of a vector of the episode's task text that control signals end with, e.g. 64, for a
     model of many tasks; 0: none."""
     object_reader: str | None = None
-    """Folder or hub name of a trained object reader, for a `proprioception` that is told where
-    objects are."""
+    """Folder or hub name of a trained object reader, for a `proprioception` that takes the
+    positions of objects."""
     controls: str | None = None
     """Folder or hub name of a checkpoint to fine-tune: keeps its control signals."""
     device: str = AUTO
@@ -307,10 +307,10 @@ def finish(
 
 
 def object_reader(config: Tokenize, controls: ControlEncoder) -> StateReader | None:
-    """What reads where objects are, kept in the store too; None for an arm model that isn't told.
+    """The object reader, kept in the store too; None for an arm model that takes no objects.
 
     Raises:
-        ValueError: the arm model is told of objects, and there is no reader, or one of others.
+        ValueError: the arm model takes objects, and there is no reader, or one of others.
     """
     if not controls.object_names:
         return None
@@ -319,7 +319,7 @@ def object_reader(config: Tokenize, controls: ControlEncoder) -> StateReader | N
         found = str(resolve(config.controls) / OBJECT_READER)
     if found is None or not (resolve(found) / CONFIG).is_file():
         raise UserError(
-            f"the arm model is told where {', '.join(controls.object_names)} are, which is read "
+            f"the arm model takes {', '.join(controls.object_names)}, which are read "
             "off tokens: give --object-reader (`roboscape train state-reader --objects`)"
         )
     reader = StateReader.from_pretrained(found)

@@ -56,7 +56,7 @@ def write_imagined(
     Args:
         folder: The shard, with its tokens, actions and states.
         model: The model that imagines them.
-        reader: Reads where objects are off the tokens, for a model that is told.
+        reader: Reads positions of objects off the tokens, for a model that takes them.
         lengths: Rows of each of its episodes.
         stride: Native rows between two frames.
         frames: Frames of a clip.
@@ -113,7 +113,7 @@ def imagined_states(
 
 
 def read_objects(folder: Path, reader: StateReader) -> Float32[np.ndarray, "rows o"]:
-    """Where objects are in every row of a shard, read off its tokens."""
+    """Positions of objects in every row of a shard, read off its tokens."""
     rgb, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rgb", "depth"))
     found = []
     for start in range(0, len(rgb), FRAMES_READ):

@@ -173,9 +173,9 @@ class TokenStore:
         )
         self.controls = ControlEncoder.of(self.config.controls, root)
         """Makes the control signals of the clips."""
-        told = self.controls.object_names
-        self.object_reader = StateReader.from_pretrained(root / OBJECT_READER) if told else None
-        """Reads where objects are off the tokens; None for an arm model that is not told."""
+        taken = self.controls.object_names
+        self.object_reader = StateReader.from_pretrained(root / OBJECT_READER) if taken else None
+        """Reads positions of objects off the tokens; None for an arm model that takes none."""
         self.tasks: list[str] = table["task"].to_pylist() if self.config.controls.task_size else []
         """What is to be done, one text an episode; none where signals hold no task."""
         self._shard = cache(self._open_shard)
