@@ -1,7 +1,9 @@
 import functools
+import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from roboscape.collect import collect as collecting
-from roboscape.collect.collect import STAGING_FOLDER, collect, collected_seeds
+from roboscape.collect.collect import CONFIG_FILE, STAGING_FOLDER, collect, collected_seeds
 from roboscape.dataset.annotations import annotations_folder, read_tracks
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.sources.saving import OrderedSaver
@@ -120,6 +122,19 @@ def test_a_crash_between_saving_and_tidying_does_not_double_an_episode(tmp_path)
     stage_episode(folder, ToySimulator(config).simulate(1), number=1)
     collect_toys(ToyConfig(output=config.output, episodes=3))
     assert seeds_in_order(config.output) == [0, 1, 2]
+
+
+def test_a_setting_that_came_later_counts_as_its_default(tmp_path):
+    begun = ToyConfig(output=tmp_path, episodes=1)
+    collect_toys(begun)
+    path = tmp_path / CONFIG_FILE
+    settings = json.loads(path.read_text())
+    del settings["flavour"]
+    path.write_text(json.dumps(settings))
+    collect_toys(replace(begun, episodes=2))
+    assert seeds_in_order(tmp_path) == [begun.seed, begun.seed + 1]
+    with pytest.raises(ValueError, match=r"other settings \(flavour: was"):
+        collect_toys(replace(begun, episodes=3, flavour="another"))
 
 
 def test_other_settings_are_refused(tmp_path):

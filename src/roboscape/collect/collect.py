@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -62,7 +62,12 @@ def collect(
         raise UserError(
             f"episodes and workers must be at least 1, got {config.episodes} and {config.workers}"
         )
-    check_same_settings(config.output / CONFIG_FILE, _deciding_settings(config), verb="collected")
+    check_same_settings(
+        config.output / CONFIG_FILE,
+        _deciding_settings(config),
+        verb="collected",
+        defaults=_defaults(config),
+    )
     folder = config.output / STAGING_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     saved = collected_seeds(config.output)
@@ -97,6 +102,16 @@ def collected_seeds(root: Path) -> set[int]:
         return set()
     dataset = LeRobotDataset(root)
     return {dataset.episode_info(index).seed for index in range(dataset.num_episodes)}
+
+
+def _defaults(config: CollectConfig) -> dict[str, object]:
+    """The defaults of all settings that have plain ones, as they look in JSON."""
+    plain = {
+        field.name: field.default
+        for field in fields(config)  # type: ignore[arg-type]
+        if field.default is not MISSING
+    }
+    return json.loads(json.dumps(plain, default=str))
 
 
 def _deciding_settings(config: CollectConfig) -> dict[str, object]:

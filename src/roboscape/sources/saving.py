@@ -1,6 +1,6 @@
 """Saving staged episodes in order, beside the processes that make them; nothing is lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -109,12 +109,23 @@ class OrderedSaver:
                 remove(staged_path(self._folder, number))
 
 
-def check_same_settings(path: Path, settings: dict[str, Any], *, verb: str) -> None:
-    """Refuse to continue a dataset that was begun with other settings; write them if it is new."""
+def check_same_settings(
+    path: Path, settings: dict[str, Any], *, verb: str, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse to continue a dataset that was begun with other settings; write them if it is new.
+
+    Args:
+        path: Where the settings are written.
+        settings: Those of now.
+        verb: What was done with them, for the message.
+        defaults: What settings were before there was a choice, by name: an earlier version that
+            began the dataset did not write them.
+    """
     if not path.exists():
         write_json(path, settings)
         return
-    before = {name: value for name, value in read_json(path).items() if name in settings}
+    written = dict(defaults or {}) | read_json(path)
+    before = {name: value for name, value in written.items() if name in settings}
     if different := differences(before, settings):
         raise UserError(
             f"{path.parent} was {verb} with other settings ({different}); choose another output "
