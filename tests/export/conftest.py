@@ -23,11 +23,10 @@ from roboscape.world_model.model import WorldModel
 TASK = "lift the red cube"
 KINDS = {
     "arm": {"arm": True, "layers": 2, "given_frame": True, "soft_codes": True},
-    "objects": {"arm": True, "layers": 2, "given_frame": True, "soft_codes": True,
-                "objects": ("cube_x", "cube_y")},
+    "objects": {"arm": True, "objects": ("cube_x", "cube_y"), "task_size": 8, "given_frame": True},
     "commands": {"branches": "rgb"},
     "views": {"views": ("front", "wrist"), "task_size": 8, "given_frame": True, "batch": 2},
-}  # fmt: skip
+}
 """What differs between the bundles: an arm model and beliefs; one that is told of objects; colour
 alone; two cameras, a task, two worlds at a time."""
 

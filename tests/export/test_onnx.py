@@ -59,7 +59,7 @@ def test_exported_files_imagine_the_same_tokens_pixels_and_states(export, kind):
             np.testing.assert_allclose(found.state, true.state, rtol=1e-5, atol=1e-5)
         seen.append(found.codes)
     changes = [(a != b).mean() for a, b in pairwise(seen)]
-    assert np.mean(changes) > 0.1, "a still world would prove nothing"
+    assert np.mean(changes) > 0.2, "a still world would prove nothing"
 
 
 def test_a_state_that_is_assigned_again_has_the_same_future(export):

@@ -95,11 +95,7 @@ def describe_starts(
     described = []
     for number, start in enumerate(starts):
         simulator.reset([start.start(camera)])
-        stream = simulator.bundle.controls.stream()
-        rgb, *depth = simulator.tokens
-        placed = simulator.bundle.read_objects(rgb, depth[0] if depth else None)
-        stream.reset(start.state[None], objects=placed)
-        memory = stream.snapshot()
+        memory = simulator.snapshot().content.controls
         arm = {"state": memory.state}
         if simulator.bundle.controls.proprioception is None:
             arm["moved"] = memory.moved
