@@ -80,6 +80,17 @@ def test_policies_take_turns_and_the_dataset_names_them(config):
     assert len(dataset.actions(0)) == 21
 
 
+def test_numbers_without_pictures_are_those_with_them(config, tmp_path):
+    run(replace(config, objects=True))
+    run(replace(config, output=tmp_path / "numbers", pictures=False))
+    whole, numbers = LeRobotDataset(config.output), LeRobotDataset(tmp_path / "numbers")
+    assert whole.spec.cameras and not numbers.spec.cameras
+    for episode in range(2):
+        for read in (LeRobotDataset.state, LeRobotDataset.actions, LeRobotDataset.objects):
+            np.testing.assert_array_equal(read(numbers, episode), read(whole, episode))
+        assert numbers.episode_info(episode) == whole.episode_info(episode)
+
+
 def test_a_policy_that_does_not_fit_is_refused_before_anything_is_made(config):
     with pytest.raises(UserError, match="images of 32 pixels"):
         run(replace(config, image_size=48))

@@ -76,6 +76,28 @@ def record_numbers(scene: Scene, *, seed: int, behaviour: str, rows: int) -> Epi
     """
     scene.reset(seed, behaviour=behaviour)
     script = scene.script(seed, behaviour=behaviour)
+    return numbers_of(
+        scene, lambda: script(scene.view()), seed=seed, behaviour=behaviour, rows=rows
+    )
+
+
+def numbers_of(
+    scene: Scene,
+    act: Callable[[], Float[np.ndarray, " a"]],
+    *,
+    seed: int,
+    behaviour: str,
+    rows: int,
+) -> Episode:
+    """An episode without pictures in a scene that has begun.
+
+    Args:
+        scene: at the first row.
+        act: the action of a row; called once a row, before the scene takes it.
+        seed: which the scene began with.
+        behaviour: how the dataset calls what acts.
+        rows: length.
+    """
     states, places, solved, actions = [], [], [], []
     for row in range(rows):
         if row:
@@ -83,7 +105,7 @@ def record_numbers(scene: Scene, *, seed: int, behaviour: str, rows: int) -> Epi
         states.append(scene.state())
         places.append(scene.objects())
         solved.append(scene.solved())
-        actions.append(np.asarray(script(scene.view()), np.float32))
+        actions.append(np.asarray(act(), np.float32))
     return Episode(
         frames={},
         depth_m={},

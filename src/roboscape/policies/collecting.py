@@ -6,6 +6,7 @@ other ways. Checkpoints of one training, from useless to good, show it.
 
 import functools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from roboscape.collect.collect import collect
-from roboscape.collect.recording import record_episode
+from roboscape.collect.recording import numbers_of, record_episode
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import DatasetSpec, Episode
 from roboscape.policies.driver import PolicyDriver
@@ -21,7 +22,7 @@ from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import Policy
 from roboscape.policies.worlds import EXPERT
 from roboscape.simulators.mujoco import MujocoSimulator
-from roboscape.simulators.protocol import Observation, WorldSpec
+from roboscape.simulators.protocol import Observation, SeedStart, WorldSpec
 from roboscape.simulators.recording_spec import dataset_spec, measured_cameras
 
 
@@ -50,6 +51,12 @@ class CollectPolicy:
     """Height and width of the images in pixels; policies must have been trained with it."""
     supersampling: int = 2
     """Factor by which images are drawn larger and averaged, so that edges do not alias."""
+    objects: bool = False
+    """Record where objects are too (`observation.environment_state`), for an arm model that takes
+    it; of a task whose objects' places are known."""
+    pictures: bool = True
+    """Without, only what policies look at is drawn, and numbers alone are kept, with objects'
+    places: several times as quick, and all that an arm model learns from."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` without a policy or rows."""
@@ -61,7 +68,7 @@ class CollectPolicy:
 
 
 class PolicyActor:
-    """A policy in an episode that shows every row: it sees those frames that are its own."""
+    """A policy in an episode of rows: it sees those frames that are its own."""
 
     def __init__(self, policy: Policy, world: WorldSpec, *, seed: int) -> None:
         """Begin an episode.
@@ -86,9 +93,14 @@ class PolicyActor:
         self._left: deque[np.ndarray] = deque()
         self._begun = False
 
-    def __call__(self, observation: Observation) -> Float[np.ndarray, " a"]:
-        """The native action of a row."""
+    def __call__(self, look: Callable[[], Observation]) -> Float[np.ndarray, " a"]:
+        """The native action of a row.
+
+        Args:
+            look: draws what is to be seen before it; called in rows that show a frame.
+        """
         if not self._left:
+            observation = look()
             if self._begun:
                 self._driver.observe(observation)
             else:
@@ -122,21 +134,37 @@ class PolicyRecorder:
         """The specification of the dataset, common to all its episodes."""
         return dataset_spec(
             self._config.task,
-            cameras=tuple(camera.name for camera in self._simulator.spec.cameras),
+            cameras=tuple(camera.name for camera in self._simulator.spec.cameras)
+            if self._config.pictures
+            else (),
             image_size=self._config.image_size,
             supersampling=self._config.supersampling,
+            objects=self._config.objects or not self._config.pictures,
         )
 
     def simulate(self, seed: int) -> Episode:
         """Record the episode of a seed."""
-        turn = seed % len(self._policies)
-        actor = PolicyActor(self._policies[turn], self._simulator.spec, seed=seed)
-        return record_episode(
-            self._simulator,
+        turn, simulator = seed % len(self._policies), self._simulator
+        actor = PolicyActor(self._policies[turn], simulator.spec, seed=seed)
+        behaviour = "policy:" + "/".join(Path(self._config.policies[turn]).parts[-2:])
+        rows = self._config.horizon
+        if self._config.pictures:
+            return record_episode(
+                simulator,
+                seed=seed,
+                rows=rows,
+                actor=lambda observation: actor(lambda: observation),
+                behaviour=behaviour,
+                objects=self._config.objects,
+            )
+        simulator.reset([SeedStart(seed=seed)])
+        (world,) = simulator.worlds
+        return numbers_of(
+            world.scene,
+            lambda: actor(simulator.look),
             seed=seed,
-            rows=self._config.horizon,
-            actor=actor,
-            behaviour="policy:" + "/".join(Path(self._config.policies[turn]).parts[-2:]),
+            behaviour=behaviour,
+            rows=rows,
         )
 
     def close(self) -> None:

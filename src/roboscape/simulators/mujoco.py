@@ -174,6 +174,17 @@ class MujocoSimulator:
             self._look(world)
         return self._observation()
 
+    def look(self) -> Observation:
+        """Render all worlds as they are: for whoever steps their scenes without `step`.
+
+        Raises:
+            ValueError: a world was never reset.
+        """
+        self._check_begun()
+        for world in self.worlds:
+            self._look(world)
+        return self._observation()
+
     def snapshot(self) -> Snapshot:
         """Copy all worlds, physics and controllers; stepping afterwards leaves the copy alone.
 
