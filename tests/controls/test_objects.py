@@ -221,3 +221,53 @@ def test_recordings_without_objects_teach_an_arm_that_is_not_told(dataset, tmp_p
         assert torch.equal(value, left_out.state_dict()[name]), name
     with pytest.raises(UserError, match=r"says where wall_x are and .* does not"):
         train.run(run_config(dataset, tmp_path / "other", validation=plain.root))
+
+
+def test_going_on_keeps_what_was_learnt_and_its_units(dataset, told, tmp_path):
+    config, model = told
+    beginning = run_config(
+        dataset,
+        tmp_path / "run",
+        start_from=str(config.output / "proprioception"),
+        optimizer=OptimizerConfig(kind="adamw", learning_rate=0.0),
+        fit=FitConfig(steps=1),
+    )
+    again = train.run(beginning)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value)
+    with pytest.raises(UserError, match=r"does not fit as a start \(.*width"):
+        train.run(replace(beginning, output=tmp_path / "other", width=16))
+    assert not (tmp_path / "other").exists()
+
+
+def test_several_datasets_are_learnt_as_if_they_were_one(tmp_path):
+    def part(name, seeds):
+        with DatasetWriter(tmp_path / name, SPEC) as writer:
+            for seed in seeds:
+                writer.add(episode_of(seed))
+        return LeRobotDataset(tmp_path / name)
+
+    validation = part("validation", range(800_000, 800_020))
+
+    def learnt(dataset, *more):
+        output = tmp_path / f"run{len(more)}"
+        config = run_config(
+            dataset,
+            output,
+            more=tuple(one.root for one in more),
+            validation=validation.root,
+            fit=FitConfig(steps=5),
+        )
+        return train.run(config).state_dict()
+
+    one = learnt(part("all", range(30)))
+    two = learnt(part("first", range(20)), part("later", range(20, 30)))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=0)
+
+
+def test_a_further_dataset_without_objects_is_refused(dataset, tmp_path):
+    other = recorded(tmp_path / "data", spec=replace(SPEC, object_names=()))
+    config = run_config(dataset, tmp_path / "run", more=(other.root,))
+    with pytest.raises(UserError, match="does not; record both alike"):
+        train.run(config)

@@ -1,8 +1,9 @@
 """Train imagined proprioception on recordings: `roboscape train proprioception PRESET`."""
 
+import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from roboscape.controls.signals import UNCHANGING
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
+from roboscape.core.pretrained import load_weights, read_config, resolve
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
+from roboscape.core.settings import differences
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.training.learner import FitConfig
 from roboscape.training.loop import fit_in_fp32
@@ -40,10 +43,16 @@ class ProprioceptionRun:
 
     dataset: Path
     """LeRobot dataset with states; its training split is trained on."""
+    more: tuple[Path, ...] = ()
+    """Further ones of the same robot, e.g. of what policies do (`roboscape collect policy
+    --no-pictures`)."""
     validation: Path | None = None
     """LeRobot dataset to measure on; the first one's validation episodes where not given."""
     output: Path
     """Run folder; the model itself ends in its `proprioception` folder."""
+    start_from: str = ""
+    """Folder or hub name of such a model to go on from (`lift/proprioception`); robot, objects and
+    width must be its."""
     width: int = 128
     """Of the recurrent state."""
     rows: int = 60
@@ -122,6 +131,15 @@ class Sequences:
             states=np.concatenate(states),
             objects=np.concatenate(placed),
             ends=np.cumsum([len(state) for state in states]),
+        )
+
+    def followed_by(self, later: "Sequences") -> "Sequences":
+        """These episodes, then others."""
+        return Sequences(
+            actions=np.concatenate([self.actions, later.actions]),
+            states=np.concatenate([self.states, later.states]),
+            objects=np.concatenate([self.objects, later.objects]),
+            ends=np.concatenate([self.ends, self.ends[-1] + later.ends]),
         )
 
     @property
@@ -213,28 +231,35 @@ def as_tensor(values: np.ndarray) -> Float[Tensor, "..."]:
 
 def run(config: ProprioceptionRun) -> Proprioception:
     """Train, measure, and leave the model in `output/proprioception`."""
-    dataset = LeRobotDataset(config.dataset)
-    validation = dataset if config.validation is None else LeRobotDataset(config.validation)
-    objects = dataset.spec.object_names if config.objects else ()
-    if objects and validation.spec.object_names != objects:
-        raise UserError(
-            f"{dataset.root} says where {', '.join(objects)} are and {validation.root} does not; "
-            "record both alike (`roboscape collect lift --objects`), or give --no-objects"
-        )
-    learnt = Sequences.read(dataset, "train", objects=bool(objects))
+    learnt_from = [LeRobotDataset(path) for path in (config.dataset, *config.more)]
+    validation = LeRobotDataset(config.validation or config.dataset)
+    objects = learnt_from[0].spec.object_names if config.objects else ()
+    for dataset in (*learnt_from[1:], validation):
+        if objects and dataset.spec.object_names != objects:
+            raise UserError(
+                f"{config.dataset} says where {', '.join(objects)} are and {dataset.root} does "
+                "not; record both alike (`roboscape collect lift --objects`), or give --no-objects"
+            )
+    read = [Sequences.read(dataset, "train", objects=bool(objects)) for dataset in learnt_from]
     held_out = Sequences.read(validation, "validation", objects=bool(objects))
     torch.manual_seed(seed_for(config.seed))
     model = Proprioception(
         ProprioceptionConfig(
-            convention=dataset.spec.action,
-            state_names=dataset.spec.state_names,
+            convention=learnt_from[0].spec.action,
+            state_names=learnt_from[0].spec.state_names,
             object_names=objects,
             width=config.width,
         )
     )
-    model.check(validation)
+    for dataset in (*learnt_from, validation):
+        model.check(dataset)
+    learnt = functools.reduce(Sequences.followed_by, read)
+    if config.start_from:
+        # Its deviations are part of what it learnt.
+        go_on_from(resolve(config.start_from), model)
+    else:
+        model.set_deviations(learnt.deviations())
     open_run(config.output, config)
-    model.set_deviations(learnt.deviations())
     model.to(resolve_device(config.device))
     evaluate = make_evaluation(held_out, config=config)
     trained = fit_in_fp32(
@@ -252,6 +277,20 @@ def run(config: ProprioceptionRun) -> Proprioception:
         log.info("%s: %.1f %% of the distance moved", name.replace("_", " "), 100 * value)
     # Imagining a clip or two is quicker on the CPU than the way to another device.
     return trained.cpu()
+
+
+def go_on_from(folder: Path, model: Proprioception) -> None:
+    """Take over the weights of a trained model.
+
+    Raises:
+        UserError: it is of another robot, other objects or another size; the message names what
+            differs.
+    """
+    found = read_config(ProprioceptionConfig, folder)
+    if found != model.config:
+        different = differences(asdict(found), asdict(model.config))
+        raise UserError(f"{folder} does not fit as a start ({different}); train one from scratch")
+    load_weights(model, folder)
 
 
 def make_step(
