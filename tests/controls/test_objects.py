@@ -70,9 +70,12 @@ def episode_of(seed, rows=30):
     )
 
 
-def recorded(root, *, spec=SPEC):
+SEEDS = (*range(120), *range(800_000, 800_020))
+
+
+def recorded(root, *, spec=SPEC, seeds=SEEDS):
     with DatasetWriter(root, spec) as writer:
-        for seed in (*range(120), *range(800_000, 800_020)):
+        for seed in seeds:
             one = episode_of(seed)
             writer.add(one if spec.object_names else replace(one, objects=None))
     return LeRobotDataset(root)
@@ -226,8 +229,9 @@ def test_recordings_without_objects_teach_an_arm_that_is_not_told(dataset, tmp_p
 def test_going_on_keeps_what_was_learnt_and_its_units(dataset, told, tmp_path):
     config, model = told
     beginning = run_config(
-        dataset,
+        recorded(tmp_path / "data", seeds=range(200, 210)),
         tmp_path / "run",
+        validation=dataset.root,
         start_from=str(config.output / "proprioception"),
         optimizer=OptimizerConfig(kind="adamw", learning_rate=0.0),
         fit=FitConfig(steps=1),
@@ -241,27 +245,22 @@ def test_going_on_keeps_what_was_learnt_and_its_units(dataset, told, tmp_path):
 
 
 def test_several_datasets_are_learnt_as_if_they_were_one(tmp_path):
-    def part(name, seeds):
-        with DatasetWriter(tmp_path / name, SPEC) as writer:
-            for seed in seeds:
-                writer.add(episode_of(seed))
-        return LeRobotDataset(tmp_path / name)
+    validation = recorded(tmp_path / "validation", seeds=range(800_000, 800_020))
 
-    validation = part("validation", range(800_000, 800_020))
-
-    def learnt(dataset, *more):
-        output = tmp_path / f"run{len(more)}"
+    def learnt(*parts):
+        first, *more = (
+            recorded(tmp_path / f"{len(parts)} {seeds}", seeds=seeds).root for seeds in parts
+        )
         config = run_config(
-            dataset,
-            output,
-            more=tuple(one.root for one in more),
+            LeRobotDataset(first),
+            tmp_path / f"run{len(parts)}",
+            more=tuple(more),
             validation=validation.root,
             fit=FitConfig(steps=5),
         )
         return train.run(config).state_dict()
 
-    one = learnt(part("all", range(30)))
-    two = learnt(part("first", range(20)), part("later", range(20, 30)))
+    one, two = learnt(range(30)), learnt(range(20), range(20, 30))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=0)
 
