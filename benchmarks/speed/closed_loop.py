@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import tyro
 
+from roboscape.core.memory import keep_freed_memory
 from roboscape.dataset.cameras import hand_columns
 from roboscape.planning.costs import Goal, GoalImageCost, GoalStateCost, GoalTokenCost
 from roboscape.planning.imagining import Imaginer
@@ -129,6 +130,8 @@ def decisions(bundle: Bundle, config: Benchmark) -> dict[str, Cost]:
 
 def main(config: Benchmark) -> None:
     """Measure and print, one JSON object a line."""
+    # As every command does.
+    keep_freed_memory()
     torch.set_num_threads(config.threads)
     bundle = Bundle.from_pretrained(config.bundle, decoder=config.decoder).for_imagining(
         config.compute

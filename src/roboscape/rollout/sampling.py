@@ -10,7 +10,7 @@ from torch import Tensor
 
 from roboscape.tokenizer.codes import MISSING, join_factors, split_factors
 from roboscape.tokenizer.model import SoftCodes
-from roboscape.world_model.losses import expected_codes
+from roboscape.world_model.losses import mean_codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +79,11 @@ def choose(
     groups = scores.argmax(dim=-1)
     kept = split_factors(given.clamp(min=0), code_bits=code_bits, factors=logits.shape[-2])
     both = torch.stack([groups, kept], dim=-1)
-    chosen, unchanged = logits.softmax(dim=-1).gather(-1, both).prod(dim=-2).unbind(dim=-1)
+    probabilities = logits.softmax(dim=-1)
+    chosen, unchanged = probabilities.gather(-1, both).prod(dim=-2).unbind(dim=-1)
     codes = join_factors(groups, code_bits=code_bits)
     soft = SoftCodes(
-        vectors=expected_codes(logits), unchanged=unchanged.masked_fill(given == MISSING, 0.0)
+        vectors=mean_codes(probabilities), unchanged=unchanged.masked_fill(given == MISSING, 0.0)
     )
     if persistence:
         soft = soft.toward(given, persistence, code_bits=code_bits)

@@ -61,7 +61,8 @@ class Decoder(nn.Module):
         self.enlarge = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, channels * scale**2),
-            Rearrange("b (h w) (c y x) -> b c (h y) (w x)", h=side, y=scale, x=scale),
+            # Channels last, as the convolutions read them.
+            Rearrange("b (h w) (c y x) -> b (h y) (w x) c", h=side, y=scale, x=scale),
         )
         self.convolutions = nn.Sequential(
             *[ConvBlock(channels, kernel=3) for _ in range(config.convolution_blocks)],
@@ -83,10 +84,10 @@ class Decoder(nn.Module):
         if self.given is not None and given is not None:
             x = x + self.given.at_tokens(given)
         x = self.blocks(x + self.position.to(x.dtype))
-        maps = self.enlarge(x).contiguous(memory_format=torch.channels_last)
+        maps = rearrange(self.enlarge(x), "b h w c -> b c h w")
         if self.given is None or given is None:
             return self.convolutions(maps)
-        maps = maps + self.given.at_quarter(given)
+        maps = self.given.at_quarter(given).add_(maps)
         *refine, norm, paint, shuffle = self.convolutions
         for layer in refine:
             maps = layer(maps)
@@ -119,24 +120,36 @@ class GivenFrameLayers(nn.Module):
     def at_tokens(self, given: GivenView) -> Float[Tensor, "b p d"]:
         """The given frame's squares of pixels, and which of their tokens are unchanged."""
         side, merge = self.config.tokens_per_side, self.config.decoder_merge
+        # Cast first: what follows moves half as much memory in a format of 16 bits.
+        number_format = self.tokens.weight.dtype
         pixels = rearrange(
-            given.images, "b c (h y) (w x) -> b (h w) (c y x)", h=side // merge, w=side // merge
+            given.images.to(number_format),
+            "b c (h y) (w x) -> b (h w) (c y x)",
+            h=side // merge,
+            w=side // merge,
         )
         flags = rearrange(
-            given.unchanged.to(pixels.dtype),
+            given.unchanged.to(number_format),
             "b (h y w x) -> b (h w) (y x)",
             h=side // merge,
             y=merge,
             x=merge,
         )
-        return self.tokens(torch.cat([pixels, flags], dim=-1).to(self.tokens.weight.dtype))
+        return self.tokens(torch.cat([pixels, flags], dim=-1))
 
     def at_quarter(self, given: GivenView) -> Float[Tensor, "b c h w"]:
         """The same at the size of the last feature map."""
-        pixels = rearrange(given.images, "b c (h y) (w x) -> b (c y x) h w", y=PATCH, x=PATCH)
+        number_format = self.quarter.weight.dtype
+        pixels = rearrange(
+            given.images.to(number_format),
+            "b c (h y) (w x) -> b h w (c y x)",
+            y=PATCH,
+            x=PATCH,
+        )
         flags = self.spread(given, pixels_a_token=self.config.downsampling // PATCH)
-        both = torch.cat([pixels, flags.to(pixels.dtype)], dim=1).to(self.quarter.weight.dtype)
-        return self.quarter(both.contiguous(memory_format=torch.channels_last))
+        flags = rearrange(flags.to(number_format), "b one h w -> b h w one")
+        # Channels last in memory, as the convolutions read them.
+        return self.quarter(rearrange(torch.cat([pixels, flags], dim=-1), "b h w c -> b c h w"))
 
     def share(self, maps: Float[Tensor, "b c h w"], given: GivenView) -> Float[Tensor, "b 1 y x"]:
         """The share of every pixel that is taken from the given frame."""

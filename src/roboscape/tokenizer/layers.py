@@ -44,7 +44,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Add what the convolutions find."""
-        return x + self.second(F.silu(self.first(self.norm(x))))
+        # In place: a sum of its own is one more pass over memory, which bounds large maps.
+        return self.second(F.silu(self.first(self.norm(x)))).add_(x)
 
 
 class AttentionBlock(nn.Module):

@@ -263,10 +263,11 @@ class Tokenizer(nn.Module):
 
 def rgb_to_image(frames: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
     """Bytes to [-1, 1], channels first."""
-    return rearrange(frames, "b h w c -> b c h w").float() / 127.5 - 1
+    # In place: memory bounds these passes over all pixels, which every decoded frame takes.
+    return rearrange(frames, "b h w c -> b c h w").float().div_(127.5).sub_(1)
 
 
 def image_to_rgb(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b h w 3"]:
     """Inverse of `rgb_to_image`, rounded and clipped."""
-    levels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    levels = images.clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
     return rearrange(levels, "b c h w -> b h w c")

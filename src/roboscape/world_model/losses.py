@@ -243,8 +243,17 @@ def expected_codes(logits: Float[Tensor, "*p f s"]) -> Float[Tensor, "*p v"]:
     Exact: the factors are independent, and each bit belongs to one factor. This is the
     differentiable "predicted token" of Eq. 5.
     """
-    table = bit_table(bits=logits.shape[-1].bit_length() - 1, device=logits.device)
-    means = einsum(logits.float().softmax(dim=-1), table, "... f s, s v -> ... f v")
+    return mean_codes(logits.float().softmax(dim=-1))
+
+
+def mean_codes(probabilities: Float[Tensor, "*p f s"]) -> Float[Tensor, "*p v"]:
+    """As `expected_codes`, of the probabilities of each factor's values."""
+    bits = probabilities.shape[-1].bit_length() - 1
+    means = einsum(
+        probabilities,
+        bit_table(bits=bits, device=probabilities.device),
+        "... f s, s v -> ... f v",
+    )
     return rearrange(means, "... f v -> ... (f v)")
 
 
