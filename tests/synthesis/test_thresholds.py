@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from roboscape.core.pretrained import bundled_models, resolve
 from roboscape.synthesis.plausibility import SCORES
+from roboscape.synthesis.synthesize import THRESHOLDS, Synthesize, thresholds_of
 from roboscape.synthesis.thresholds import (
     area_under_roc,
     detection,
@@ -57,3 +59,15 @@ def test_one_bad_score_is_enough_to_set_an_episode_apart(proper):
     assert found.found == 1 and found.count == 10
     assert found.area[SCORES[3]] == 1 and found.area[SCORES[0]] == pytest.approx(0, abs=0.01)
     assert (joint_score(broken, proper) == 1).all()
+
+
+def test_thresholds_that_come_with_a_bundle_are_of_this_bundle(tmp_path):
+    calibrated = [name for name in bundled_models() if (resolve(name) / THRESHOLDS).is_file()]
+    assert "lift" in calibrated
+    for name in calibrated:
+        config = Synthesize(
+            checkpoint=name, dataset=tmp_path / "data", output=tmp_path / "out", episodes=1
+        )
+        # Refused where a part of the bundle was replaced and they were not made anew.
+        found = thresholds_of(config)
+        assert found is not None and found.kept >= 0.9
