@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -264,7 +265,7 @@ def method_text(study: StudyDesign) -> list[Block]:
             "machine the seconds measured are more)"
         )
     return [
-        Code(" ".join(["roboscape", *sys.argv[1:]])),
+        Code(shlex.join(["roboscape", *sys.argv[1:]])),
         Paragraph(
             f"{budget}; seeds {', '.join(map(str, study.seeds))}; training {settings['train']}, "
             f"camera {settings['camera']}; {settings['clips']} clips of as many validation "
@@ -378,7 +379,7 @@ def write_report(
     write_json(
         root / f"{name}.json",
         {
-            "command": " ".join(["roboscape", *sys.argv[1:]]),
+            "command": shlex.join(["roboscape", *sys.argv[1:]]),
             "settings": study.results.settings,
             "contrasts": [asdict(one) for one in contrasts],
         },
