@@ -232,7 +232,7 @@ def as_tensor(values: np.ndarray) -> Float[Tensor, "..."]:
 def run(config: ProprioceptionRun) -> Proprioception:
     """Train, measure, and leave the model in `output/proprioception`."""
     learnt_from = [LeRobotDataset(path) for path in (config.dataset, *config.more)]
-    validation = LeRobotDataset(config.validation or config.dataset)
+    validation = LeRobotDataset(config.validation) if config.validation else learnt_from[0]
     objects = learnt_from[0].spec.object_names if config.objects else ()
     for dataset in (*learnt_from[1:], validation):
         if objects and dataset.spec.object_names != objects:
