@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from roboscape.core.runs import open_run
+from roboscape.core.runs import command_line, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +22,10 @@ def test_a_folder_holds_one_run_and_says_what_differs(tmp_path):
     with pytest.raises(ValueError, match=r"steps: was 10, now 11; model\.depth: was 2, now 3"):
         open_run(tmp_path, Run(steps=11, model=Inner(depth=3)))
     assert "torch" in (tmp_path / "environment.txt").read_text()
+
+
+def test_the_command_is_written_as_one_types_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["/a/bin/roboscape", "evaluate", "--output", "my runs"])
+    assert command_line() == "roboscape evaluate --output 'my runs'"
+    open_run(tmp_path, Run())
+    assert "evaluate --output 'my runs'\n" in (tmp_path / "environment.txt").read_text()

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
@@ -37,11 +38,16 @@ def open_run(folder: Path, config: Any) -> None:
         temporary.write_text(describe_environment())
 
 
+def command_line() -> str:
+    """The command that is running, as one types it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
 def describe_environment() -> str:
     """Commit, uncommitted changes, machine and package versions."""
     packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
     lines = [
-        f"command: {' '.join(sys.argv)}",
+        f"command: {shlex.join(sys.argv)}",
         f"commit: {git('rev-parse', 'HEAD') or 'not a git checkout'}",
         f"uncommitted:\n{git('status', '--short') or '  nothing'}",
         f"machine: {describe_machine()}",

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import sys
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 import tyro
 
 from roboscape.core.errors import UserError
-from roboscape.core.runs import describe_machine, git
+from roboscape.core.runs import command_line, describe_machine, git
 from roboscape.dataset.depth_choice import NONE
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.appearance import load_lpips
@@ -250,7 +249,7 @@ def describe(measurement: Measurement, checkpoint: str, *, duration_s: float) ->
         state_size=len(clips.dataset.spec.state_names),
         commands=commands_note(clips.dataset.spec),
         seeds=measurement.plan.seeds,
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=command_line(),
         commit=commit + changed,
         machine=describe_machine(),
         versions=(

@@ -1,6 +1,5 @@
 """The page of an evaluation: it holds all that it shows and asks the network for nothing."""
 
-import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from roboscape.core.files import atomic_path
+from roboscape.core.runs import command_line
 from roboscape.core.video import iterate_video
 from roboscape.evaluate.charts import Axis
 from roboscape.evaluate.panels import Column, join_columns, write_film
@@ -74,7 +74,7 @@ def write_report(
         few=scores.policies[0].few.episodes,
         powered=powered_table(scores),
         films="\n".join(shown) or "<p>No episode ended differently.</p>",
-        command=escape(" ".join(["roboscape", *sys.argv[1:]])),
+        command=escape(command_line()),
         settings="".join(
             f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in settings.items()
         ),

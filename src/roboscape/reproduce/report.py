@@ -2,8 +2,6 @@
 
 import logging
 import math
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
+from roboscape.core.runs import command_line
 from roboscape.reproduce.design import StudyDesign, complete_seeds, runs_of
 from roboscape.reproduce.measuring import METRICS, SECONDARY, MetricSpec
 from roboscape.reproduce.page import Block, Code, Heading, Paragraph, Table, fill, write_page
@@ -265,7 +264,7 @@ def method_text(study: StudyDesign) -> list[Block]:
             "machine the seconds measured are more)"
         )
     return [
-        Code(shlex.join(["roboscape", *sys.argv[1:]])),
+        Code(command_line()),
         Paragraph(
             f"{budget}; seeds {', '.join(map(str, study.seeds))}; training {settings['train']}, "
             f"camera {settings['camera']}; {settings['clips']} clips of as many validation "
@@ -379,7 +378,7 @@ def write_report(
     write_json(
         root / f"{name}.json",
         {
-            "command": shlex.join(["roboscape", *sys.argv[1:]]),
+            "command": command_line(),
             "settings": study.results.settings,
             "contrasts": [asdict(one) for one in contrasts],
         },
