@@ -15,6 +15,7 @@ from roboscape.controls.measure import measure_controls
 from roboscape.controls.proprioception import Proprioception, ProprioceptionConfig
 from roboscape.controls.train import ProprioceptionRun, Sequences
 from roboscape.core import precision
+from roboscape.core.errors import UserError
 from roboscape.core.files import read_json
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import ActionConvention, CameraSpec, DatasetSpec, Episode
@@ -102,11 +103,14 @@ def trained(dataset, tmp_path_factory):
     return config, train.run(config)
 
 
-def random_model(width=8):
+def small_model(**changes):
+    settings = {"state_names": ("x", "y"), "width": 8, "second_order": True}
+    return Proprioception(ProprioceptionConfig(convention=CONVENTION, **(settings | changes)))
+
+
+def random_model(**changes):
     torch.manual_seed(0)
-    model = Proprioception(
-        ProprioceptionConfig(convention=CONVENTION, state_names=("x", "y"), width=width)
-    )
+    model = small_model(**changes)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.5)
@@ -193,6 +197,57 @@ def test_an_arm_in_motion_is_told_from_one_at_rest(some):
     resting = model.imagine(actions, first)
     np.testing.assert_array_equal(model.imagine(actions, first, state_before=first), resting)
     assert (model.imagine(actions, first, state_before=first - 0.1)[:, 1:] != resting[:, 1:]).all()
+
+
+def test_untaught_it_rests_or_keeps_its_speed(some):
+    actions, first = some
+    before = first - [0.1, -0.2]
+    resting = small_model(second_order=False).imagine(actions, first, state_before=before)
+    np.testing.assert_allclose(resting, np.repeat(first[:, None], 13, axis=1), atol=1e-6)
+    going_on = small_model().imagine(actions, first, state_before=before)
+    way = np.arange(13)[:, None] * [0.1, -0.2]
+    np.testing.assert_allclose(going_on, first[:, None] + way, atol=1e-5)
+    placed = small_model(object_names=("cube_x",))
+    given = (torch.as_tensor(x).float() for x in (actions, first, before, first[:, :1]))
+    moved = placed(*given)
+    # Objects begin at rest, whatever the arm does.
+    assert torch.equal(moved[..., 2], moved[:, :1, 2].expand(-1, 12))
+
+
+def test_changes_add_up(some):
+    actions, first = some
+    for second_order, way in ((False, range(13)), (True, np.cumsum(range(13)))):
+        model = small_model(second_order=second_order)
+        with torch.no_grad():
+            model.change[-1].bias.fill_(0.1)
+        found = model.imagine(actions, first)
+        np.testing.assert_allclose(
+            found - first[:, None],
+            0.1 * np.array(way)[None, :, None] + np.zeros((2, 1, 2)),
+            atol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_in_pieces_it_imagines_the_same(some, second_order):
+    actions, first = (torch.as_tensor(x, dtype=torch.float32) for x in some)
+    model = random_model(second_order=second_order)
+    whole = model(actions, first, first - 0.1)
+    arm, found = model.start(first, first - 0.1), []
+    for piece in actions.split([5, 1, 6], dim=1):
+        arm, states = model.advance(arm, piece)
+        found.append(states)
+    torch.testing.assert_close(torch.cat(found, dim=1), whole)
+    assert arm.hidden.shape == (2, model.config.hidden_size)
+
+
+def test_a_start_of_another_order_is_refused(dataset, trained, tmp_path):
+    config, _ = trained
+    start = str(config.output / "proprioception")
+    changed = run_config(dataset, tmp_path / "run", start_from=start, second_order=False)
+    with pytest.raises(UserError, match="second_order"):
+        train.run(changed)
+    assert not (tmp_path / "run").exists()
 
 
 def test_numbers_that_never_change_do_no_harm(dataset, some):

@@ -26,7 +26,14 @@ STATES = ("x", "y")
 
 def arm_model(convention):
     torch.manual_seed(0)
-    model = Proprioception(ProprioceptionConfig(convention=convention, state_names=STATES, width=8))
+    model = Proprioception(
+        ProprioceptionConfig(
+            convention=convention,
+            state_names=STATES,
+            width=8,
+            second_order=convention.mode == "delta",
+        )
+    )
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval().requires_grad_(requires_grad=False)

@@ -51,6 +51,7 @@ def make_bundle(tiny_bundle, **kind):
             state_names=("eef_x", "eef_y"),
             object_names=kind.get("objects", ()),
             width=8,
+            second_order=bool(kind.get("objects")),
         )
         arm = randomise(Proprioception(settings), seed=1)
     encoder = unscaled(convention, stride=2, state_size=2, proprioception=arm)

@@ -28,7 +28,11 @@ def arm_model(convention, *, objects=()):
     torch.manual_seed(0)
     names = ("eef_x", "eef_y")
     config = ProprioceptionConfig(
-        convention=convention, state_names=names, object_names=objects, width=8
+        convention=convention,
+        state_names=names,
+        object_names=objects,
+        width=8,
+        second_order=bool(objects),
     )
     model = Proprioception(config)
     for parameter in model.parameters():

@@ -36,6 +36,9 @@ class ProprioceptionConfig:
     """Coordinates of objects, one a dimension; none: it knows nothing of the scene."""
     width: int = 128
     """Of the recurrent state."""
+    second_order: bool = False
+    """Whether it predicts how a row's change differs from the change of the row before, which it
+    reads, instead of the change itself."""
 
     def __post_init__(self) -> None:
         """Refuse a model of nothing."""
@@ -44,6 +47,12 @@ class ProprioceptionConfig:
                 f"expected at least one state dimension and a width of 1 or more, got "
                 f"{len(self.state_names)} and {self.width}"
             )
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers in `ArmState.hidden`."""
+        changes = len(self.state_names) + len(self.object_names)
+        return self.width + (changes if self.second_order else 0)
 
     @property
     def distances(self) -> tuple[tuple[int, int], ...]:
@@ -75,13 +84,16 @@ class ArmState:
     """The state on which an arm's future depends, besides commands."""
 
     hidden: Float[Tensor, "b w"]
-    """Recurrent state."""
+    """Recurrent state; of a model of second order then the last row's change, in its deviations."""
     state: Float[Tensor, "b m"]
     """Proprioception and then objects, in deviations from the mean."""
 
 
 class Proprioception(nn.Module):
     """A forward model of the arm alone, for open-loop use: x(t+1) = x(t) + f(h(t), x(t), a(t)).
+
+    Of second order, x(t+1) = x(t) + v(t+1) and v(t+1) = v(t) + f(h(t), x(t), v(t), a(t)): an arm
+    has mass, so its last change says most of the next.
 
     The recurrent part h (a GRU; Cho et al. 2014) holds what a state does not show: speed, the
     controller's lag. Summed commands, which it replaces, drift from the arm's true place because
@@ -99,11 +111,12 @@ class Proprioception(nn.Module):
         states, actions = len(config.state_names), len(config.convention.names)
         objects, distances = len(config.object_names), len(config.distances)
         width, known = config.width, actions + states + objects + distances
+        known += config.hidden_size - width
         start = 2 * states + objects + distances
         self.begin = nn.Sequential(nn.Linear(start, width), nn.GELU(), nn.Linear(width, width))
         self.cell = nn.GRUCell(known, width)
         change = nn.Linear(width, states + objects)
-        # It starts from "nothing moves", which is nearly right for one row.
+        # It starts from "nothing moves", or "nothing is accelerated": nearly right for one row.
         nn.init.zeros_(change.weight)
         nn.init.zeros_(change.bias)
         self.change = nn.Sequential(nn.Linear(width + known, width), nn.GELU(), change)
@@ -156,15 +169,25 @@ class Proprioception(nn.Module):
         """The arm before its first action; arguments as in `forward`."""
         state = self.normalize(first_state)
         speed = (first_state - state_before) / self.get_buffer("change_std")
-        if not self.config.object_names:
-            return ArmState(hidden=self.begin(torch.cat([state, speed], dim=-1)), state=state)
-        placed = self.unknown.expand(len(state), -1)
-        if objects is not None:
-            given = self.normalize_objects(objects)
-            placed = torch.where(torch.isnan(given), placed, given)
+        placed = self._placed(objects, worlds=len(state))
         whole = torch.cat([state, placed], dim=-1)
-        begun = self.begin(torch.cat([state, speed, placed, self._distances(whole)], dim=-1))
-        return ArmState(hidden=begun, state=whole)
+        hidden = self.begin(torch.cat([state, speed, placed, self._distances(whole)], dim=-1))
+        if self.config.second_order:
+            # Objects are taken to rest: where they were a row earlier is not known.
+            hidden = torch.cat([hidden, speed, torch.zeros_like(placed)], dim=-1)
+        return ArmState(hidden=hidden, state=whole)
+
+    def _placed(
+        self, objects: Float[Tensor, "b o"] | None, *, worlds: int
+    ) -> Float[Tensor, "b o"]:
+        """Places of objects in deviations, the learnt one for those that are unknown."""
+        if not self.config.object_names:
+            return self.get_buffer("state_mean").new_zeros(worlds, 0)
+        placed = self.unknown.expand(worlds, -1)
+        if objects is None:
+            return placed
+        given = self.normalize_objects(objects)
+        return torch.where(torch.isnan(given), placed, given)
 
     def advance(
         self, arm: ArmState, actions: Float[Tensor, "b n a"]
@@ -179,13 +202,19 @@ class Proprioception(nn.Module):
         """As `advance`, objects included."""
         actions = (actions - self.get_buffer("action_mean")) / self.get_buffer("action_std")
         step = self._of_all("change_std") / self._of_all("std")
-        hidden, state = arm.hidden, arm.state
+        width, state = self.config.width, arm.state
+        # Of a model of first order the last change has no numbers.
+        hidden, last = arm.hidden[:, :width], arm.hidden[:, width:]
         states = []
         for action in actions.unbind(dim=1):
-            known = torch.cat([action, state, self._distances(state)], dim=-1)
+            known = torch.cat([action, state, self._distances(state), last], dim=-1)
             hidden = self.cell(known, hidden)
-            state = state + step * self.change(torch.cat([hidden, known], dim=-1))
+            change = self.change(torch.cat([hidden, known], dim=-1))
+            if self.config.second_order:
+                change = last = last + change
+            state = state + step * change
             states.append(state)
+        hidden = torch.cat([hidden, last], dim=-1)
         return ArmState(hidden=hidden, state=state), torch.stack(states, dim=1)
 
     def _distances(self, state: Float[Tensor, "b m"]) -> Float[Tensor, "b d"]:

@@ -55,6 +55,8 @@ class ProprioceptionRun:
     width must be its."""
     width: int = 128
     """Of the recurrent state."""
+    second_order: bool = True
+    """Whether it predicts how a row's change differs from the last one's, or the change itself."""
     rows: int = 60
     """Actions imagined in a row; shorter episodes count as far as they go."""
     from_start: float = 0.3
@@ -249,6 +251,7 @@ def run(config: ProprioceptionRun) -> Proprioception:
             state_names=learnt_from[0].spec.state_names,
             object_names=objects,
             width=config.width,
+            second_order=config.second_order,
         )
     )
     for dataset in (*learnt_from, validation):

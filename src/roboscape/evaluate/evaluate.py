@@ -154,7 +154,7 @@ def evaluate(
 
 
 def make_plan(clips: ClipSet, settings: EvaluationSettings, *, missing: Collection[str]) -> Plan:
-    """What is measured on the clips; task metrics whose titles are `missing` are left out."""
+    """The measurements of the clips; task metrics whose titles are `missing` are left out."""
     spec = clips.dataset.spec
     return Plan(
         metrics=all_metrics(

@@ -52,7 +52,7 @@ MEANINGS = {
     "given frame, always)",
     "state_before": "proprioception one native row before the given frame; equal to state at rest",
     "state_after": "imagined proprioception at the next frame, stored units: the next `state`",
-    "hidden": "recurrent state of the arm model",
+    "hidden": "memory of the arm model (`ArmState.hidden`)",
     "hidden_after": "the next `hidden`",
     "normalized_state": "the arm model's own copy of the state, then the objects that it imagines "
     "(if any), in deviations from the mean",
@@ -177,7 +177,7 @@ def control_graphs(bundle: Bundle, batch: int) -> list[Graph]:
         ]
     numbers_imagined = statistics.state_size + len(controls.object_names)
     memory = {
-        "hidden": torch.zeros(batch, arm.config.width),
+        "hidden": torch.zeros(batch, arm.config.hidden_size),
         "normalized_state": torch.zeros(batch, numbers_imagined),
     }
     shape = bundle.world_model.config

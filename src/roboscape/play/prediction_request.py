@@ -96,7 +96,7 @@ class RequestReader:
         self.size, self.has_depth = (side * len(self.cameras), side), self.spec.cameras[0].has_depth
 
     def profile(self) -> dict[str, Any]:
-        """What may be asked for, as `/v1/capabilities` says it."""
+        """The requests that may be made, as `/v1/capabilities` says it."""
         image = {"encoding": "png_base64", "color_space": "RGB", "channels": 3}
         return {
             "image": {**image, "height": self.size[0], "width": self.size[1]},

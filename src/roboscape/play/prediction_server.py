@@ -109,7 +109,7 @@ class PredictionService:
         return JSONResponse({"status": "ready", **self._names})
 
     async def capabilities(self, _: Request) -> JSONResponse:
-        """What may be asked for."""
+        """The requests that may be made."""
         limits = {
             "max_batch_size": MOST_SAMPLES,
             "max_request_bytes": MOST_BYTES,

@@ -1,4 +1,4 @@
-"""What a study compares, and which runs that takes.
+"""The comparisons of a study, and the runs that they take.
 
 Every variant gets either the same CPU seconds of one thread or the same number of steps.
 """

@@ -111,7 +111,7 @@ def steps_of(runs: dict[int, RunResult]) -> int:
 
 
 def in_common(protocols: Sequence[str]) -> str:
-    """What runs have in common that some protocols share."""
+    """The name of what runs have in common that some protocols share."""
     return protocols[0] if len(protocols) == 1 else BOTH
 
 

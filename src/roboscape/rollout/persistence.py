@@ -1,4 +1,4 @@
-"""How much of the given frame stays in what a world model believes, fitted on validation.
+"""The share of the given frame that stays in a world model's beliefs, fitted on validation.
 
 A model of few recordings is surer of motion than it ought to be: shown alone, its belief is farther
 from the truth than a still picture. Mixed with the belief that a token is still the given frame's,
@@ -72,7 +72,7 @@ def spread(imaginings: Imaginings) -> list[Place]:
 
 
 def mixed_beliefs(tokenizer: Tokenizer, clips: ImaginedClips, share: float) -> SoftCodes:
-    """What was believed of clips without persistence, with this share of it."""
+    """Beliefs of clips that were made without persistence, with this share of it."""
     given = clips.given_codes.unsqueeze(1).expand_as(clips.codes)
     return clips.soft.toward(given, share, code_bits=tokenizer.config.code_bits)
 

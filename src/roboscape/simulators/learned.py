@@ -317,7 +317,7 @@ class LearnedSimulator:
             self._pictures[kind] = self._pictures[kind].updated(waiting[kind], pixels)
 
     def _imagined(self, kind: Kind, unseen: np.ndarray) -> ImaginedFrames:
-        """What the newest frames of some worlds are decoded from."""
+        """The codes and beliefs that the newest frames of some worlds are decoded from."""
         modality, worlds = KINDS.index(kind), torch.from_numpy(unseen)
         return ImaginedFrames(
             codes=self.tokens[modality][worlds],

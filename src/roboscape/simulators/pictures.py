@@ -87,7 +87,7 @@ def black(kind: Kind, *, worlds: int, size: tuple[int, int], tokens: int) -> Pic
 
 @dataclass(frozen=True, kw_only=True)
 class ImaginedFrames:
-    """What a decoder makes pixels of, of one kind."""
+    """A decoder's inputs for frames of one kind."""
 
     codes: Int[Tensor, "b n"]
     soft: SoftCodes

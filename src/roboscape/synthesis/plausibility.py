@@ -74,7 +74,7 @@ class Thresholds:
     """Recordings that they were set on."""
 
     def reasons(self, found: Plausibility) -> list[str]:
-        """Why an episode is implausible; nothing where it is plausible."""
+        """The reasons why an episode is implausible; none where it is plausible."""
         scores = asdict(found)
         return [
             f"{name} {scores[name]:.3g} > {limit:.3g}"

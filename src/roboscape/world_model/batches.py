@@ -225,7 +225,7 @@ class BatchMaker:
 
 
 def passes_of(coordinates: tuple[int, ...], *, most: int) -> int:
-    """How many passes predict the pasts of a draw, each number up to the most equally often."""
+    """The number of passes that predict the pasts of a draw: each up to the most equally often."""
     return int(torch.randint(1, most + 1, (), generator=generator_for(*coordinates, PASSES)))
 
 

@@ -52,7 +52,7 @@ class GoalDriver:
 
     @property
     def words(self) -> str:
-        """Who drives, and where to."""
+        """The driver's name and its goal, for the player."""
         return self._planner.words
 
     async def actions(self, future: Future) -> Actions | None:

@@ -35,17 +35,17 @@ class Driver(Protocol):
 
     @property
     def words(self) -> str:
-        """Who drives, for the player."""
+        """The driver's name, for the player."""
         ...
 
     @property
     def ending(self) -> str:
-        """Why there are no more actions, for the player."""
+        """The reason why there are no more actions, for the player."""
         ...
 
     @property
     def mark(self) -> Mark | None:
-        """What it drives to, if that can be shown."""
+        """The place that it drives to, if that can be shown."""
         ...
 
     async def actions(self, future: Future) -> Actions | None:
