@@ -177,9 +177,7 @@ class Proprioception(nn.Module):
             hidden = torch.cat([hidden, speed, torch.zeros_like(placed)], dim=-1)
         return ArmState(hidden=hidden, state=whole)
 
-    def _placed(
-        self, objects: Float[Tensor, "b o"] | None, *, worlds: int
-    ) -> Float[Tensor, "b o"]:
+    def _placed(self, objects: Float[Tensor, "b o"] | None, *, worlds: int) -> Float[Tensor, "b o"]:
         """Places of objects in deviations, the learnt one for those that are unknown."""
         if not self.config.object_names:
             return self.get_buffer("state_mean").new_zeros(worlds, 0)
