@@ -80,6 +80,19 @@ def test_stored_frames_are_those_of_the_clips_and_their_states_the_recorded_ones
     np.testing.assert_array_equal(frames.state[:, 0], [start, start + 2])
 
 
+def test_every_frame_is_as_likely_as_every_other(store, monkeypatch):
+    lengths = store.episodes.length.copy()
+    training = np.flatnonzero(store.episodes.split == 0)
+    lengths[training] = [1, 1, 1, 5]
+    monkeypatch.setattr(store, "episodes", replace(store.episodes, length=lengths))
+    read, asked = store.frames, []
+    monkeypatch.setattr(store, "frames", lambda *which: asked.append(which) or read(*which))
+    draw(store, "train", np.random.default_rng(0), size=800)
+    ((episodes, rows),) = asked
+    assert 430 < (episodes == training[-1]).sum() < 570  # 5 of 8 frames
+    assert np.bincount(rows[episodes == training[-1]]).min() > 60
+
+
 def test_it_reads_where_the_square_is_and_learns_from_training_episodes_alone(store, trained):
     frames = draw(store, "train", np.random.default_rng(5), size=64)
     found = trained.read(torch.from_numpy(frames.rgb))

@@ -181,8 +181,8 @@ def draw(
     size: int,
     places: ObjectPlaces | None = None,
 ) -> StoredFrames:
-    """Random frames of a split, with objects in the place of states if given; a long episode is
-    drawn as often as a short one.
+    """Random frames of a split, each as likely as every other, with objects in the place of states
+    if given.
 
     Raises:
         ValueError: no episode is of this split.
@@ -190,7 +190,8 @@ def draw(
     episodes = np.flatnonzero(store.episodes.split == SPLITS.index(split))
     if not len(episodes):
         raise UserError(f"{store.root} has no {split} episode; tokenize more datasets into it")
-    chosen = generator.choice(episodes, size=size)
+    lengths = store.episodes.length[episodes]
+    chosen = generator.choice(episodes, size=size, p=lengths / lengths.sum())
     rows = generator.integers(store.episodes.length[chosen])
     frames = store.frames(chosen, rows)
     return frames if places is None else replace(frames, state=places.at(chosen, rows))
