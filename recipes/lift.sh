@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 roboscape=${ROBOSCAPE:-.venv/bin/roboscape}
 episodes=${EPISODES:-1400}
 held_out=${HELD_OUT:-60}
-numbers=${NUMBERS:-3500}
+numbers=${NUMBERS:-8500}
+places=${PLACES:-3000}
 
 # 1. Recordings: MuJoCo, 20 Hz, RGB + depth + true tracks; the split goes by seed.
 $roboscape collect lift --output data/lift_train --episodes "$episodes" --seed 0 --objects
@@ -19,6 +20,8 @@ $roboscape collect lift --output data/lift_test --episodes "$held_out" --seed 98
 # Numbers alone cost a third of the time, and the arm model needs nothing else.
 $roboscape collect lift --no-pictures --output data/lift_numbers --episodes "$numbers" --seed 200000
 $roboscape collect lift --no-pictures --output data/lift_numbers_validation --episodes "$held_out" --seed 800100
+# A recording shows one place of the cube: short ones show many.
+$roboscape collect lift --output data/lift_starts --episodes "$places" --seed 420000 --horizon 2 --objects
 for split in train validation test; do $roboscape inspect "data/lift_$split"; done
 
 # 2. Tokenizer: 128 px -> 16 x 16 tokens of 18 bits, RGB and depth.
@@ -30,10 +33,10 @@ $roboscape train proprioception lift --dataset data/lift_numbers --validation da
 
 # 4. Tokens of every frame, what reads the cube's place off them, and the world model.
 for split in train validation test; do $roboscape clips "data/lift_$split"; done
-$roboscape tokenize data/lift_train data/lift_validation --tokenizer runs/tokenizer_lift/tokenizer \
-    --output data/lift_object_tokens
+$roboscape tokenize data/lift_train data/lift_starts data/lift_validation \
+    --tokenizer runs/tokenizer_lift/tokenizer --output data/lift_object_tokens
 $roboscape train state-reader --objects --tokens data/lift_object_tokens --output runs/object_reader_lift \
-    --fit.steps 4000
+    --fit.steps 8000
 $roboscape tokenize data/lift_train data/lift_validation data/lift_test \
     --tokenizer runs/tokenizer_lift/tokenizer --proprioception runs/proprioception_lift/proprioception \
     --object-reader runs/object_reader_lift/object_reader --output data/lift_tokens
