@@ -74,7 +74,7 @@ def test_measuring_a_model_of_ones_own_takes_30_lines_that_run(tmp_path, monkeyp
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_every_documented_command_parses(line):
-    for variable in ("episodes", "held_out", "numbers", "first"):
+    for variable in ("episodes", "held_out", "numbers", "places", "first"):
         line = line.replace(f'"${variable}"', "1")
     line = line.replace("$split", "train")
     words = shlex.split(line)[1:]
