@@ -11,7 +11,6 @@ begin anew every 15 frames from their own last frame, given the recorded place o
 `--checkpoints name=folder name=folder` compares trainings.
 """
 
-import hashlib
 import shlex
 import sys
 from dataclasses import asdict, dataclass
@@ -23,12 +22,12 @@ import torch
 import tyro
 
 from roboscape.core.files import atomic_path, write_json
-from roboscape.core.pretrained import resolve
 from roboscape.core.progress import progress
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import ClipSet, choose_clips
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.bundle import PROBED, Bundle, Compute
+from roboscape.rollout.identity import checkpoint_sha256
 from roboscape.rollout.videos import (
     VideoCodes,
     Videos,
@@ -202,13 +201,12 @@ def deciding(settings: dict[str, Any], *, checkpoint: str) -> dict[str, Any]:
     """What must be equal for an earlier run's scores to count."""
     names = ("first_seed", "number_format")
     asked = {name: str(settings["config"][name]) for name in ("dataset", "horizon", "batch_size")}
-    weights = resolve(checkpoint) / "world_model" / "model.safetensors"
     return {
         **{name: settings[name] for name in names},
         **asked,
         "seed": settings["config"]["seed"],
         "checkpoint": checkpoint,
-        "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "sha256": checkpoint_sha256(checkpoint),
     }
 
 

@@ -182,6 +182,11 @@ def test_from_a_dataset_and_two_checkpoints_to_a_page(
     assert page.read_text() == text
     with pytest.raises(ValueError, match=r"other settings \(.*seed: was"):
         run.main(replace(config, seed=1))
+    # Another model of the arm, say: not the same checkpoint any more.
+    controls = folder / "controls.json"
+    controls.write_text(controls.read_text() + "\n")
+    with pytest.raises(ValueError, match=r"other settings \(.*sha256: was"):
+        run.main(config)
 
 
 def test_a_chart_has_a_line_for_every_subject_and_measure(tmp_path):
