@@ -34,7 +34,8 @@ done
 $roboscape train tokenizer metaworld
 
 # 3. Where commands bring the hand, as far as a clip of 16 frames reaches.
-$roboscape train proprioception lift --dataset data/metaworld_train \
+# Its hand has no mass: a model of first order (docs/control-signals.md).
+$roboscape train proprioception lift --no-second-order --dataset data/metaworld_train \
     --validation data/metaworld_validation --output runs/proprioception_metaworld --rows 120
 
 # 4. Tokens with each episode's task in words, at 10 frames a second, and the world model on them.
