@@ -49,10 +49,14 @@ class ProprioceptionConfig:
             )
 
     @property
+    def changes_read(self) -> int:
+        """Numbers of the last row's change that it reads; none of a model of first order."""
+        return len(self.state_names) + len(self.object_names) if self.second_order else 0
+
+    @property
     def hidden_size(self) -> int:
         """Numbers in `ArmState.hidden`."""
-        changes = len(self.state_names) + len(self.object_names)
-        return self.width + (changes if self.second_order else 0)
+        return self.width + self.changes_read
 
     @property
     def distances(self) -> tuple[tuple[int, int], ...]:
@@ -110,8 +114,8 @@ class Proprioception(nn.Module):
         self.config = config
         states, actions = len(config.state_names), len(config.convention.names)
         objects, distances = len(config.object_names), len(config.distances)
-        width, known = config.width, actions + states + objects + distances
-        known += config.hidden_size - width
+        width = config.width
+        known = actions + states + objects + distances + config.changes_read
         start = 2 * states + objects + distances
         self.begin = nn.Sequential(nn.Linear(start, width), nn.GELU(), nn.Linear(width, width))
         self.cell = nn.GRUCell(known, width)
