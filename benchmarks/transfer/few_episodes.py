@@ -59,7 +59,7 @@ class FewEpisodes:
     preset: Literal["debug", "lift"] = "lift"
     """Of all trainings; the shapes are the bundle's where the start is the bundle."""
     proprioception_steps: int = 1000
-    """Of the start from nothing; the bundle brings its own."""
+    """Of the start from nothing; the bundle brings its own. 0: no arm model."""
     decoder_steps: int = 100
     """Of the decoder on what the world model imagines, for both."""
     timed_steps: int = 20
@@ -140,9 +140,9 @@ def learn_one(config: FewEpisodes, root: Path, *, start: str, name: str, folder:
         start_from=name,
         cameras=tuple(camera.name for camera in LeRobotDataset(root).spec.cameras),
         tokenizer=config.preset,
-        proprioception=config.preset,
+        proprioception=config.preset if config.proprioception_steps else "none",
         world_model=config.preset,
-        proprioception_steps=config.proprioception_steps,
+        proprioception_steps=config.proprioception_steps or None,
         decoder_steps=config.decoder_steps,
     )
     tokenizer_s, world_model_s = step_seconds(asked, steps=config.timed_steps)

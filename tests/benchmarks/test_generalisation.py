@@ -4,16 +4,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from roboscape.core.files import read_json
-from roboscape.dataset.records import Tracks
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.presets.world_model import debug
 from roboscape.rollout.bundle import Compute
+from tests.benchmarks.points import moving_points
 from tests.conftest import SPEC, make_episode
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "transfer"))
@@ -79,13 +78,6 @@ def test_a_bundle_without_tasks_is_one_line(config, tiny_bundle, tmp_path):
 def test_nothing_to_measure_is_refused(config):
     with pytest.raises(ValueError, match="--datasets to measure on"):
         replace(config, datasets=())
-
-
-def moving_points(rows):
-    """Five points that go right, and far enough for their clips to be kept."""
-    xy = np.zeros((rows, 5, 2), np.float32)
-    xy[..., 0] = 3 * np.arange(rows)[:, None] + np.arange(5)
-    return Tracks(xy_px=xy, visible=np.ones((rows, 5), bool), on_moving_body=np.ones(5, bool))
 
 
 @pytest.mark.slow

@@ -118,11 +118,16 @@ def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tm
     store = TokenStore(tmp_path / "run/tokens")
     assert (store.config.cameras, store.config.controls.stride) == (("wrist",), 2)
     assert store.config.annotator == "lucas_kanade"
+    assert store.config.augmented_copies == 15 and len(store.episodes) == 4 + 15 * 3
     world_model = Bundle.from_pretrained(tmp_path / "run/checkpoint").world_model
     assert world_model.config.max_frames == 5
     with pytest.raises(ValueError, match="delete the file to choose anew"):
         prepare.choose_splits(dataset, SplitShares(validation=0.5))
-    main(f"learn {foreign} --output {tmp_path}/both --cameras another wrist {LEARN}".split())
+    main(
+        f"learn {foreign} --output {tmp_path}/both --cameras another wrist {LEARN} "
+        "--augmented-copies 2".split()
+    )
+    assert len(TokenStore(tmp_path / "both/tokens").episodes) == 4 + 2 * 3
     both = Bundle.from_pretrained(tmp_path / "both/checkpoint").world_model.config
     assert both.views == ("another", "wrist")
     assert (tmp_path / "both/imagined.mp4").is_file()

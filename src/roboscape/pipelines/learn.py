@@ -11,6 +11,7 @@ import tyro
 from roboscape.clips.filters import ClipRow
 from roboscape.clips.index import FILE, read_index
 from roboscape.clips.split import episodes_of
+from roboscape.controls.encoder import ControlEncoder
 from roboscape.controls.train import run as train_proprioception
 from roboscape.core.errors import UserError
 from roboscape.dataset.annotations import NONE, annotations_folder
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 SCRATCH = "scratch"
 DEFAULT_START = SCRATCH
 """Value of `--from` where it is not given."""
+ENOUGH_ROWS, MOST_COPIES = 5000, 15
+"""Rows of training episodes, copies included, that need no more copies; and the most of these."""
 VERDICT_CLIPS, VERDICT_EPISODES = 16, 16
 """Clips that the verdict is measured on, about, and held-out episodes at most."""
 
@@ -88,6 +91,10 @@ class Learn:
     cameras: tuple[str, ...] = ()
     """Cameras of the dataset that the model sees together, as views of one frame; that of the clip
     index where none is named."""
+    augmented_copies: int | None = None
+    """Copies of every training episode in other crops and colours, for the world model; where not
+    given: as many as bring its rows to 5000, at most 15, and none where an arm model reads objects'
+    places off frames."""
     decoder_steps: int = 500
     """Training steps of the decoder on what the world model imagines; 0: none, it stays as it is.
     Only for tokenizers that take a given frame."""
@@ -218,6 +225,11 @@ class Plan:
             length=self.clip.length,
             proprioception=proprioception,
             controls=controls,
+            augmented_copies=(
+                copies_for(self.dataset, controls=controls)
+                if self.config.augmented_copies is None
+                else self.config.augmented_copies
+            ),
         )
 
     def world_model_run(self, *, new_controls: bool) -> WorldModelRun:
@@ -237,6 +249,18 @@ class Plan:
         if self.start is not None:
             run = self.start.world_model_run(run, new_controls=new_controls)
         return replace(run, fit=replace(run.fit, steps=config.world_model_steps or run.fit.steps))
+
+
+def copies_for(dataset: LeRobotDataset, *, controls: str | None) -> int:
+    """Augmented copies that few recordings need, with a bundle's control signals or new ones."""
+    if controls and ControlEncoder.load(controls).object_names:
+        return 0
+    learnt = episodes_of(dataset, "train")
+    rows = sum(dataset.episode_info(episode).length for episode in learnt)
+    copies = min(math.ceil(ENOUGH_ROWS / max(rows, 1)) - 1, MOST_COPIES)
+    if copies:
+        log.info("%d rows to learn from are few: %d augmented copies of each", rows, copies)
+    return copies
 
 
 def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:

@@ -80,9 +80,15 @@ def run(config: StateReaderRun) -> StateReader:
     """Train, measure, and leave the reader in `output/state_reader`.
 
     Raises:
-        ValueError: the store holds no states, or nothing says what their dimensions are.
+        ValueError: the store holds no states, or augmented copies, or nothing says what the
+            states' dimensions are.
     """
     store = TokenStore(config.tokens)
+    if store.config.augmented_copies:
+        raise UserError(
+            f"{store.root} holds augmented copies, which show the recorded states at other places "
+            "of the frame; tokenize again into another --output without --augmented-copies"
+        )
     places = ObjectPlaces.of(store) if config.objects else None
     names = state_names(store, config.state_names) if places is None else places.names
     open_run(config.output, config)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +82,9 @@ class Tokenize:
     positions of objects."""
     controls: str | None = None
     """Folder or hub name of a checkpoint to fine-tune: keeps its control signals."""
+    augmented_copies: int = 0
+    """Copies of every training episode in other crops and colours, beside it: few recordings are
+    learnt by heart, and a copy has the same motion in other tokens."""
     device: str = AUTO
     """Where frames are encoded: `auto`, `cpu` or `cuda`."""
     episodes_per_shard: int = 50
@@ -95,6 +98,8 @@ class Tokenize:
                 "expected at least one dataset, and points, stride, length and episodes_per_shard "
                 f">= 1; got {self}"
             )
+        if self.augmented_copies < 0:
+            raise UserError(f"--augmented-copies must be 0 or more, got {self.augmented_copies}")
         if (self.proprioception or self.task_size) and self.controls:
             raise UserError(
                 "give --proprioception and --task-size for a new world model or --controls for one "
@@ -108,7 +113,12 @@ def run(config: Tokenize) -> TokenStore:
     sha256 = weights_sha256(resolve(config.tokenizer))
     datasets = [LeRobotDataset(root) for root in config.datasets]
     cameras = check_datasets(datasets, tokenizer=tokenizer, config=config)
-    shards = plan(datasets, episodes_per_shard=config.episodes_per_shard)
+    check_copies(config)
+    shards = plan(
+        datasets,
+        episodes_per_shard=config.episodes_per_shard,
+        augmented_copies=config.augmented_copies,
+    )
     settings: dict[str, Any] = {
         "tokenizer_sha256": sha256,
         "cameras": list(cameras),
@@ -198,8 +208,24 @@ def check_camera(spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokeniz
         )
 
 
-def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[list[Source]]:
-    """The shards of the store, each with its episodes."""
+def check_copies(config: Tokenize) -> None:
+    """Refuse augmented copies for an arm model that takes objects."""
+    names: tuple[str, ...] = ()
+    if config.controls is not None:
+        names = ControlEncoder.load(config.controls).object_names
+    elif config.proprioception is not None:
+        names = Proprioception.from_pretrained(config.proprioception).config.object_names
+    if config.augmented_copies and names:
+        raise UserError(
+            f"the arm model takes {', '.join(names)}, which are read off frames, and an augmented "
+            "copy shows them at other places; tokenize without --augmented-copies"
+        )
+
+
+def plan(
+    datasets: list[LeRobotDataset], *, episodes_per_shard: int, augmented_copies: int = 0
+) -> list[list[Source]]:
+    """The shards of the store, each with its episodes: all recordings, then their copies."""
     sources = []
     for number, dataset in enumerate(datasets):
         infos = [dataset.episode_info(episode) for episode in range(dataset.num_episodes)]
@@ -218,6 +244,12 @@ def plan(datasets: list[LeRobotDataset], *, episodes_per_shard: int) -> list[lis
         ]
     if not sources:
         raise UserError("the datasets hold no episodes")
+    sources += [
+        replace(source, copy=copy)
+        for copy in range(1, augmented_copies + 1)
+        for source in sources
+        if source.split == SPLITS.index("train")
+    ]
     return [
         sources[start : start + episodes_per_shard]
         for start in range(0, len(sources), episodes_per_shard)
@@ -299,6 +331,7 @@ def finish(
         controls=controls.statistics,
         has_depth=config.depth != NONE,
         imagined=imagined,
+        augmented_copies=config.augmented_copies,
     )
     write_json(config.output / STORE, asdict(store))
     for number in range(len(shards)):

@@ -20,6 +20,7 @@ from roboscape.dataset.records import Tracks
 from roboscape.tokenizer.codes import MISSING
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokenizer.passes import through
+from roboscape.tokens.augment import Augmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,17 @@ class Source:
     task: str
     split: int
     """Index into `SPLITS`."""
+    copy: int = 0
+    """0 for the episode as it was recorded, else the number of an augmented copy."""
 
     @property
     def identity(self) -> dict[str, object]:
-        """The settings that its codes depend on: all but the split, which changes no codes."""
-        return {name: value for name, value in asdict(self).items() if name != "split"}
+        """The settings that its codes depend on: all but the split, which changes no codes.
+
+        A recording's own has no `copy`, as in stores that were written without copies.
+        """
+        left_out = {"split"} if self.copy else {"split", "copy"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 def encoded_episodes(
@@ -68,7 +75,10 @@ def encoded_episodes(
         for camera in cameras
     }
     for source in sources:
-        clips = [readers[source.dataset, camera].read(source.episode) for camera in cameras]
+        clips = [
+            augmented(readers[source.dataset, camera].read(source.episode), source, view=view)
+            for view, camera in enumerate(cameras)
+        ]
         views = [
             view_columns(clip, camera, tokenizer, depth=depth, points=points, number=number)
             for number, (camera, clip) in enumerate(zip(cameras, clips, strict=True))
@@ -78,6 +88,15 @@ def encoded_episodes(
             "actions": datasets[source.dataset].actions(source.episode),
             "state": clips[0].states,
         }
+
+
+def augmented(clip: Clip, source: Source, *, view: int) -> Clip:
+    """An episode as one camera saw it, or as an augmented copy shows it."""
+    if not source.copy:
+        return clip
+    place = (source.dataset, source.episode, source.copy, view)
+    (camera,) = clip.frames
+    return Augmentation.draw(*place).apply(clip, camera)
 
 
 def view_columns(

@@ -51,6 +51,8 @@ class StoreConfig:
     version: int = FORMAT
     imagined: str = ""
     """Name of each shard's array of imagined states (`tokens/imagined.py`); empty without them."""
+    augmented_copies: int = 0
+    """Copies of every training episode in other crops and colours, beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,251 @@
+"""Few recordings, learnt from a bundle and from nothing in equal CPU minutes.
+
+    python benchmarks/transfer/budgets.py --dataset data/droid6 --minutes 2 10 30 \
+        --leave-out 6 --output runs/budgets_droid
+
+For every number of minutes and every episode that is left out, `roboscape learn` learns from the
+other episodes, from each of the starts: its tokenizer and world model get as many CPU seconds,
+whatever they start from (`few_episodes.py`). The episode before the one that is left out is for
+validation, which may end a training from a bundle earlier. A model is measured on the episode that
+it has not seen; intervals (95 %) resample these episodes. `budgets.md` and `budgets.json` are
+written into the output folder.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from few_episodes import LEARNT, FewEpisodes, Learnt, learn_one
+
+from roboscape.clips.index import IndexClips
+from roboscape.clips.index import run as index_clips
+from roboscape.core.config import load_config, save_config
+from roboscape.core.errors import UserError
+from roboscape.core.files import atomic_path, write_json
+from roboscape.core.runs import command_line, describe_machine, git
+from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.splits import SplitChoice, SplitShares, save_splits
+from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
+from roboscape.evaluate.metrics import MOVING_PSNR, STILL_PSNR
+from roboscape.evaluate.results import Results, Subject
+from roboscape.evaluate.statistics import Estimate, estimate
+from roboscape.evaluate.subjects import BundlePredictor
+from roboscape.pipelines.learn import SCRATCH
+from roboscape.rollout.bundle import PROBED, Bundle
+
+Begin = Literal["bundle", "scratch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """What to learn, how long, and on what to measure it."""
+
+    dataset: Path
+    """Prepared LeRobot dataset (`roboscape prepare`) of one camera."""
+    output: Path
+    """Folder of the runs and tables; finished trainings in it are not repeated."""
+    checkpoint: str = "general"
+    """Name, folder or hub name of the bundle to start from."""
+    starts: tuple[Begin, ...] = ("bundle", "scratch")
+    """`bundle` and `scratch`, or one of them."""
+    minutes: tuple[float, ...] = (2.0, 10.0, 30.0)
+    """CPU minutes of a training: tokenizer and world model together."""
+    leave_out: tuple[int, ...] = ()
+    """Episodes that are left out, one at a time; each one where none is named."""
+    per_episode: int = 16
+    """Clips of an episode at most."""
+    preset: Literal["debug", "lift"] = "lift"
+    """Of all trainings; the shapes are the bundle's where the start is the bundle."""
+    decoder_steps: int = 300
+    """Of the decoder on what the world model imagines, for both starts."""
+
+    def __post_init__(self) -> None:
+        """Refuse budgets of nothing."""
+        if not self.starts or not self.minutes or min(self.minutes) <= 0:
+            raise UserError(
+                f"expected a start or two and --minutes above 0, got {self.starts} and "
+                f"{self.minutes}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model, and its figures on the episode that it has not seen: means over its clips."""
+
+    minutes: float
+    left_out: int
+    """The episode."""
+    clips: int
+    learnt: Learnt
+    psnr: dict[str, float]
+    """Of `static`, `model` and `ceiling`, dB."""
+    moving: dict[str, float]
+    """The same of what moves."""
+    still: dict[str, float]
+    """The same of what rests."""
+    delta_psnr: float
+    """What the true actions are worth to it against random ones, dB."""
+
+    @property
+    def gain(self) -> float:
+        """PSNR above a still picture's, dB."""
+        return self.psnr["model"] - self.psnr["static"]
+
+
+def main(config: Budgets) -> tuple[Model, ...]:
+    """Learn, measure, write and print the table."""
+    episodes = config.leave_out or range(LeRobotDataset(config.dataset).num_episodes)
+    folds = {episode: fold_of(config, episode) for episode in episodes}
+    found = tuple(
+        learn(config, folds[episode], episode=episode, minutes=minutes, start=start)
+        for minutes in config.minutes
+        for episode in episodes
+        for start in config.starts
+    )
+    write_json(
+        config.output / "budgets.json",
+        {
+            "command": command_line(),
+            "commit": git("rev-parse", "--short=12", "HEAD"),
+            "machine": describe_machine(),
+            "models": [asdict(one) for one in found],
+        },
+    )
+    text = table(found, config=config)
+    with atomic_path(config.output / "budgets.md") as temporary:
+        temporary.write_text(text)
+    print(text)
+    return found
+
+
+def fold_of(config: Budgets, left_out: int) -> Path:
+    """The dataset in whose splits one episode is for test and the one before it for validation.
+
+    Raises:
+        UserError: there is no such episode, or none would be left to train on.
+    """
+    count = LeRobotDataset(config.dataset).num_episodes
+    if count < 3 or not 0 <= left_out < count:
+        raise UserError(
+            f"expected three episodes or more and --leave-out below their number; "
+            f"{config.dataset} has {count}, got {left_out}"
+        )
+    root = config.output / f"recordings_{left_out}"
+    if root.exists():
+        return root
+    splits = ["train"] * count
+    splits[left_out], splits[left_out - 1] = "test", "validation"
+    with atomic_path(root) as temporary:
+        shutil.copytree(config.dataset, temporary)
+        save_splits(temporary, SplitChoice(shares=SplitShares(), splits=tuple(splits)))
+        index_clips(IndexClips(dataset=temporary, length=0, stride=0))
+    return root
+
+
+def learn(config: Budgets, root: Path, *, episode: int, minutes: float, start: Begin) -> Model:
+    """A model that learnt for so long; one that is there is only measured."""
+    name = config.checkpoint if start == "bundle" else SCRATCH
+    folder = config.output / f"{start}_{minutes:g}_{episode}"
+    if not (folder / LEARNT).is_file():
+        few = FewEpisodes(
+            minutes=minutes,
+            preset=config.preset,
+            # Few episodes are too few for a model of the arm.
+            proprioception_steps=0,
+            decoder_steps=config.decoder_steps,
+        )
+        one = learn_one(few, root, start=start, name=name, folder=folder)
+        save_config(one, folder / LEARNT)
+    learnt = load_config(Learnt, folder / LEARNT)
+    bundle = Bundle.from_pretrained(str(learnt.checkpoint)).for_imagining(PROBED)
+    results = evaluate(
+        BundlePredictor(bundle, name=name),
+        LeRobotDataset(root),
+        settings=EvaluationSettings(
+            split="test",
+            per_episode=config.per_episode,
+            horizon=bundle.world_model.config.max_frames - 1,
+            examples=0,
+        ),
+        checkpoint=str(learnt.checkpoint),
+    ).results
+    return Model(
+        minutes=minutes,
+        left_out=episode,
+        clips=len(results.clips),
+        learnt=learnt,
+        psnr=means(results, "psnr"),
+        moving=means(results, MOVING_PSNR),
+        still=means(results, STILL_PSNR),
+        delta_psnr=means(results, "delta_psnr@genie_random").get("model", np.nan),
+    )
+
+
+def means(results: Results, key: str) -> dict[str, float]:
+    """A metric's means over clips, of all that it was measured of."""
+    row = results.row(key)
+    subjects: tuple[Subject, ...] = ("static", "model", "ceiling")
+    return {one: found.estimate.mean for one in subjects if (found := row.of(one))}
+
+
+def table(models: Sequence[Model], *, config: Budgets) -> str:
+    """A line for every number of minutes and start, after a still picture's, as Markdown."""
+    rows = [
+        [
+            *("CPU minutes", "start", "reconstruction, dB", "imagined, dB", "moving", "still"),
+            *("above a still picture, dB", "ΔPSNR (random actions), dB"),
+        ]
+    ]
+    rows.append(["---"] * len(rows[0]))
+    groups: dict[tuple[float, str], list[Model]] = {}
+    for one in models:
+        groups.setdefault((one.minutes, one.learnt.start), []).append(one)
+    first = next(iter(groups.values()))
+    rows.append(["", "still picture", "–", *levels(first, "static"), "–", "–"])
+    for (minutes, start), group in groups.items():
+        rows.append(
+            [
+                *(f"{minutes:g}", start, mean([one.psnr["ceiling"] for one in group])),
+                *levels(group, "model"),
+                with_interval([one.gain for one in group]),
+                with_interval([one.delta_psnr for one in group]),
+            ]
+        )
+    episodes = [one.left_out for one in first]
+    note = (
+        f"{sum(one.clips for one in first)} clips of {len(episodes)} episodes, each left out in "
+        f"turn ({', '.join(map(str, episodes))}); {first[0].learnt.episodes} episodes trained on."
+    )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{note}\n"
+
+
+def levels(models: Sequence[Model], subject: Subject) -> list[str]:
+    """PSNR of the whole picture, of what moves and of what rests, dB."""
+    parts = (
+        [one.psnr[subject] for one in models],
+        [one.moving[subject] for one in models],
+        [one.still[subject] for one in models],
+    )
+    return [mean(part) for part in parts]
+
+
+def mean(values: Sequence[float]) -> str:
+    """Over episodes."""
+    return f"{np.mean(values):.2f}"
+
+
+def with_interval(values: Sequence[float]) -> str:
+    """A mean over episodes with its interval; a single episode has none."""
+    found: Estimate | None = estimate(np.array([values]))
+    if found is None:
+        return "–"
+    limits = f" ({found.low:+.2f} to {found.high:+.2f})" if len(values) > 1 else ""
+    return f"**{found.mean:+.2f}**{limits}"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Budgets))
