@@ -62,6 +62,8 @@ class Budgets:
     """Of all trainings; the shapes are the bundle's where the start is the bundle."""
     decoder_steps: int = 300
     """Of the decoder on what the world model imagines, for both starts."""
+    augmented_copies: int | None = None
+    """Of every training episode; where not given, what `learn` does."""
 
     def __post_init__(self) -> None:
         """Refuse budgets of nothing."""
@@ -157,6 +159,7 @@ def learn(config: Budgets, root: Path, *, episode: int, minutes: float, start: B
             # Few episodes are too few for a model of the arm.
             proprioception_steps=0,
             decoder_steps=config.decoder_steps,
+            augmented_copies=config.augmented_copies,
         )
         one = learn_one(few, root, start=start, name=name, folder=folder)
         save_config(one, folder / LEARNT)

@@ -62,6 +62,8 @@ class FewEpisodes:
     """Of the start from nothing; the bundle brings its own. 0: no arm model."""
     decoder_steps: int = 100
     """Of the decoder on what the world model imagines, for both."""
+    augmented_copies: int | None = None
+    """Of every training episode; where not given, what `learn` does."""
     timed_steps: int = 20
     """Steps by which seconds a step are measured."""
 
@@ -144,6 +146,7 @@ def learn_one(config: FewEpisodes, root: Path, *, start: str, name: str, folder:
         world_model=config.preset,
         proprioception_steps=config.proprioception_steps or None,
         decoder_steps=config.decoder_steps,
+        augmented_copies=config.augmented_copies,
     )
     tokenizer_s, world_model_s = step_seconds(asked, steps=config.timed_steps)
     seconds = 60 * config.minutes

@@ -17,6 +17,7 @@ from roboscape.dataset.writer import DatasetWriter
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
 from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.rollout.bundle import PROBED, Bundle
+from roboscape.tokens.store import TokenStore
 from tests.benchmarks.points import moving_points
 from tests.conftest import SPEC, make_episode
 
@@ -46,6 +47,7 @@ def config(tiny_bundle, tmp_path):
         per_episode=2,
         preset="debug",
         decoder_steps=0,
+        augmented_copies=3,
     )
 
 
@@ -69,6 +71,8 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
     for one in found:
         assert (one.learnt.tokenizer_steps, one.learnt.world_model_steps) == (7, 13)
         assert one.learnt.episodes == 2 and one.clips == 2
+        tokens = TokenStore(one.learnt.checkpoint.parent / "tokens")
+        assert len(tokens.episodes) == 4 + 3 * 2
     last = found[-1]
     bundle = Bundle.from_pretrained(str(last.learnt.checkpoint)).for_imagining(PROBED)
     results = evaluate(
