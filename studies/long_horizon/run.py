@@ -11,8 +11,6 @@ begin anew every 15 frames from their own last frame, given the recorded place o
 `--checkpoints name=folder name=folder` compares trainings.
 """
 
-import shlex
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +21,7 @@ import tyro
 
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.progress import progress
+from roboscape.core.runs import command_line
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.evaluate.clips import ClipSet, choose_clips
 from roboscape.evaluate.subjects import BundlePredictor
@@ -192,7 +191,7 @@ def describe(config: LongHorizon, clips: ClipSet, bundle: Bundle) -> dict[str, A
         "behaviours": {name: behaviours.count(name) for name in sorted(set(behaviours))},
         "frame_hz": clips.dataset.spec.fps / clips.stride,
         "number_format": str(bundle.world_model.hidden_dtype).removeprefix("torch."),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line(),
         "config": asdict(config),
     }
 

@@ -1,3 +1,5 @@
+import importlib.machinery
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -24,8 +26,24 @@ def test_a_folder_holds_one_run_and_says_what_differs(tmp_path):
     assert "torch" in (tmp_path / "environment.txt").read_text()
 
 
-def test_the_command_is_written_as_one_types_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("sys.argv", ["/a/bin/roboscape", "evaluate", "--output", "my runs"])
-    assert command_line() == "roboscape evaluate --output 'my runs'"
+@pytest.mark.parametrize(
+    ("module", "argv", "typed"),
+    [
+        (None, ["/a/bin/roboscape", "evaluate"], "roboscape evaluate"),
+        (
+            "studies.long_horizon.run",
+            ["/a/long_horizon/run.py"],
+            "python -m studies.long_horizon.run",
+        ),
+        ("roboscape.__main__", ["/a/roboscape/__main__.py", "demo"], "python -m roboscape demo"),
+        (None, ["benchmarks/a.py"], "python benchmarks/a.py"),
+    ],
+)
+def test_the_command_is_written_as_one_types_it(module, argv, typed, monkeypatch, tmp_path):
+    spec = module and importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr("sys.argv", [*argv, "--output", "my runs"])
+    assert command_line() == f"{typed} --output 'my runs'"
     open_run(tmp_path, Run())
-    assert "evaluate --output 'my runs'\n" in (tmp_path / "environment.txt").read_text()
+    written = (tmp_path / "environment.txt").read_text()
+    assert written.startswith(f"command: {typed} --output 'my runs'\n")

@@ -39,15 +39,23 @@ def open_run(folder: Path, config: Any) -> None:
 
 
 def command_line() -> str:
-    """The command that is running, as one types it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command that is running, as one types it: a program, a module or a file of Python."""
+    program, *arguments = sys.argv
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None:
+        typed = ["python", "-m", module.name.removesuffix(".__main__")]
+    elif program.endswith(".py"):
+        typed = ["python", program]
+    else:
+        typed = [Path(program).name]
+    return shlex.join([*typed, *arguments])
 
 
 def describe_environment() -> str:
     """Commit, uncommitted changes, machine and package versions."""
     packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
     lines = [
-        f"command: {shlex.join(sys.argv)}",
+        f"command: {command_line()}",
         f"commit: {git('rev-parse', 'HEAD') or 'not a git checkout'}",
         f"uncommitted:\n{git('status', '--short') or '  nothing'}",
         f"machine: {describe_machine()}",
