@@ -8,6 +8,7 @@ import pytest
 
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.judge.examples import JudgeExamples, imagined_examples, recorded_examples
+from roboscape.judge.measure import measured as measured_by
 from roboscape.judge.measure import read_accuracy
 from roboscape.judge.network import JudgeConfig, SuccessNetwork, frames_read
 from roboscape.judge.train import JudgeRun, check_alike, judge_config, read_data, run
@@ -139,3 +140,32 @@ def test_a_dataset_of_other_images_is_refused(lift_train_dataset):
     shape = replace(CONFIG, image_size=32)
     with pytest.raises(ValueError, match="depth of camera 'front' at 32 x 32"):
         check_alike(lift_train_dataset, shape)
+
+
+def test_a_trained_judge_is_measured_again_and_not_trained(
+    trained, tiny_bundle, validation, tmp_path
+):
+    network, folder = trained
+    tiny_bundle.save_pretrained(tmp_path / "bundle")
+    config = JudgeRun(
+        dataset=(validation.root,),
+        output=tmp_path / "run",
+        measure=str(folder),
+        checkpoint=str(tmp_path / "bundle"),
+        imagined_frames=8,
+        worlds=2,
+        device="cpu",
+    )
+    again = run(config)
+    for name, weights in network.state_dict().items():
+        assert (again.state_dict()[name] == weights).all()
+    assert again.config == network.config
+    measured = tmp_path / "run/judge"
+    assert json.loads((measured / "accuracy.json").read_text())["episodes"] == 4
+    # Of all four episodes, and as a measurement by hand has it.
+    every = recorded_examples(validation, [0, 1, 2, 3], config=again.config, stride=2)
+    by_hand = measured_by(again, every, episodes=range(4))
+    assert read_accuracy(measured, "recorded") == by_hand
+    assert read_accuracy(measured, "imagined").frames is not None
+    with pytest.raises(ValueError, match=r"judges 10 frames a second, .* gives 5 here"):
+        run(replace(config, output=tmp_path / "other", checkpoint=None, stride=4))

@@ -63,6 +63,9 @@ class JudgeRun:
     """Camera to read; the dataset's first one where not given."""
     stride: int = 4
     """Native rows from one frame to the next; of a checkpoint its own."""
+    measure: str = ""
+    """Folder, hub name or bundled name (`lift-judge`) of a trained judge: it is measured on all
+    validation episodes, e.g. as another checkpoint imagines them, and nothing is trained."""
     imagined_episodes: int = 160
     """Training episodes of each dataset that are imagined, the first ones."""
     imagined_frames: int = 25
@@ -122,6 +125,8 @@ def run(config: JudgeRun) -> SuccessNetwork:
     """Train, calibrate, measure, and leave the judge in `output/judge`."""
     datasets = [LeRobotDataset(root) for root in config.dataset]
     validation = [LeRobotDataset(root) for root in config.validation] or datasets
+    if config.measure:
+        return measure_again(config, validation)
     shape = judge_config(config, datasets[0])
     for other in (*datasets, *validation):
         check_alike(other, shape)
@@ -140,19 +145,63 @@ def run(config: JudgeRun) -> SuccessNetwork:
     )
     trained.config = calibrated(trained, data)
     trained.save_pretrained(config.output / JUDGE)
+    write_errors(
+        trained, data.held_out, config=config, validation=validation, episodes=data.measuring
+    )
+    return trained.cpu()
+
+
+def measure_again(config: JudgeRun, validation: Sequence[LeRobotDataset]) -> SuccessNetwork:
+    """Measure a trained judge on all validation episodes; it is kept in `output/judge` too.
+
+    Raises:
+        ValueError: the recordings or the checkpoint's frames are not what the judge was made for,
+            or no episode is for validation.
+    """
+    network = SuccessNetwork.from_pretrained(config.measure)
+    shape = network.config
+    for dataset in validation:
+        check_alike(dataset, shape)
+        if (rate := dataset.spec.fps / stride_of_run(config)) != shape.frame_hz:
+            raise UserError(
+                f"{config.measure} judges {shape.frame_hz:g} frames a second, {dataset.root} gives "
+                f"{rate:g} here; give another --stride or --checkpoint"
+            )
+    held_out = sources(validation, "validation")
+    if not held_out:
+        raise UserError(f"no episode of {named(validation)} is for validation; give --validation")
+    open_run(config.output, config)
+    network.to(resolve_device(config.device)).save_pretrained(config.output / JUDGE)
+    write_errors(
+        network,
+        held_out_examples(config, held_out, shape=shape),
+        config=config,
+        validation=validation,
+        episodes=[number for source in held_out for number in source.numbers],
+    )
+    return network.cpu()
+
+
+def write_errors(
+    network: SuccessNetwork,
+    held_out: dict[str, JudgeExamples],
+    *,
+    config: JudgeRun,
+    validation: Sequence[LeRobotDataset],
+    episodes: list[int],
+) -> None:
+    """Measure a judge by kind of frames; write and print what was found."""
     found = {
-        kind: measured(trained, examples, episodes=data.measuring)
-        for kind, examples in data.held_out.items()
+        kind: measured(network, examples, episodes=episodes) for kind, examples in held_out.items()
     }
     about = {
         "dataset": named(validation),
         "checkpoint": config.checkpoint,
-        "episodes": len(data.measuring),
+        "episodes": len(episodes),
     }
     write_json(config.output / JUDGE / ACCURACY, accuracy_content(found, **about))
     for kind, accuracy in found.items():
         log.info("%s", described(kind, accuracy))
-    return trained.cpu()
 
 
 def judge_config(config: JudgeRun, dataset: LeRobotDataset) -> JudgeConfig:
@@ -253,30 +302,44 @@ def read_data(
             f"{named(validation)}, got {sum(len(one.episodes) for one in training)} and "
             f"{len(measured_on)}; collect more, or give --validation"
         )
-    stride = stride_of_run(config)
-
-    def recorded(source: Source) -> JudgeExamples:
-        return recorded_examples(source.dataset, source.episodes, config=shape, stride=stride)
-
-    def imagined(source: Source) -> JudgeExamples:
-        return imagine_for(config, source, shape=shape)
-
-    all_of = partial(examples_of, config.output)
-    learnt = [all_of("recorded_training", training, recorded)]
-    known = {"recorded": all_of("recorded_validation", held_out, recorded)}
+    learnt = [
+        examples_of(config.output, "recorded_training", training, recorded_by(config, shape=shape))
+    ]
     if config.checkpoint is not None and config.imagined_episodes:
         first = [
             replace(one, episodes=one.episodes[: config.imagined_episodes]) for one in training
         ]
-        learnt.append(all_of("imagined_training", first, imagined))
-    if config.checkpoint is not None:
-        known["imagined"] = all_of("imagined_validation", held_out, imagined)
+        imagined = partial(imagine_for, config, shape=shape)
+        learnt.append(examples_of(config.output, "imagined_training", first, imagined))
     return JudgeData(
         training=joined(learnt, first_episodes=[0] * len(learnt)),
-        held_out=known,
+        held_out=held_out_examples(config, held_out, shape=shape),
         calibrating=measured_on[::2],
         measuring=measured_on[1::2],
     )
+
+
+def held_out_examples(
+    config: JudgeRun, held_out: Sequence[Source], *, shape: JudgeConfig
+) -> dict[str, JudgeExamples]:
+    """Examples of validation episodes: `recorded`, and `imagined` where a checkpoint is given."""
+    makers: dict[str, Making] = {"recorded": recorded_by(config, shape=shape)}
+    if config.checkpoint is not None:
+        makers["imagined"] = partial(imagine_for, config, shape=shape)
+    return {
+        kind: examples_of(config.output, f"{kind}_validation", held_out, make)
+        for kind, make in makers.items()
+    }
+
+
+def recorded_by(config: JudgeRun, *, shape: JudgeConfig) -> Making:
+    """Reads the examples of a source as they were recorded."""
+    stride = stride_of_run(config)
+
+    def read(source: Source) -> JudgeExamples:
+        return recorded_examples(source.dataset, source.episodes, config=shape, stride=stride)
+
+    return read
 
 
 def examples_of(output: Path, kind: str, some: Sequence[Source], make: Making) -> JudgeExamples:
