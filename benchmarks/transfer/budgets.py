@@ -45,7 +45,7 @@ class Budgets:
     """What to learn, how long, and on what to measure it."""
 
     dataset: Path
-    """Prepared LeRobot dataset (`roboscape prepare`) of one camera."""
+    """Prepared LeRobot dataset (`roboscape prepare`); the camera of its clip index is seen."""
     output: Path
     """Folder of the runs and tables; finished trainings in it are not repeated."""
     checkpoint: str = "general"

@@ -110,7 +110,10 @@ def learn_all(config: FewEpisodes, *, task: str, checkpoint: str, output: Path) 
         for start, name in (("bundle", checkpoint), ("scratch", SCRATCH)):
             folder = output / f"{start}_{count}"
             if not (folder / LEARNT).is_file():
-                one = learn_one(config, root, start=start, name=name, folder=folder)
+                cameras = tuple(camera.name for camera in LeRobotDataset(root).spec.cameras)
+                one = learn_one(
+                    config, root, start=start, name=name, folder=folder, cameras=cameras
+                )
                 save_config(one, folder / LEARNT)
             models.append(load_config(Learnt, folder / LEARNT))
     return LearntTask(held_out=held_out, models=tuple(models))
@@ -133,14 +136,31 @@ def collect(root: Path, task: str, *, seeds: dict[int, int], like: Bundle, rows:
     return root
 
 
-def learn_one(config: FewEpisodes, root: Path, *, start: str, name: str, folder: Path) -> Learnt:
-    """Learn from one dataset; what an interruption left begins anew, for its time is not known."""
+def learn_one(
+    config: FewEpisodes,
+    root: Path,
+    *,
+    start: str,
+    name: str,
+    folder: Path,
+    cameras: tuple[str, ...] = (),
+) -> Learnt:
+    """Learn from one dataset; what an interruption left begins anew, for its time is not known.
+
+    Args:
+        config: How it is learnt.
+        root: The dataset.
+        start: `bundle` or `scratch`.
+        name: The bundle, or `scratch`.
+        folder: Where all of it is kept.
+        cameras: The views of a frame; that of the clip index where none is named.
+    """
     remove(folder)
     asked = Learn(
         dataset=root,
         output=folder,
         start_from=name,
-        cameras=tuple(camera.name for camera in LeRobotDataset(root).spec.cameras),
+        cameras=cameras,
         tokenizer=config.preset,
         proprioception=config.preset if config.proprioception_steps else "none",
         world_model=config.preset,

@@ -33,10 +33,19 @@ CAMERA = SPEC.cameras[0].name
 @pytest.fixture
 def config(tiny_bundle, tmp_path):
     tiny_bundle.save_pretrained(tmp_path / "bundle")
-    with DatasetWriter(tmp_path / "data", SPEC) as writer:
+    # A second camera, which the clip index does not name.
+    side = replace(SPEC.cameras[0], name="side")
+    with DatasetWriter(tmp_path / "data", replace(SPEC, cameras=(*SPEC.cameras, side))) as writer:
         for seed in range(4):
             episode = make_episode(seed, rises=seed % 2 == 0)
-            writer.add(replace(episode, tracks={CAMERA: moving_points(len(episode))}))
+            writer.add(
+                replace(
+                    episode,
+                    frames={**episode.frames, "side": episode.frames[CAMERA]},
+                    depth_m={**episode.depth_m, "side": episode.depth_m[CAMERA]},
+                    tracks={CAMERA: moving_points(len(episode))},
+                )
+            )
     index_clips(IndexClips(dataset=tmp_path / "data", length=6, stride=2))
     return Budgets(
         dataset=tmp_path / "data",
@@ -73,6 +82,7 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
         assert one.learnt.episodes == 2 and one.clips == 2
         tokens = TokenStore(one.learnt.checkpoint.parent / "tokens")
         assert len(tokens.episodes) == 4 + 3 * 2
+        assert tokens.config.cameras == (CAMERA,)
     last = found[-1]
     bundle = Bundle.from_pretrained(str(last.learnt.checkpoint)).for_imagining(PROBED)
     results = evaluate(
