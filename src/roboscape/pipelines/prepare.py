@@ -1,6 +1,7 @@
 """`roboscape prepare`: from a folder of recordings to annotated, filtered, graded clips."""
 
 import logging
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from roboscape.clips.card import run as write_card
 from roboscape.clips.index import IndexClips
 from roboscape.clips.index import run as index_clips
 from roboscape.core.errors import UserError
+from roboscape.core.pretrained import read_config, resolve
 from roboscape.dataset.annotations import NONE
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.records import CameraSpec
@@ -30,11 +32,16 @@ from roboscape.dataset.splits import (
 from roboscape.inspection.inspect import Inspect
 from roboscape.inspection.inspect import run as inspect
 from roboscape.pipelines.pipeline import Stages
+from roboscape.rollout.bundle import TOKENIZER
 from roboscape.sources.readers.importing import ImportRecordings
 from roboscape.sources.readers.importing import run as import_recordings
 from roboscape.sources.readers.protocol import FORMAT_HELP, FilledCommands
+from roboscape.tokenizer.model import TokenizerConfig
 
 log = logging.getLogger(__name__)
+
+GENERAL = "general"
+"""The bundle to learn from recordings of any robot with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +148,18 @@ def run(config: Prepare) -> Path:
     )
     stages.begin("Draw the card")
     card = write_card(Card(dataset=folder))
-    log.info(
-        "\nLook at the card: %s\nThen: roboscape learn %s --output runs/%s",
-        card,
-        folder,
-        folder.name,
-    )
+    log.info("\nLook at the card: %s\nThen: %s", card, learn_command(folder, camera=camera))
     return card
+
+
+def learn_command(folder: Path, *, camera: CameraSpec) -> str:
+    """The command that learns from a prepared dataset: from the bundle `general`, where its images
+    have that bundle's size."""
+    command = f"roboscape learn {shlex.quote(str(folder))}"
+    size = read_config(TokenizerConfig, resolve(GENERAL) / TOKENIZER).image_size
+    if (camera.height, camera.width) == (size, size):
+        command += f" --from {GENERAL}"
+    return f"{command} --output {shlex.quote(f'runs/{folder.name}')}"
 
 
 def import_of(config: Prepare, *, output: Path) -> ImportRecordings:
