@@ -5,7 +5,7 @@
 
 For every number of minutes and every episode that is left out, `roboscape learn` learns from the
 other episodes, from each of the starts: its tokenizer and world model get as many CPU seconds,
-whatever they start from (`few_episodes.py`). The episode before the one that is left out is for
+whatever they start from (`few_episodes.py`). Another episode (`--validation-after`) is for
 validation, which may end a training from a bundle earlier. A model is measured on the episode that
 it has not seen; intervals (95 %) resample these episodes. `budgets.md` and `budgets.json` are
 written into the output folder.
@@ -56,6 +56,9 @@ class Budgets:
     """CPU minutes of a training: tokenizer and world model together."""
     leave_out: tuple[int, ...] = ()
     """Episodes that are left out, one at a time; each one where none is named."""
+    validation_after: int = 1
+    """Episodes from the one that is left out to the one for validation, counted round: enough that
+    it is of another scene, where episodes of a scene follow each other."""
     per_episode: int = 16
     """Clips of an episode at most."""
     preset: Literal["debug", "lift"] = "lift"
@@ -125,22 +128,23 @@ def main(config: Budgets) -> tuple[Model, ...]:
 
 
 def fold_of(config: Budgets, left_out: int) -> Path:
-    """The dataset in whose splits one episode is for test and the one before it for validation.
+    """The dataset in whose splits one episode is for test and another for validation.
 
     Raises:
         UserError: there is no such episode, or none would be left to train on.
     """
     count = LeRobotDataset(config.dataset).num_episodes
-    if count < 3 or not 0 <= left_out < count:
+    validation = (left_out + config.validation_after) % max(count, 1)
+    if count < 3 or not 0 <= left_out < count or validation == left_out:
         raise UserError(
-            f"expected three episodes or more and --leave-out below their number; "
-            f"{config.dataset} has {count}, got {left_out}"
+            "expected three episodes or more, --leave-out below their number and another episode "
+            f"for validation; {config.dataset} has {count}, got {left_out} and {validation}"
         )
     root = config.output / f"recordings_{left_out}"
     if root.exists():
         return root
     splits = ["train"] * count
-    splits[left_out], splits[left_out - 1] = "test", "validation"
+    splits[left_out], splits[validation] = "test", "validation"
     with atomic_path(root) as temporary:
         shutil.copytree(config.dataset, temporary)
         save_splits(temporary, SplitChoice(shares=SplitShares(), splits=tuple(splits)))

@@ -61,10 +61,11 @@ def config(tiny_bundle, tmp_path):
 
 
 def test_the_episode_left_out_is_neither_trained_on_nor_a_reason_to_stop(config):
-    for left_out, before in ((0, 3), (2, 1)):
+    config = replace(config, validation_after=3)
+    for left_out, validation in ((0, 3), (2, 1)):
         dataset = LeRobotDataset(budgets.fold_of(config, left_out))
         splits = [list(episodes_of(dataset, s)) for s in ("test", "validation", "train")]
-        assert splits[:2] == [[left_out], [before]]
+        assert splits[:2] == [[left_out], [validation]]
         assert sorted(itertools.chain(*splits)) == [0, 1, 2, 3]
 
 
@@ -106,5 +107,7 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
 def test_what_cannot_be_learnt_is_refused(config):
     with pytest.raises(ValueError, match="--minutes above 0"):
         replace(config, minutes=(0.0,))
-    with pytest.raises(ValueError, match="has 4, got 4"):
+    with pytest.raises(ValueError, match="has 4, got 4 and 1"):
         budgets.fold_of(config, 4)
+    with pytest.raises(ValueError, match=r"another episode for validation; .* got 2 and 2"):
+        budgets.fold_of(replace(config, validation_after=4), 2)
