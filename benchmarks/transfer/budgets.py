@@ -5,8 +5,8 @@
 
 For every number of minutes and every episode that is left out, `roboscape learn` learns from the
 other episodes, from each of the starts: its tokenizer and world model get as many CPU seconds,
-whatever they start from (`few_episodes.py`). Another episode (`--validation-after`) is for
-validation, which may end a training from a bundle earlier. A model is measured on the episode that
+whatever they start from (`few_episodes.py`). Another episode is for validation,
+ which may end a training from a bundle earlier. A model is measured on the episode that
 it has not seen; intervals (95 %) resample these episodes. `budgets.md` and `budgets.json` are
 written into the output folder.
 """
@@ -56,9 +56,8 @@ class Budgets:
     """CPU minutes of a training: tokenizer and world model together."""
     leave_out: tuple[int, ...] = ()
     """Episodes that are left out, one at a time; each one where none is named."""
-    validation_after: int = 1
-    """Episodes from the one that is left out to the one for validation, counted round: enough that
-    it is of another scene, where episodes of a scene follow each other."""
+    validation: int | None = None
+    """Episode for validation; where not given, the one after the one that is left out."""
     per_episode: int = 16
     """Clips of an episode at most."""
     preset: Literal["debug", "lift"] = "lift"
@@ -134,11 +133,12 @@ def fold_of(config: Budgets, left_out: int) -> Path:
         UserError: there is no such episode, or none would be left to train on.
     """
     count = LeRobotDataset(config.dataset).num_episodes
-    validation = (left_out + config.validation_after) % max(count, 1)
-    if count < 3 or not 0 <= left_out < count or validation == left_out:
+    following = (left_out + 1) % max(count, 1)
+    validation = following if config.validation is None else config.validation
+    if count < 3 or validation == left_out or not {left_out, validation} <= set(range(count)):
         raise UserError(
-            "expected three episodes or more, --leave-out below their number and another episode "
-            f"for validation; {config.dataset} has {count}, got {left_out} and {validation}"
+            "expected three episodes or more, one of them for --leave-out and another one for "
+            f"--validation; {config.dataset} has {count}, got {left_out} and {validation}"
         )
     root = config.output / f"recordings_{left_out}"
     if root.exists():

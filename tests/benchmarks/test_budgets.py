@@ -61,9 +61,8 @@ def config(tiny_bundle, tmp_path):
 
 
 def test_the_episode_left_out_is_neither_trained_on_nor_a_reason_to_stop(config):
-    config = replace(config, validation_after=3)
-    for left_out, validation in ((0, 3), (2, 1)):
-        dataset = LeRobotDataset(budgets.fold_of(config, left_out))
+    for left_out, asked, validation in ((3, None, 0), (2, 1, 1)):
+        dataset = LeRobotDataset(budgets.fold_of(replace(config, validation=asked), left_out))
         splits = [list(episodes_of(dataset, s)) for s in ("test", "validation", "train")]
         assert splits[:2] == [[left_out], [validation]]
         assert sorted(itertools.chain(*splits)) == [0, 1, 2, 3]
@@ -108,6 +107,6 @@ def test_what_cannot_be_learnt_is_refused(config):
     with pytest.raises(ValueError, match="--minutes above 0"):
         replace(config, minutes=(0.0,))
     with pytest.raises(ValueError, match="has 4, got 4 and 1"):
-        budgets.fold_of(config, 4)
-    with pytest.raises(ValueError, match=r"another episode for validation; .* got 2 and 2"):
-        budgets.fold_of(replace(config, validation_after=4), 2)
+        budgets.fold_of(replace(config, validation=1), 4)
+    with pytest.raises(ValueError, match="got 2 and 2"):
+        budgets.fold_of(replace(config, validation=2), 2)
