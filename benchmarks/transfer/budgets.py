@@ -5,10 +5,9 @@
 
 For every number of minutes and every episode that is left out, `roboscape learn` learns from the
 other episodes, from each of the starts: its tokenizer and world model get as many CPU seconds,
-whatever they start from (`few_episodes.py`). Another episode is for validation,
- which may end a training from a bundle earlier. A model is measured on the episode that
-it has not seen; intervals (95 %) resample these episodes. `budgets.md` and `budgets.json` are
-written into the output folder.
+whatever they start from (`few_episodes.py`). Another episode is for validation, which may end a
+training from a bundle earlier. A model is measured on the episode that it has not seen; intervals
+(95 %) resample these episodes. `budgets.md` and `budgets.json` are written into the output folder.
 """
 
 import shutil
