@@ -20,12 +20,13 @@ import numpy as np
 import tyro
 from few_episodes import LEARNT, FewEpisodes, Learnt, learn_one
 
-from roboscape.clips.index import IndexClips
+from roboscape.clips.index import FILE, IndexClips, read_index
 from roboscape.clips.index import run as index_clips
 from roboscape.core.config import load_config, save_config
 from roboscape.core.errors import UserError
 from roboscape.core.files import atomic_path, write_json
 from roboscape.core.runs import command_line, describe_machine, git
+from roboscape.dataset.annotations import annotations_folder
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.splits import SplitChoice, SplitShares, save_splits
 from roboscape.evaluate.evaluate import EvaluationSettings, evaluate
@@ -147,7 +148,8 @@ def fold_of(config: Budgets, left_out: int) -> Path:
     with atomic_path(root) as temporary:
         shutil.copytree(config.dataset, temporary)
         save_splits(temporary, SplitChoice(shares=SplitShares(), splits=tuple(splits)))
-        index_clips(IndexClips(dataset=temporary, length=0, stride=0))
+        camera = next(read_index(annotations_folder(temporary) / FILE)).camera
+        index_clips(IndexClips(dataset=temporary, length=0, stride=0, camera=camera))
     return root
 
 

@@ -33,9 +33,9 @@ CAMERA = SPEC.cameras[0].name
 @pytest.fixture
 def config(tiny_bundle, tmp_path):
     tiny_bundle.save_pretrained(tmp_path / "bundle")
-    # A second camera, which the clip index does not name.
+    # Another camera, which the clip index does not name.
     side = replace(SPEC.cameras[0], name="side")
-    with DatasetWriter(tmp_path / "data", replace(SPEC, cameras=(*SPEC.cameras, side))) as writer:
+    with DatasetWriter(tmp_path / "data", replace(SPEC, cameras=(side, *SPEC.cameras))) as writer:
         for seed in range(4):
             episode = make_episode(seed, rises=seed % 2 == 0)
             writer.add(
@@ -46,7 +46,7 @@ def config(tiny_bundle, tmp_path):
                     tracks={CAMERA: moving_points(len(episode))},
                 )
             )
-    index_clips(IndexClips(dataset=tmp_path / "data", length=6, stride=2))
+    index_clips(IndexClips(dataset=tmp_path / "data", length=6, stride=2, camera=CAMERA))
     return Budgets(
         dataset=tmp_path / "data",
         output=tmp_path / "output",
