@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,8 @@ from roboscape.rollout.train_decoder import (
     to_teach,
 )
 from roboscape.tokenizer.decoder import GivenView
-from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokenizer.model import Tokenizer, rgb_to_image
+from roboscape.tokens.augment import Augmentation
 from roboscape.training.loop import read_metrics
 from roboscape.training.optimizer import OptimizerConfig
 
@@ -201,6 +203,44 @@ def test_what_is_learnt_from_is_what_the_world_model_imagines(config):
     assert torch.equal(vectors[0], rgb.soft.vectors[0, 3])
     assert torch.equal(unchanged[0], rgb.soft.unchanged[0, 3])
     assert torch.equal(given[0], rgb.given[0])
+
+
+def test_a_share_of_clips_is_imagined_from_other_crops_and_colours(config):
+    bundle = Bundle.from_pretrained(config.checkpoint)
+    found = Imaginings.of(bundle, config.dataset, split="train", shape=Shape(horizon=4))
+    place = (3, 5, 1)
+    plain, all_altered, some = (
+        found.drawn(6, coordinates=place, augmented=share) for share in (0.0, 1.0, 0.5)
+    )
+    chosen = np.random.default_rng(np.random.SeedSequence(place)).integers(
+        len(found.places), size=6
+    )
+    kinds = set()
+    for number, index in enumerate(chosen):
+        clip = found.reader.read(found.places[index].episode, found.places[index].row)
+        altered = Augmentation.draw(*place, number, 0).apply(clip, "front")
+        for one, expected in ((plain, clip), (all_altered, altered)):
+            rgb, depth = one
+            truth = rgb_to_image(torch.from_numpy(expected.frames["front"]))
+            assert torch.equal(rgb.truth[number], truth[1:])
+            metres = torch.from_numpy(expected.depth_m["front"])
+            assert torch.equal(depth.truth[number], bundle.tokenizer.depth_to_image(metres)[1:])
+            # What is imagined begins from what is shown.
+            assert torch.equal(rgb.given_codes[number], bundle.tokenizer.encode(truth[:1])[0])
+        same = [
+            torch.equal(some[0].truth[number], one[0].truth[number]) for one in (plain, all_altered)
+        ]
+        assert sum(same) == 1
+        kinds.add(same[0])
+    assert kinds == {True, False}
+
+
+def test_augmented_clips_are_refused_where_an_arm_model_reads_objects_off_frames(config):
+    with pytest.raises(ValueError, match="read off frames, and an augmented clip"):
+        run(replace(config, checkpoint="lift", augmented=0.5))
+    assert not config.output.exists()
+    with pytest.raises(ValueError, match="augmented is a share"):
+        replace(config, augmented=1.5)
 
 
 def test_a_decoder_that_takes_no_given_frame_is_refused(config, tiny_bundle, tmp_path):

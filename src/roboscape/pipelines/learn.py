@@ -92,9 +92,9 @@ class Learn:
     """Cameras of the dataset that the model sees together, as views of one frame; that of the clip
     index where none is named."""
     augmented_copies: int | None = None
-    """Copies of every training episode in other crops and colours, for the world model; where not
-    given: as many as bring its rows to 5000, at most 15, and none where an arm model reads objects'
-    places off frames."""
+    """Copies of every training episode in other crops and colours, for the world model, and for
+    the decoder as large a share of its clips; where not given: as many as bring the rows to 5000,
+    at most 15, and none where an arm model reads objects' places off frames."""
     decoder_steps: int = 500
     """Training steps of the decoder on what the world model imagines; 0: none, it stays as it is.
     Only for tokenizers that take a given frame."""
@@ -121,7 +121,7 @@ def run(config: Learn) -> Path:
         object_reader=store.object_reader,
     )
     stages.begin("Teach the decoder what the world model believes")
-    bundle = teach_decoder(bundle, plan=plan)
+    bundle = teach_decoder(bundle, plan=plan, copies=store.config.augmented_copies)
     stages.begin("Fit how much of the given frame stays")
     bundle = settle_persistence(bundle, plan=plan)
     bundle.save_pretrained(checkpoint)
@@ -263,8 +263,11 @@ def copies_for(dataset: LeRobotDataset, *, controls: str | None) -> int:
     return copies
 
 
-def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
-    """The bundle with a decoder that shows what the world model believes, where one can be."""
+def teach_decoder(bundle: Bundle, *, plan: Plan, copies: int) -> Bundle:
+    """The bundle with a decoder that shows what the world model believes, where one can be.
+
+    It sees as many clips in other crops and colours as the world model did.
+    """
     config = plan.config
     if not config.decoder_steps or not bundle.tokenizer.config.given_frame:
         why = "not wanted" if not config.decoder_steps else "the decoder takes no given frame"
@@ -280,6 +283,7 @@ def teach_decoder(bundle: Bundle, *, plan: Plan) -> Bundle:
             cameras=plan.cameras,
             depth=plan.depth,
             horizon=plan.clip.length - 1,
+            augmented=copies / (copies + 1),
             fit=FitConfig(
                 steps=config.decoder_steps,
                 log_every=20,

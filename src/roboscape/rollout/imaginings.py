@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from roboscape.clips.reader import ClipReader, Place
+from roboscape.clips.reader import Clip, ClipReader, Place
 from roboscape.core.errors import UserError
 from roboscape.core.seeding import numpy_generator_for
 from roboscape.dataset.depth_choice import depth_source
@@ -25,6 +25,7 @@ from roboscape.rollout.videos import (
     stack_clips,
 )
 from roboscape.tokenizer.model import SoftCodes, rgb_to_image
+from roboscape.tokens.augment import Augmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +91,33 @@ class Imaginings:
         """The first clips, one entry a modality."""
         return self.imagine(self.places[:count])
 
-    def drawn(self, count: int, *, coordinates: tuple[int, ...]) -> tuple[ImaginedClips, ...]:
-        """Random clips, which follow from the coordinates of their draw."""
-        chosen = numpy_generator_for(*coordinates).integers(len(self.places), size=count)
-        return self.imagine([self.places[i] for i in chosen])
+    def drawn(
+        self, count: int, *, coordinates: tuple[int, ...], augmented: float = 0.0
+    ) -> tuple[ImaginedClips, ...]:
+        """Random clips, which follow from the coordinates of their draw.
 
-    @torch.no_grad()
+        A share of them is seen in other crops and colours (`tokens/augment.py`).
+        """
+        generator = numpy_generator_for(*coordinates)
+        chosen = [self.places[i] for i in generator.integers(len(self.places), size=count)]
+        clips = [self.reader.read(place.episode, place.row) for place in chosen]
+        for number, altered in enumerate(generator.random(count) < augmented):
+            for view, camera in enumerate(self.reader.chosen_cameras if altered else ()):
+                change = Augmentation.draw(*coordinates, number, view)
+                clips[number] = change.apply(clips[number], camera)
+        return self.imagine_clips(clips)
+
     def imagine(self, places: list[Place]) -> tuple[ImaginedClips, ...]:
         """Imagine clips from their first frames under their recorded actions.
 
         Raises:
             ValueError: the model imagines depth, and the recordings have none.
         """
-        clips = [self.reader.read(place.episode, place.row) for place in places]
+        return self.imagine_clips([self.reader.read(p.episode, p.row) for p in places])
+
+    @torch.no_grad()
+    def imagine_clips(self, clips: list[Clip]) -> tuple[ImaginedClips, ...]:
+        """The same of clips that were read, and perhaps altered."""
         bundle, with_depth = self.bundle, self.bundle.world_model.config.modalities > 1
         truth = stack_clips(clips, self.reader.chosen_cameras)
         if not with_depth:

@@ -113,6 +113,9 @@ class DecoderRun:
     """Share of steps that decode beliefs; the others decode true tokens, which must not be lost."""
     blind: float = 0.5
     """Share of those others that are shown no given frame."""
+    augmented: float = 0.0
+    """Share of the clips that are imagined in other crops and colours than they were recorded in:
+    few recordings are learnt by heart."""
     validation_clips: int = 24
     """Clips measured on, the first ones, which follow each other in their episodes."""
     seed: int = 0
@@ -142,8 +145,9 @@ class DecoderRun:
             raise UserError(f"batch_size must be even, got {self.batch_size}")
         if min(self.horizon, self.clips, self.reuse, self.validation_clips) < 1:
             raise UserError("horizon, clips, reuse and validation_clips must be 1 or more")
-        if not (0 <= self.believed <= 1 and 0 <= self.blind <= 1):
-            raise UserError(f"shares must lie in [0, 1], got {self.believed} and {self.blind}")
+        for name in ("believed", "blind", "augmented"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise UserError(f"{name} is a share and must lie in [0, 1], got {share}")
 
 
 def run(config: DecoderRun) -> Tokenizer:
@@ -159,6 +163,12 @@ def run(config: DecoderRun) -> Tokenizer:
         raise UserError(
             f"the decoder of {config.checkpoint} reads no beliefs, so it cannot teach to; run "
             "`roboscape train decoder` without --student first"
+        )
+    if config.augmented and bundle.controls.object_names:
+        raise UserError(
+            f"the arm model of {config.checkpoint} takes {', '.join(bundle.controls.object_names)},"
+            " which are read off frames, and an augmented clip shows them at other places; give "
+            "--augmented 0"
         )
     open_run(config.output, config)
     imagining = bundle.for_imagining(Compute(device=config.device, precision=config.precision))
@@ -221,7 +231,11 @@ def make_step(
 
     @lru_cache(maxsize=1)
     def block(number: int) -> tuple[ImaginedClips, ...]:
-        return learnt.drawn(config.clips, coordinates=(config.seed, number, _BLOCK))
+        return learnt.drawn(
+            config.clips,
+            coordinates=(config.seed, number, _BLOCK),
+            augmented=config.augmented,
+        )
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
         generator = numpy_generator_for(config.seed, number, _BATCH)
