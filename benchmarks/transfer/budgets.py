@@ -3,11 +3,12 @@
     python benchmarks/transfer/budgets.py --dataset data/droid6 --minutes 2 10 30 \
         --leave-out 6 --output runs/budgets_droid
 
-For every number of minutes and every episode that is left out, `roboscape learn` learns from the
-other episodes, from each of the starts: its tokenizer and world model get as many CPU seconds,
-whatever they start from (`few_episodes.py`). Another episode is for validation, which may end a
-training from a bundle earlier. A model is measured on the episode that it has not seen; intervals
-(95 %) resample these episodes. `budgets.md` and `budgets.json` are written into the output folder.
+For every number of minutes and every episode that is left out (or all of them `--together`),
+`roboscape learn` learns from the other episodes, from each of the starts: its tokenizer and world
+model get as many CPU seconds, whatever they start from (`few_episodes.py`). Other episodes are for
+validation, which may end a training from a bundle earlier. A model is measured on the episodes that
+it has not seen; intervals (95 %) resample these. `budgets.md` and `budgets.json` are written into
+the output folder.
 """
 
 import shutil
@@ -34,6 +35,7 @@ from roboscape.evaluate.metrics import MOVING_PSNR, STILL_PSNR
 from roboscape.evaluate.results import Results, Subject
 from roboscape.evaluate.statistics import Estimate, estimate
 from roboscape.evaluate.subjects import BundlePredictor
+from roboscape.evaluate.verdict import judge
 from roboscape.pipelines.learn import SCRATCH
 from roboscape.rollout.bundle import PROBED, Bundle
 
@@ -56,8 +58,10 @@ class Budgets:
     """CPU minutes of a training: tokenizer and world model together."""
     leave_out: tuple[int, ...] = ()
     """Episodes that are left out, one at a time; each one where none is named."""
-    validation: int | None = None
-    """Episode for validation; where not given, the one after the one that is left out."""
+    together: bool = False
+    """Whether they are left out at the same time: one training instead of one each."""
+    validation: tuple[int, ...] = ()
+    """Episodes for validation; where none is named, the one after the one that is left out."""
     per_episode: int = 16
     """Clips of an episode at most."""
     preset: Literal["debug", "lift"] = "lift"
@@ -78,11 +82,11 @@ class Budgets:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model, and its figures on the episode that it has not seen: means over its clips."""
+    """A model, and its figures on the episodes that it has not seen: means over their clips."""
 
     minutes: float
-    left_out: int
-    """The episode."""
+    left_out: tuple[int, ...]
+    """The episodes."""
     clips: int
     learnt: Learnt
     psnr: dict[str, float]
@@ -91,23 +95,23 @@ class Model:
     """The same of what moves."""
     still: dict[str, float]
     """The same of what rests."""
-    delta_psnr: float
+    gain: Estimate
+    """PSNR above a still picture's, dB."""
+    delta_psnr: Estimate
     """What the true actions are worth to it against random ones, dB."""
-
-    @property
-    def gain(self) -> float:
-        """PSNR above a still picture's, dB."""
-        return self.psnr["model"] - self.psnr["static"]
 
 
 def main(config: Budgets) -> tuple[Model, ...]:
     """Learn, measure, write and print the table."""
-    episodes = config.leave_out or range(LeRobotDataset(config.dataset).num_episodes)
-    folds = {episode: fold_of(config, episode) for episode in episodes}
+    episodes = config.leave_out or tuple(range(LeRobotDataset(config.dataset).num_episodes))
+    folds = {
+        left_out: fold_of(config, left_out)
+        for left_out in ((episodes,) if config.together else ((one,) for one in episodes))
+    }
     found = tuple(
-        learn(config, folds[episode], episode=episode, minutes=minutes, start=start)
+        learn(config, root, left_out=left_out, minutes=minutes, start=start)
         for minutes in config.minutes
-        for episode in episodes
+        for left_out, root in folds.items()
         for start in config.starts
     )
     write_json(
@@ -119,32 +123,34 @@ def main(config: Budgets) -> tuple[Model, ...]:
             "models": [asdict(one) for one in found],
         },
     )
-    text = table(found, config=config)
+    text = table(found)
     with atomic_path(config.output / "budgets.md") as temporary:
         temporary.write_text(text)
     print(text)
     return found
 
 
-def fold_of(config: Budgets, left_out: int) -> Path:
-    """The dataset in whose splits one episode is for test and another for validation.
+def fold_of(config: Budgets, left_out: tuple[int, ...]) -> Path:
+    """The dataset in whose splits some episodes are for test and others for validation.
 
     Raises:
-        UserError: there is no such episode, or none would be left to train on.
+        UserError: there are no such episodes, or none would be left to train on.
     """
     count = LeRobotDataset(config.dataset).num_episodes
-    following = (left_out + 1) % max(count, 1)
-    validation = following if config.validation is None else config.validation
-    if count < 3 or validation == left_out or not {left_out, validation} <= set(range(count)):
+    validation = config.validation or ((left_out[-1] + 1) % max(count, 1),)
+    held_out = [*left_out, *validation]
+    if len(set(held_out)) < len(held_out) or not set(held_out) < set(range(count)):
         raise UserError(
-            "expected three episodes or more, one of them for --leave-out and another one for "
-            f"--validation; {config.dataset} has {count}, got {left_out} and {validation}"
+            f"expected some of the {count} episodes of {config.dataset} for --leave-out, others "
+            f"for --validation and others to train on; got {held_out}"
         )
-    root = config.output / f"recordings_{left_out}"
+    root = config.output / f"recordings_{named(left_out)}"
     if root.exists():
         return root
     splits = ["train"] * count
-    splits[left_out], splits[validation] = "test", "validation"
+    for names, split in ((left_out, "test"), (validation, "validation")):
+        for episode in names:
+            splits[episode] = split
     with atomic_path(root) as temporary:
         shutil.copytree(config.dataset, temporary)
         save_splits(temporary, SplitChoice(shares=SplitShares(), splits=tuple(splits)))
@@ -153,10 +159,17 @@ def fold_of(config: Budgets, left_out: int) -> Path:
     return root
 
 
-def learn(config: Budgets, root: Path, *, episode: int, minutes: float, start: Begin) -> Model:
+def named(episodes: tuple[int, ...]) -> str:
+    """Episodes in the name of a folder."""
+    return "_".join(map(str, episodes))
+
+
+def learn(
+    config: Budgets, root: Path, *, left_out: tuple[int, ...], minutes: float, start: Begin
+) -> Model:
     """A model that learnt for so long; one that is there is only measured."""
     name = config.checkpoint if start == "bundle" else SCRATCH
-    folder = config.output / f"{start}_{minutes:g}_{episode}"
+    folder = config.output / f"{start}_{minutes:g}_{named(left_out)}"
     if not (folder / LEARNT).is_file():
         few = FewEpisodes(
             minutes=minutes,
@@ -181,15 +194,18 @@ def learn(config: Budgets, root: Path, *, episode: int, minutes: float, start: B
         ),
         checkpoint=str(learnt.checkpoint),
     ).results
+    delta = results.row("delta_psnr@genie_random").model
+    assert delta is not None, "every clip has random actions"
     return Model(
         minutes=minutes,
-        left_out=episode,
+        left_out=left_out,
         clips=len(results.clips),
         learnt=learnt,
         psnr=means(results, "psnr"),
         moving=means(results, MOVING_PSNR),
         still=means(results, STILL_PSNR),
-        delta_psnr=means(results, "delta_psnr@genie_random").get("model", np.nan),
+        gain=judge(results, training_episodes=learnt.episodes).gain,
+        delta_psnr=delta.estimate,
     )
 
 
@@ -200,7 +216,7 @@ def means(results: Results, key: str) -> dict[str, float]:
     return {one: found.estimate.mean for one in subjects if (found := row.of(one))}
 
 
-def table(models: Sequence[Model], *, config: Budgets) -> str:
+def table(models: Sequence[Model]) -> str:
     """A line for every number of minutes and start, after a still picture's, as Markdown."""
     rows = [
         [
@@ -223,10 +239,11 @@ def table(models: Sequence[Model], *, config: Budgets) -> str:
                 with_interval([one.delta_psnr for one in group]),
             ]
         )
-    episodes = [one.left_out for one in first]
+    episodes = [episode for one in first for episode in one.left_out]
+    how = "each left out in turn" if len(first) > 1 else "left out"
     note = (
-        f"{sum(one.clips for one in first)} clips of {len(episodes)} episodes, each left out in "
-        f"turn ({', '.join(map(str, episodes))}); {first[0].learnt.episodes} episodes trained on."
+        f"{sum(one.clips for one in first)} clips of {len(episodes)} episodes, {how} "
+        f"({', '.join(map(str, episodes))}); {first[0].learnt.episodes} episodes trained on."
     )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{note}\n"
 
@@ -246,13 +263,13 @@ def mean(values: Sequence[float]) -> str:
     return f"{np.mean(values):.2f}"
 
 
-def with_interval(values: Sequence[float]) -> str:
+def with_interval(found: Sequence[Estimate]) -> str:
     """A mean over episodes with its interval; a single episode has none."""
-    found: Estimate | None = estimate(np.array([values]))
-    if found is None:
+    whole = found[0] if len(found) == 1 else estimate(np.array([[one.mean for one in found]]))
+    if whole is None:
         return "–"
-    limits = f" ({found.low:+.2f} to {found.high:+.2f})" if len(values) > 1 else ""
-    return f"**{found.mean:+.2f}**{limits}"
+    limits = f" ({whole.low:+.2f} to {whole.high:+.2f})" if whole.num_episodes > 1 else ""
+    return f"**{whole.mean:+.2f}**{limits}"
 
 
 if __name__ == "__main__":

@@ -60,11 +60,12 @@ def config(tiny_bundle, tmp_path):
     )
 
 
-def test_the_episode_left_out_is_neither_trained_on_nor_a_reason_to_stop(config):
-    for left_out, asked, validation in ((3, None, 0), (2, 1, 1)):
-        dataset = LeRobotDataset(budgets.fold_of(replace(config, validation=asked), left_out))
+def test_episodes_left_out_are_neither_trained_on_nor_a_reason_to_stop(config):
+    for left_out, asked, validation in (((3,), (), [0]), ((2,), (1,), [1]), ((0, 2), (3,), [3])):
+        fold = budgets.fold_of(replace(config, validation=asked), left_out)
+        dataset = LeRobotDataset(fold)
         splits = [list(episodes_of(dataset, s)) for s in ("test", "validation", "train")]
-        assert splits[:2] == [[left_out], [validation]]
+        assert splits[:2] == [list(left_out), validation]
         assert sorted(itertools.chain(*splits)) == [0, 1, 2, 3]
 
 
@@ -75,7 +76,7 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
     monkeypatch.setattr(few_episodes, "tokenize", lambda _: None)
     found = budgets.main(config)
     assert [(one.left_out, one.learnt.start) for one in found] == [
-        (episode, start) for episode in (0, 2) for start in ("bundle", "scratch")
+        ((episode,), start) for episode in (0, 2) for start in ("bundle", "scratch")
     ]
     for one in found:
         assert (one.learnt.tokenizer_steps, one.learnt.world_model_steps) == (7, 13)
@@ -91,11 +92,12 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
         settings=EvaluationSettings(split="test", per_episode=2, horizon=5, examples=0),
     ).results
     assert last.psnr["model"] == results.row("psnr").model.estimate.mean
-    assert last.gain == last.psnr["model"] - results.row("psnr").static.estimate.mean
+    above = last.psnr["model"] - results.row("psnr").static.estimate.mean
+    assert last.gain.mean == pytest.approx(above)
     assert len(read_json(config.output / "budgets.json")["models"]) == 4
     text = (config.output / "budgets.md").read_text()
     assert capsys.readouterr().out.strip().endswith(text.strip())
-    ours = np.mean([one.gain for one in found if one.learnt.start == "scratch"])
+    ours = np.mean([one.gain.mean for one in found if one.learnt.start == "scratch"])
     assert f"**{ours:+.2f}** (" in text
 
     monkeypatch.setattr(few_episodes, "learn", None)  # a second time nothing is learnt again
@@ -103,10 +105,20 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
     assert [one.learnt for one in again] == [one.learnt for one in found]
 
 
+@pytest.mark.slow
+def test_left_out_together_they_are_one_training(config, monkeypatch):
+    monkeypatch.setattr(few_episodes, "seconds_a_step", lambda *_, **__: 0.1)
+    monkeypatch.setattr(few_episodes, "tokenize", lambda _: None)
+    (one,) = budgets.main(replace(config, together=True, validation=(1,), starts=("bundle",)))
+    assert one.left_out == (0, 2) and one.learnt.episodes == 1 and one.clips == 4
+    assert one.gain.num_episodes == one.delta_psnr.num_episodes == 2
+    text = (config.output / "budgets.md").read_text()
+    assert f"**{one.gain.mean:+.2f}** ({one.gain.low:+.2f} to {one.gain.high:+.2f})" in text
+
+
 def test_what_cannot_be_learnt_is_refused(config):
     with pytest.raises(ValueError, match="--minutes above 0"):
         replace(config, minutes=(0.0,))
-    with pytest.raises(ValueError, match="has 4, got 4 and 1"):
-        budgets.fold_of(replace(config, validation=1), 4)
-    with pytest.raises(ValueError, match="got 2 and 2"):
-        budgets.fold_of(replace(config, validation=2), 2)
+    for left_out, validation in (((4,), (1,)), ((2,), (2,)), ((0, 1), (2, 3))):
+        with pytest.raises(ValueError, match="others to train on; got"):
+            budgets.fold_of(replace(config, validation=validation), left_out)
