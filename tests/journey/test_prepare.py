@@ -118,7 +118,7 @@ def test_learning_takes_camera_stride_and_length_from_the_clip_index(foreign, tm
     store = TokenStore(tmp_path / "run/tokens")
     assert (store.config.cameras, store.config.controls.stride) == (("wrist",), 2)
     assert store.config.annotator == "lucas_kanade"
-    assert store.config.augmented_copies == 15 and len(store.episodes) == 4 + 15 * 3
+    assert store.config.augmented_copies == 0 and len(store.episodes) == 4
     world_model = Bundle.from_pretrained(tmp_path / "run/checkpoint").world_model
     assert world_model.config.max_frames == 5
     with pytest.raises(ValueError, match="delete the file to choose anew"):
@@ -153,12 +153,15 @@ def test_learning_from_a_bundle_takes_over_what_fits(foreign, tmp_path, caplog):
     assert before.controls.statistics == after.controls.statistics
     assert after.world_model.config == before.world_model.config
     assert not (again / "proprioception").exists()
+    assert TokenStore(again / "tokens").config.augmented_copies == 0
     # Another rate is another control signal.
     (foreign / "annotations/clips.parquet").unlink()
     main([*prepare_foreign.split(), "--frame-hz", "6.7"])
     main(f"learn {foreign} --output {other} {start} {LEARN}".split())
     assert "its control signals are replaced" in caplog.text
     assert "branches.0.embedding.control.weight" in caplog.text
+    # A robot that is new to the bundle: its few recordings are seen in other crops too.
+    assert TokenStore(other / "tokens").config.augmented_copies == 15
     slower, faster = (Bundle.from_pretrained(run / "checkpoint") for run in (again, other))
     assert (slower.controls.stride, faster.controls.stride) == (2, 3)
     run = read_json(other / "world_model/config.json")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from roboscape.core.pretrained import resolve
 from roboscape.pipelines import learn
 from roboscape.pipelines.learn import copies_for
 from tests.conftest import LENGTH, write_dataset
@@ -15,13 +14,12 @@ def three(tmp_path):
 
 
 def test_few_recordings_get_copies_and_many_none(three, monkeypatch):
-    assert copies_for(three, controls=None) == learn.MOST_COPIES
+    assert copies_for(three, new_robot=True) == learn.MOST_COPIES
     rows = 2 * LENGTH
     for enough, copies in ((2 * rows + 1, 2), (2 * rows, 1), (rows, 0), (rows - 1, 0)):
         monkeypatch.setattr(learn, "ENOUGH_ROWS", enough)
-        assert copies_for(three, controls=None) == copies
+        assert copies_for(three, new_robot=True) == copies
 
 
-def test_an_arm_model_that_reads_objects_off_frames_gets_no_copies(three):
-    assert copies_for(three, controls=str(resolve("lift"))) == 0
-    assert copies_for(three, controls=str(resolve("general"))) == learn.MOST_COPIES
+def test_a_robot_that_is_not_new_to_the_bundle_gets_no_copies(three):
+    assert copies_for(three, new_robot=False) == 0
