@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -38,6 +38,7 @@ from roboscape.evaluate.subjects import BundlePredictor
 from roboscape.evaluate.verdict import judge
 from roboscape.pipelines.learn import SCRATCH
 from roboscape.rollout.bundle import PROBED, Bundle
+from roboscape.sources.saving import check_same_settings
 
 Begin = Literal["bundle", "scratch"]
 
@@ -102,7 +103,12 @@ class Model:
 
 
 def main(config: Budgets) -> tuple[Model, ...]:
-    """Learn, measure, write and print the table."""
+    """Learn, measure, write and print the table.
+
+    Raises:
+        UserError: the output folder holds models that learnt otherwise.
+    """
+    check_same_settings(config.output / "settings.json", decisive(config), verb="begun")
     episodes = config.leave_out or tuple(range(LeRobotDataset(config.dataset).num_episodes))
     folds = {
         left_out: fold_of(config, left_out)
@@ -128,6 +134,18 @@ def main(config: Budgets) -> tuple[Model, ...]:
         temporary.write_text(text)
     print(text)
     return found
+
+
+def decisive(config: Budgets) -> dict[str, Any]:
+    """Settings that models of one output folder have in common; its folders' names say the rest."""
+    return {
+        "dataset": str(config.dataset),
+        "checkpoint": config.checkpoint,
+        "validation": list(config.validation),
+        "preset": config.preset,
+        "decoder_steps": config.decoder_steps,
+        "augmented_copies": config.augmented_copies,
+    }
 
 
 def fold_of(config: Budgets, left_out: tuple[int, ...]) -> Path:

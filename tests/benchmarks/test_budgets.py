@@ -103,6 +103,9 @@ def test_both_starts_get_the_same_steps_and_the_same_episodes(config, monkeypatc
     monkeypatch.setattr(few_episodes, "learn", None)  # a second time nothing is learnt again
     again = budgets.main(config)
     assert [one.learnt for one in again] == [one.learnt for one in found]
+    for other in ({"augmented_copies": 0}, {"validation": (1,)}):
+        with pytest.raises(ValueError, match="was begun with other settings"):
+            budgets.main(replace(config, **other))
 
 
 @pytest.mark.slow

@@ -159,10 +159,10 @@ def measure_again(config: JudgeRun, validation: Sequence[LeRobotDataset]) -> Suc
             or no episode is for validation.
     """
     network = SuccessNetwork.from_pretrained(config.measure)
-    shape = network.config
+    shape, stride = network.config, stride_of_run(config)
     for dataset in validation:
         check_alike(dataset, shape)
-        if (rate := dataset.spec.fps / stride_of_run(config)) != shape.frame_hz:
+        if (rate := dataset.spec.fps / stride) != shape.frame_hz:
             raise UserError(
                 f"{config.measure} judges {shape.frame_hz:g} frames a second, {dataset.root} gives "
                 f"{rate:g} here; give another --stride or --checkpoint"
@@ -177,7 +177,7 @@ def measure_again(config: JudgeRun, validation: Sequence[LeRobotDataset]) -> Suc
         held_out_examples(config, held_out, shape=shape),
         config=config,
         validation=validation,
-        episodes=[number for source in held_out for number in source.numbers],
+        episodes=numbers_of(held_out),
     )
     return network.cpu()
 
@@ -273,6 +273,11 @@ class Source:
         return [self.first + episode for episode in self.episodes]
 
 
+def numbers_of(some: Sequence[Source]) -> list[int]:
+    """The episodes of all sources, numbered through all datasets."""
+    return [number for source in some for number in source.numbers]
+
+
 Making = Callable[[Source], JudgeExamples]
 """Reads or imagines the examples of a source."""
 
@@ -295,7 +300,7 @@ def read_data(
 ) -> JudgeData:
     """All examples, those of an interrupted run from its folder."""
     training, held_out = sources(datasets, "train"), sources(validation, "validation")
-    measured_on = [number for source in held_out for number in source.numbers]
+    measured_on = numbers_of(held_out)
     if not training or len(measured_on) < 2:
         raise UserError(
             f"expected training episodes in {named(datasets)} and two or more for validation in "

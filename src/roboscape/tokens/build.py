@@ -210,12 +210,14 @@ def check_camera(spec: DatasetSpec, *, name: str, root: Path, tokenizer: Tokeniz
 
 def check_copies(config: Tokenize) -> None:
     """Refuse augmented copies for an arm model that takes objects."""
+    if not config.augmented_copies:
+        return
     names: tuple[str, ...] = ()
     if config.controls is not None:
         names = ControlEncoder.load(config.controls).object_names
     elif config.proprioception is not None:
         names = Proprioception.from_pretrained(config.proprioception).config.object_names
-    if config.augmented_copies and names:
+    if names:
         raise UserError(
             f"the arm model takes {', '.join(names)}, which are read off frames, and an augmented "
             "copy shows them at other places; tokenize without --augmented-copies"
