@@ -11,7 +11,7 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
-from roboscape.policies.compact.steps import network_of_step
+from roboscape.policies.compact.steps import policy_of_step
 from roboscape.policies.compact.train import Batch, CompactPolicyRun, Samples, make_step, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
@@ -259,7 +259,7 @@ def test_the_bundled_policy_is_found_by_name_from_any_folder(tmp_path, monkeypat
 
 def test_a_checkpoint_of_a_training_is_a_policy(training):
     trained = run(training).state_dict()
-    last = network_of_step(training.output, 4).state_dict()
+    last = policy_of_step(training.output, 4)._network.state_dict()
     assert all(torch.equal(value, last[name]) for name, value in trained.items())
     assert open_policy(f"{training.output}@2").spec == open_policy(str(training.output)).spec
     with pytest.raises(UserError, match="no checkpoint of step 3; it has 2, 4"):

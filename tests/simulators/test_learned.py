@@ -99,7 +99,7 @@ def starts(dataset, *episodes, **settings):
 def arrays(observation):
     """All numbers of an observation, by name."""
     found = {"state": observation.state}
-    for field in ("rgb", "depth_m", "confidence"):
+    for field in ("rgb", "depth_m", "confidence", "tokens"):
         found |= {f"{field}/{name}": one for name, one in getattr(observation, field).items()}
     return found
 

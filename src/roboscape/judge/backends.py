@@ -9,7 +9,9 @@ from roboscape.judge.classifier import ClassifierJudge
 from roboscape.judge.language import LanguageJudge
 from roboscape.judge.protocol import Judge
 from roboscape.judge.rule import RuleJudge
+from roboscape.judge.tokens import TokenJudge
 from roboscape.simulators.protocol import WorldSpec
+from roboscape.tokens.state_reader import StateReader
 
 BUNDLED_JUDGE = "lift-judge"
 
@@ -18,8 +20,9 @@ BUNDLED_JUDGE = "lift-judge"
 class JudgeChoice:
     """Which judge says whether a task is solved."""
 
-    kind: Literal["classifier", "rule", "vlm"] = "classifier"
-    """`classifier`: trained on RGB and depth; `rule`: the height of Lift's cube; `vlm`: a
+    kind: Literal["classifier", "rule", "tokens", "vlm"] = "classifier"
+    """`classifier`: trained on RGB and depth; `rule`: the height of Lift's cube, from pixels;
+    `tokens`: the same, from imagined tokens, by the bundle's object reader; `vlm`: a
     vision-language model behind an OpenAI-compatible server, a request a world and frame."""
     weights: str = BUNDLED_JUDGE
     """The classifier: a bundled name, a folder, or a hub repository."""
@@ -27,28 +30,48 @@ class JudgeChoice:
     """The vision-language model."""
 
 
-def open_judge(choice: JudgeChoice, *, spec: WorldSpec, camera: str = "") -> Judge:
+def open_judge(
+    choice: JudgeChoice,
+    *,
+    spec: WorldSpec,
+    camera: str = "",
+    object_reader: StateReader | None = None,
+) -> Judge:
     """The chosen judge, for worlds of a specification.
 
     Args:
         choice: Which one.
         spec: The worlds'; their camera and image size must be the judge's.
         camera: The one that a rule or a language model looks through; the first where not given.
+        object_reader: Of the bundle that imagines these worlds, for the judge by tokens.
 
     Raises:
         ValueError: a judge without weights, of another camera, image size or rate, or that needs
-            depth where there is none.
+            depth or an object reader where there is none.
     """
+    if choice.kind == "tokens":
+        if object_reader is None:
+            raise UserError(
+                "the judge by tokens needs worlds that a bundle with an object reader imagines "
+                "(`lift`); a true simulator has no tokens. Use another kind of judge"
+            )
+        return TokenJudge(object_reader, spec=spec)
+    if choice.kind == "classifier":
+        return _classifier(choice, spec=spec)
     known = {one.name: one for one in spec.cameras}
-    if choice.kind != "classifier":
-        name = camera or spec.cameras[0].name
-        if name not in known:
-            raise UserError(f"these worlds have no camera {name!r}; they have {', '.join(known)}")
-        if choice.kind == "vlm":
-            return LanguageJudge.of_server(choice.language, camera=name, task=spec.task)
-        if not known[name].has_depth:
-            raise UserError(f"the judge by rule needs depth, and camera {name!r} has none")
-        return RuleJudge(name)
+    name = camera or spec.cameras[0].name
+    if name not in known:
+        raise UserError(f"these worlds have no camera {name!r}; they have {', '.join(known)}")
+    if choice.kind == "vlm":
+        return LanguageJudge.of_server(choice.language, camera=name, task=spec.task)
+    if not known[name].has_depth:
+        raise UserError(f"the judge by rule needs depth, and camera {name!r} has none")
+    return RuleJudge(name)
+
+
+def _classifier(choice: JudgeChoice, *, spec: WorldSpec) -> ClassifierJudge:
+    """The trained classifier of a choice; the rest is as for `open_judge`."""
+    known = {one.name: one for one in spec.cameras}
     judge = ClassifierJudge.from_pretrained(choice.weights)
     wanted = judge.config
     found = known.get(wanted.camera)

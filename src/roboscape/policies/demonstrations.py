@@ -18,8 +18,8 @@ from roboscape.dataset.records import Split
 class Demonstration:
     """One episode up to a while after its success. Axes: f frame, n native row."""
 
-    images: dict[str, UInt8[np.ndarray, "f h w 3"]]
-    """By camera name."""
+    images: dict[str, UInt8[np.ndarray, "f h w 3"] | Int[np.ndarray, "f y x"]]
+    """By camera name: pixels, or tokens of a policy that reads these."""
     states: Float[np.ndarray, "f s"]
     """At the frames."""
     rows: Int[np.ndarray, " f"]

@@ -1,13 +1,20 @@
 """The loop of a policy and a simulator: frames are kept, chunks are used up, rates converted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.action_math import slow_down, speed_up
-from roboscape.policies.protocol import Policy, PolicyInput, PolicySpec, check_policy_fits
+from roboscape.policies.protocol import (
+    Policy,
+    PolicyInput,
+    PolicySpec,
+    check_policy_fits,
+    reads_tokens_of,
+)
 from roboscape.simulators.protocol import Index, Mask, Observation, WorldSpec
 
 
@@ -26,6 +33,7 @@ class PolicyDriver:
         """
         check_policy_fits(policy.spec, world)
         self.policy, self._world = policy, world
+        self._by_tokens = reads_tokens_of(policy.spec, world)
         self._executed = native_length(policy.spec.executed, policy.spec, world)
         if self._executed % world.stride:
             raise UserError(
@@ -78,27 +86,28 @@ class PolicyDriver:
     def _observed(self, worlds: Index) -> PolicyInput:
         """The frames of some worlds, oldest first."""
         frames, spec = self._history, self.policy.spec
+
+        def stacked(of_frame: Callable[[Observation], dict[str, np.ndarray]]) -> dict[str, Any]:
+            each = [of_frame(frame) for frame in frames]
+            return {name: np.stack([one[name][worlds] for one in each], axis=1) for name in each[0]}
+
         return PolicyInput(
-            rgb={
-                name: np.stack([frame.rgb[name][worlds] for frame in frames], axis=1)
-                for name in spec.cameras
-            },
-            depth_m={
-                name: np.stack([frame.depth_m[name][worlds] for frame in frames], axis=1)
-                for name in spec.depth_cameras
-            },
+            rgb=stacked(lambda frame: frame.rgb),
+            depth_m=stacked(lambda frame: frame.depth_m),
+            tokens=stacked(lambda frame: {name: of[:, 0] for name, of in frame.tokens.items()}),
             state=np.stack([frame.state[worlds] for frame in frames], axis=1),
             task=self._world.task if spec.reads_task else "",
         )
 
     def _seen(self, observation: Observation) -> Observation:
         """The part of an observation that the policy is shown."""
-        spec = self.policy.spec
+        spec, tokens = self.policy.spec, self._by_tokens
         columns = [self._world.state_names.index(name) for name in spec.state_names]
         return Observation(
-            rgb={name: observation.rgb[name] for name in spec.cameras},
+            rgb={} if tokens else {name: observation.rgb[name] for name in spec.cameras},
             depth_m={name: observation.depth_m[name] for name in spec.depth_cameras},
             state=np.asarray(observation.state[:, columns], np.float32),
+            tokens={name: observation.tokens[name] for name in spec.cameras} if tokens else {},
         )
 
     def _nothing(self) -> Float[np.ndarray, "n a"]:
@@ -116,6 +125,7 @@ def _replaced(old: Observation, new: Observation, where: Mask) -> Observation:
         rgb={name: mixed(old.rgb[name], new.rgb[name]) for name in old.rgb},
         depth_m={name: mixed(old.depth_m[name], new.depth_m[name]) for name in old.depth_m},
         state=mixed(old.state, new.state),
+        tokens={name: mixed(old.tokens[name], new.tokens[name]) for name in old.tokens},
     )
 
 

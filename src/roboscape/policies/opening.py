@@ -6,7 +6,7 @@ from roboscape.core.device import AUTO
 from roboscape.core.errors import UserError
 from roboscape.core.pretrained import BUNDLED
 from roboscape.policies.compact.policy import CompactPolicy
-from roboscape.policies.compact.steps import network_of_step
+from roboscape.policies.compact.steps import policy_of_step
 from roboscape.policies.lerobot.environment import lerobot_checkpoint
 from roboscape.policies.protocol import Policy
 from roboscape.policies.remote.client import RemotePolicy
@@ -39,7 +39,7 @@ def open_policy(name: str, *, device: str = AUTO, described: Path | None = None)
         raise UserError(f"{described} describes a policy server, and {name} is a folder")
     run, at, step = name.rpartition("@")
     if at and step.isdecimal():
-        return CompactPolicy(network_of_step(Path(run), int(step)), device=device)
+        return policy_of_step(Path(run), int(step), device=device)
     return CompactPolicy.from_pretrained(_folder_of(name), device=device)
 
 

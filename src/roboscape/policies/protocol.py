@@ -3,16 +3,16 @@
 `PolicyDriver` (`driver.py`) runs any of them in any simulator. It keeps the frames that a policy
 wants to see, asks for a new chunk when one is used up, and checks what means what.
 
-Axes: b world, t frame, h height, w width, s state dimension, c action of a chunk, a action
-dimension.
+Axes: b world, t frame, h height, w width, y and x token, s state dimension, c action of a chunk,
+a action dimension.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
@@ -31,6 +31,10 @@ class PolicySpec:
     """Cameras whose depth it is shown, in metres."""
     image_size: int = 0
     """Height and width of its images in pixels; 0 where it takes any size."""
+    encoder_sha256: str = ""
+    """Hash of the encoder whose tokens it reads in place of RGB; empty: it reads RGB. In worlds
+    that are imagined in these tokens it is shown them; elsewhere it is shown RGB, and encodes it.
+    """
     state_names: tuple[str, ...] = ()
     """Dimensions of the robot's state that it is shown, in this order; empty: none."""
     frames: int = 1
@@ -67,6 +71,8 @@ class PolicyInput:
     """By camera name."""
     depth_m: dict[str, Float[np.ndarray, "b t h w"]]
     """By camera name, along the optical axis."""
+    tokens: dict[str, Int[np.ndarray, "b t y x"]] = field(default_factory=dict)
+    """Of RGB, by camera name, in place of it; empty where the policy is shown RGB."""
     state: Float[np.ndarray, "b t s"]
     """In the order of `PolicySpec.state_names`."""
     task: str = ""
@@ -124,6 +130,11 @@ def begun_anew(values: Sequence[Value], new: Sequence[Value], *, where: Mask | N
     for world, value in zip(np.flatnonzero(where).tolist(), new, strict=True):
         after[world] = value
     return after
+
+
+def reads_tokens_of(policy: PolicySpec, world: WorldSpec) -> bool:
+    """Whether a policy is shown a simulator's tokens in place of RGB."""
+    return bool(policy.encoder_sha256) and policy.encoder_sha256 == world.encoder_sha256
 
 
 def check_policy_fits(policy: PolicySpec, world: WorldSpec) -> None:

@@ -14,7 +14,7 @@ from roboscape.policies.episodes import EpisodeOutcome, EpisodePlan, run_episode
 from roboscape.policies.filming import Filming
 from roboscape.policies.opening import open_policy
 from roboscape.policies.rates import success_rate
-from roboscape.policies.worlds import WorldChoice, open_world, starts_of
+from roboscape.policies.worlds import WorldChoice, decode_what_is_seen, open_world, starts_of
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ def _run_missing(config: RunPolicy, seeds: list[int], *, file: Path) -> None:
     """Run the episodes of some seeds, and append a line for each as it ends."""
     policy = open_policy(config.policy, device=config.world.device, described=config.described)
     simulator, success = open_world(config.world)
+    if not config.videos:
+        decode_what_is_seen(simulator, policy.spec, success)
     # A policy or world that is refused leaves no run behind.
     open_run(config.output, config)
     film = Filming(

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.judge.backends import JudgeChoice, open_judge
+from roboscape.judge.protocol import Judge
+from roboscape.judge.tokens import TokenJudge
+from roboscape.policies.protocol import PolicySpec, reads_tokens_of
 from roboscape.rollout.bundle import Bundle, Compute
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.mujoco import MujocoSimulator
@@ -61,13 +64,35 @@ def open_world(choice: WorldChoice) -> tuple[Simulator, Success]:
     """
     if not choice.bundle:
         return true_simulator(choice, batch=choice.batch), TrueSuccess()
-    if choice.judge.kind == "rule" and choice.task != "Lift":
+    if choice.judge.kind in ("rule", "tokens") and choice.task != "Lift":
         raise UserError(
             f"no rule says when imagined video shows {choice.task} solved; train a judge of it "
             "(`roboscape train judge`) and choose it (`--world.judge.kind classifier`)"
         )
     simulator = learned_simulator(choice)
-    return simulator, open_judge(choice.judge, spec=simulator.spec)
+    return simulator, judge_of(choice, simulator)
+
+
+def judge_of(choice: WorldChoice, simulator: Simulator) -> Judge:
+    """The judge of a choice, for the worlds of a simulator.
+
+    Raises:
+        ValueError: it does not fit them.
+    """
+    learned = isinstance(simulator, LearnedSimulator)
+    reader = simulator.bundle.object_reader if learned else None
+    return open_judge(choice.judge, spec=simulator.spec, object_reader=reader)
+
+
+def decode_what_is_seen(simulator: Simulator, policy: PolicySpec, success: Success) -> None:
+    """Let a learned simulator decode no pixels where policy and judge read tokens alone."""
+    if (
+        isinstance(simulator, LearnedSimulator)
+        and isinstance(success, TokenJudge)
+        and reads_tokens_of(policy, simulator.spec)
+        and not policy.depth_cameras
+    ):
+        simulator.decode = "none"
 
 
 def learned_simulator(choice: WorldChoice) -> LearnedSimulator:

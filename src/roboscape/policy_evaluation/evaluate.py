@@ -9,9 +9,8 @@ from pathlib import Path
 from roboscape.core.errors import UserError
 from roboscape.core.files import write_json
 from roboscape.core.runs import open_run
-from roboscape.judge.backends import open_judge
 from roboscape.policies.opening import open_policy
-from roboscape.policies.worlds import WorldChoice, open_world, starts_of
+from roboscape.policies.worlds import WorldChoice, judge_of, open_world, starts_of
 from roboscape.policy_evaluation.episodes import (
     EpisodeFiles,
     EpisodeRecord,
@@ -136,7 +135,7 @@ def opened(config: PolicyEval, name: World) -> Iterator[EvaluatedWorld]:
         yield EvaluatedWorld(
             name=name,
             simulator=simulator,
-            success=open_judge(config.world.judge, spec=simulator.spec),
+            success=judge_of(config.world, simulator),
             starts=dict(zip(config.seeds, starts_of(choice, config.seeds), strict=True)),
             max_frames=round(config.seconds * choice.frame_hz),
             fps=choice.frame_hz,

@@ -32,6 +32,7 @@ from roboscape.simulators.pictures import (
 )
 from roboscape.simulators.protocol import Index, Mask, Observation, Snapshot, Start, WorldSpec
 from roboscape.tokenizer.codes import MISSING
+from roboscape.tokens.weights import loaded_encoder_sha256
 from roboscape.world_model.config import WorldModelConfig
 
 Decode = Literal["all", "rgb", "none"]
@@ -188,6 +189,7 @@ class LearnedSimulator:
             depth_m=self._by_camera(found.get("depth")),
             state=np.zeros((self.batch, 0), np.float32) if state is None else state.copy(),
             confidence=self._by_camera(self._confidence.copy()),
+            tokens=self._tokens_by_camera(),
         )
 
     def _by_camera(self, frames: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -195,6 +197,14 @@ class LearnedSimulator:
         if frames is None:
             return {}
         return dict(zip(self.cameras, np.split(frames, len(self.cameras), axis=1), strict=True))
+
+    def _tokens_by_camera(self) -> dict[str, Int[np.ndarray, "b m y x"]]:
+        """Every camera's part of the newest frames' tokens."""
+        height, width = self.bundle.world_model.config.frame_grid
+        # A copy: the engine's own tokens are what the next frame is imagined from.
+        tokens = self.tokens.to("cpu", copy=True)
+        grid = rearrange(tokens, "m b (y x) -> b m y x", y=height, x=width).numpy()
+        return dict(zip(self.cameras, np.split(grid, len(self.cameras), axis=2), strict=True))
 
     def snapshot(self) -> Snapshot:
         """Copy what all worlds' futures depend on; stepping afterwards leaves the copy alone."""
@@ -355,4 +365,5 @@ def world_spec(bundle: Bundle, cameras: Sequence[str], *, task: str) -> WorldSpe
         action=controls.convention,
         state_names=arm.config.state_names if arm else (),
         task=task,
+        encoder_sha256=loaded_encoder_sha256(bundle.tokenizer),
     )

@@ -3,7 +3,7 @@
 Two stand behind it: `LearnedSimulator` (a bundle imagines) and `MujocoSimulator` (true physics).
 Whatever uses the first can be checked against the second with the same code.
 
-Axes: b world, h height, w width, s state dimension, a action dimension, y and x token.
+Axes: b world, h height, w width, s state dimension, a action dimension, m modality, y and x token.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ class WorldSpec:
     """One a dimension of an observation's state; empty where nothing says where the robot is."""
     task: str = ""
     """What is to be done, in words."""
+    encoder_sha256: str = ""
+    """Hash of the encoder whose tokens observations hold; empty where they hold none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ class Observation:
     confidence: dict[str, Float[np.ndarray, "b y x"]] = field(default_factory=dict)
     """Probability that the model gave each token that it chose, by camera name; empty where nothing
     is imagined, 1 in given frames."""
+    tokens: dict[str, Int[np.ndarray, "b m y x"]] = field(default_factory=dict)
+    """Tokens of each camera's frame (m RGB, then depth), by camera name; empty where nothing is
+    imagined."""
     success: Bool[np.ndarray, " b"] | None = None
     """Whether the task is solved, where the simulator itself knows; else None."""
 

@@ -118,7 +118,12 @@ def run(config: Synthesize) -> LeRobotDataset:
     studio = open_studio(config)
     check_same_settings(config.output / SETTINGS, deciding_settings(config), verb="imagined")
     simulator = new_simulator(studio, block=0)
-    judge = open_judge(config.judge, spec=simulator.spec, camera=studio.cameras[0])
+    judge = open_judge(
+        config.judge,
+        spec=simulator.spec,
+        camera=studio.cameras[0],
+        object_reader=studio.bundle.object_reader,
+    )
     written = SyntheticDatasets(
         config.output,
         synthetic_spec(studio, simulator),

@@ -44,19 +44,31 @@ class StateReaderConfig:
             )
 
 
-class StateReader(nn.Module):
-    """A small convolutional network over code vectors; depth may be missing.
+class TokenFeatures(nn.Module):
+    """A small convolutional network over the code vectors of a frame; tokens may be missing.
 
     Places come out of a spatial softmax (Finn et al. 2016, arXiv 1509.06113): a channel's weights
     over the grid, and the mean coordinates under them.
     """
 
-    def __init__(self, config: StateReaderConfig) -> None:
+    def __init__(
+        self, *, grid: tuple[int, int], code_bits: int, kinds: int, width: int, keypoints: int
+    ) -> None:
+        """Make one.
+
+        Args:
+            grid: rows and columns of tokens.
+            code_bits: of a token.
+            kinds: of tokens at every place: RGB alone (1), or depth as well (2).
+            width: channels.
+            keypoints: places in the frame whose coordinates are read.
+        """
         super().__init__()
-        self.config = config
-        rows, columns = config.grid
-        width, states = config.width, len(config.state_names)
-        self.embed = nn.Conv2d(2 * config.code_bits, width, 1)
+        rows, columns = grid
+        self.code_bits, self.rows = code_bits, rows
+        self.size = 2 * keypoints + 2 * width
+        """Numbers that a frame becomes."""
+        self.embed = nn.Conv2d(kinds * code_bits, width, 1)
         self.place = nn.Parameter(torch.zeros(width, rows, columns))
         self.layers = nn.Sequential(
             *(
@@ -66,16 +78,49 @@ class StateReader(nn.Module):
             ),
             nn.GELU(),
         )
-        self.heat = nn.Conv2d(width, config.keypoints, 1)
-        found = 2 * config.keypoints + 2 * width
-        self.head = nn.Sequential(
-            nn.LayerNorm(found), nn.Linear(found, 128), nn.GELU(), nn.Linear(128, states)
-        )
+        self.heat = nn.Conv2d(width, keypoints, 1)
         nn.init.normal_(self.place, std=0.02)
         down, right = torch.meshgrid(
             torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij"
         )
         self.register_buffer("coordinates", torch.stack([down, right]), persistent=False)
+
+    def features(self, *kinds: Int[Tensor, "b n"]) -> Float[Tensor, "b f"]:
+        """What is read off frames: places, then mean and largest of every channel.
+
+        Args:
+            kinds: tokens of frames, row by row, of each kind; -1 where there is none.
+        """
+        planes = torch.cat([self._vectors(codes) for codes in kinds], dim=1)
+        features = self.layers(self.embed(planes) + self.place)
+        heat = rearrange(self.heat(features), "b k y x -> b k (y x)").softmax(dim=-1)
+        where = rearrange(self.get_buffer("coordinates"), "c y x -> c (y x)")
+        places = torch.einsum("bkn,cn->bkc", heat, where.to(heat.dtype)).flatten(1)
+        return torch.cat([places, features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=-1)
+
+    def _vectors(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b v y x"]:
+        """Code vectors as planes; zero where there is no code."""
+        vectors = code_to_vectors(codes.clamp(min=0), code_bits=self.code_bits)
+        vectors = vectors * (codes != MISSING).unsqueeze(-1)
+        return rearrange(vectors, "b (y x) v -> b v y x", y=self.rows)
+
+
+class StateReader(TokenFeatures):
+    """A small network from the tokens of a frame to numbers; depth may be missing."""
+
+    def __init__(self, config: StateReaderConfig) -> None:
+        super().__init__(
+            grid=config.grid,
+            code_bits=config.code_bits,
+            kinds=2,
+            width=config.width,
+            keypoints=config.keypoints,
+        )
+        self.config = config
+        states = len(config.state_names)
+        self.head = nn.Sequential(
+            nn.LayerNorm(self.size), nn.Linear(self.size, 128), nn.GELU(), nn.Linear(128, states)
+        )
         self.register_buffer("state_mean", torch.zeros(states))
         self.register_buffer("state_std", torch.ones(states))
 
@@ -94,13 +139,7 @@ class StateReader(nn.Module):
             depth: the same of depth; None, or -1 in a frame, where there is none.
         """
         depth = torch.full_like(rgb, MISSING) if depth is None else depth
-        planes = torch.cat([self._vectors(rgb), self._vectors(depth)], dim=1)
-        features = self.layers(self.embed(planes) + self.place)
-        heat = rearrange(self.heat(features), "b k y x -> b k (y x)").softmax(dim=-1)
-        where = rearrange(self.get_buffer("coordinates"), "c y x -> c (y x)")
-        places = torch.einsum("bkn,cn->bkc", heat, where).flatten(1)
-        pooled = [features.mean(dim=(2, 3)), features.amax(dim=(2, 3))]
-        return self.head(torch.cat([places, *pooled], dim=-1))
+        return self.head(self.features(rgb, depth))
 
     def normalize(self, states: Float[Tensor, "b s"]) -> Float[Tensor, "b s"]:
         """States in deviations from the mean."""
@@ -127,9 +166,3 @@ class StateReader(nn.Module):
     def from_pretrained(cls, name: str | Path, *, subfolder: str = "") -> "StateReader":
         """Load from a folder or a hub repository, ready to read."""
         return load_model(cls, StateReaderConfig, resolve(name, subfolder=subfolder))
-
-    def _vectors(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b v y x"]:
-        """Code vectors as planes; zero where there is no code."""
-        vectors = code_to_vectors(codes.clamp(min=0), code_bits=self.config.code_bits)
-        vectors = vectors * (codes != MISSING).unsqueeze(-1)
-        return rearrange(vectors, "b (y x) v -> b v y x", y=self.config.grid[0])

@@ -1,10 +1,22 @@
 """The configuration of the compact policy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.records import ActionConvention
 from roboscape.policies.protocol import PolicySpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensRead:
+    """The tokens that a policy reads in place of pixels."""
+
+    encoder_sha256: str = ""
+    """Hash of the encoder that makes them; empty: pixels are read."""
+    grid: tuple[int, int] = (0, 0)
+    """Rows and columns of tokens of one camera's frame."""
+    code_bits: int = 0
+    """Of a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +29,8 @@ class CompactPolicyConfig:
     """Cameras whose images it reads."""
     image_size: int
     """Height and width of the images."""
+    tokens: TokensRead = field(default_factory=TokensRead)
+    """What is read in place of pixels."""
     state_names: tuple[str, ...] = ()
     """Dimensions of the robot's state that it reads."""
     frame_hz: float = 5.0
@@ -58,6 +72,7 @@ class CompactPolicyConfig:
         return PolicySpec(
             cameras=self.cameras,
             image_size=self.image_size,
+            encoder_sha256=self.tokens.encoder_sha256,
             state_names=self.state_names,
             frames=self.frames,
             frame_hz=self.frame_hz,

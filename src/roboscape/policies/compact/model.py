@@ -5,8 +5,8 @@ Diffusion Policy's form (Chi et al. 2023, arXiv 2303.04137): visual features and
 positions of keypoints (spatial softmax, Levine et al. 2016), and the chunk is drawn by rectified
 flow (Liu et al. 2022) in a few Euler steps.
 
-Axes: b world or sample, t frame, v camera, h height, w width, k keypoint, s state dimension,
-c action of a chunk, a action dimension, d condition.
+Axes: b world or sample, t frame, v camera, h height, w width, y and x token, k keypoint, s state
+dimension, c action of a chunk, a action dimension, d condition, f feature.
 """
 
 import math
@@ -14,13 +14,16 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roboscape.core.pretrained import load_model, resolve, save_weights
 from roboscape.policies.compact.config import CompactPolicyConfig
+from roboscape.tokens.state_reader import TokenFeatures
 
+Shown = UInt8[Tensor, "b t v h w 3"] | Int[Tensor, "b t v y x"]
+"""Pixels or tokens of all cameras."""
 LEAST_RANGE = 1e-4
 """Numbers whose values in training span less are taken not to vary."""
 
@@ -41,8 +44,10 @@ class CompactPolicyNetwork(nn.Module):
         self.register_buffer("state_high", torch.ones(states))
         self.register_buffer("action_low", -torch.ones(actions))
         self.register_buffer("action_high", torch.ones(actions))
-        self.eyes = nn.ModuleList([Eye(config) for _ in config.cameras])
-        seen = config.frames * (2 * config.keypoints * len(config.cameras) + states)
+        make_eye = TokenEye if config.tokens.encoder_sha256 else Eye
+        eyes = [make_eye(config) for _ in config.cameras]
+        self.eyes = nn.ModuleList(eyes)
+        seen = config.frames * (sum(eye.size for eye in eyes) + states)
         width = config.condition_width
         self.condition = nn.Sequential(
             nn.Linear(seen, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -52,7 +57,7 @@ class CompactPolicyNetwork(nn.Module):
 
     def encode(
         self,
-        images: UInt8[Tensor, "b t v h w 3"],
+        images: Shown,
         state: Float[Tensor, "b t s"],
         *,
         colours: Float[Tensor, "b 2"] | None = None,
@@ -60,18 +65,17 @@ class CompactPolicyNetwork(nn.Module):
         """The vector that stands for what is to be seen.
 
         Args:
-            images: stored pixels.
+            images: stored pixels, or tokens (-1: hidden) where it reads these.
             state: in stored units.
             colours: contrast (1: as it is) and light (0: as it is, 1: half of the full range
-                brighter) of each sample's images, changed in training.
+                brighter) of each sample's images, changed in training; tokens have none.
         """
         frames = images.shape[1]
         if colours is None:
             colours = torch.tensor([[1.0, 0.0]], device=images.device).expand(len(images), 2)
         changed = colours.repeat_interleave(frames, dim=0)
         views = [
-            eye(rearrange(images[:, :, view], "b t h w c -> (b t) c h w"), changed)
-            for view, eye in enumerate(self.eyes)
+            eye(images[:, :, view].flatten(0, 1), changed) for view, eye in enumerate(self.eyes)
         ]
         seen = rearrange(torch.cat(views, dim=-1), "(b t) k -> b (t k)", t=frames)
         known = scaled(state, self.state_low, self.state_high)
@@ -136,6 +140,8 @@ class Eye(nn.Module):
     def __init__(self, config: CompactPolicyConfig) -> None:
         super().__init__()
         width = config.channels
+        self.size = 2 * config.keypoints
+        """Numbers that a frame becomes."""
         # No normalisation: the passes over large images would cost as much as the convolutions.
         self.layers = nn.Sequential(
             nn.Conv2d(3, width, 8, stride=4, padding=2),
@@ -149,18 +155,41 @@ class Eye(nn.Module):
         self.sharpness = nn.Parameter(torch.zeros(config.keypoints))
 
     def forward(
-        self, images: UInt8[Tensor, "b 3 h w"], colours: Float[Tensor, "b 2"]
+        self, images: UInt8[Tensor, "b h w 3"], colours: Float[Tensor, "b 2"]
     ) -> Float[Tensor, "b k2"]:
         """Positions between -1 and 1: all x, then all y."""
         contrast, light = colours[:, :, None, None, None].unbind(dim=1)
         gain, offset = contrast / 127.5, light - contrast
-        pixels = images.to(memory_format=torch.channels_last) * gain + offset
+        planes = rearrange(images, "b h w c -> b c h w")
+        pixels = planes.to(memory_format=torch.channels_last) * gain + offset
         maps = self.layers(pixels).float() * self.sharpness.exp()[:, None, None]
         height, width = maps.shape[2:]
         share = maps.flatten(2).softmax(dim=2).unflatten(2, (height, width))
         x = torch.linspace(-1, 1, width, device=maps.device)
         y = torch.linspace(-1, 1, height, device=maps.device)
         return torch.cat([share.sum(dim=2) @ x, share.sum(dim=3) @ y], dim=1)
+
+
+class TokenEye(nn.Module):
+    """Places and features in the tokens of one camera's frames."""
+
+    def __init__(self, config: CompactPolicyConfig) -> None:
+        super().__init__()
+        self.read = TokenFeatures(
+            grid=config.tokens.grid,
+            code_bits=config.tokens.code_bits,
+            kinds=1,
+            width=config.channels,
+            keypoints=config.keypoints,
+        )
+        self.size = self.read.size
+        """Numbers that a frame becomes."""
+
+    def forward(
+        self, tokens: Int[Tensor, "b y x"], colours: Float[Tensor, "b 2"]
+    ) -> Float[Tensor, "b f"]:
+        """Features of frames; tokens have no colours that change."""
+        return self.read.features(tokens.flatten(1)).float()
 
 
 class ChunkUNet(nn.Module):

@@ -2,26 +2,39 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from roboscape.clips.split import episodes_of
 from roboscape.core.device import AUTO, resolve_device
 from roboscape.core.errors import UserError
 from roboscape.core.precision import Precision
+from roboscape.core.progress import progress
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import numpy_generator_for, seed_for
 from roboscape.dataset.frame_actions import native_convention, stride_of
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.dataset.records import Split
 from roboscape.policies.compact.config import CompactPolicyConfig
-from roboscape.policies.compact.model import CompactPolicyNetwork
+from roboscape.policies.compact.model import CompactPolicyNetwork, Shown
+from roboscape.policies.compact.tokens import (
+    TOKENIZER,
+    begin_as,
+    check_reader,
+    encoded,
+    kept_tokenizer,
+    tokens_read,
+)
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
+from roboscape.tokenizer.codes import MISSING
+from roboscape.tokenizer.model import Tokenizer
+from roboscape.tokens.state_reader import StateReader
 from roboscape.training.formats import settle_formats
 from roboscape.training.learner import FitConfig, Microbatch
 from roboscape.training.loop import fit
@@ -51,6 +64,14 @@ class CompactPolicyRun:
     """Cameras that it reads; the dataset's first one where none is named."""
     demonstrations: tuple[int, ...] = ()
     """At most so many demonstrations of each dataset, the first ones; empty: all of them."""
+    tokenizer: str = ""
+    """Tokenizer whose tokens it reads in place of pixels, e.g. `lift/tokenizer`: in worlds imagined
+    in these tokens no picture need be drawn for it. Empty: it reads pixels."""
+    reader: str = ""
+    """State reader or object reader of these tokens that its features begin as, e.g.
+    `lift/object_reader`: it knows already where things are. Empty: they begin as random ones."""
+    hidden_tokens: float = 0.1
+    """Share of tokens that are hidden from it in training."""
     every_row: bool = True
     """Whether a sample begins in every native row of recordings; otherwise only where the frames of
     the policy's rate lie, as in imagined episodes, which have no others."""
@@ -89,6 +110,12 @@ class CompactPolicyRun:
 
     def __post_init__(self) -> None:
         """Refuse empty batches."""
+        if self.reader and not self.tokenizer:
+            raise UserError(
+                f"a reader ({self.reader}) reads tokens; give the --tokenizer that makes them too"
+            )
+        if not 0 <= self.hidden_tokens < 1:
+            raise UserError(f"expected 0 <= hidden_tokens < 1, got {self.hidden_tokens:g}")
         if self.batch_size < 1 or any(count < 1 for count in self.demonstrations):
             raise UserError(
                 f"expected batch_size >= 1 and demonstrations >= 1, got {self.batch_size} and "
@@ -146,7 +173,8 @@ class Batch:
 
     seed: int
     """Of the noise that is added to them."""
-    images: UInt8[Tensor, "b t v h w 3"]
+    images: Shown
+    """Pixels, or tokens where the network reads these."""
     state: Float[Tensor, "b t s"]
     actions: Float[Tensor, "b c a"]
 
@@ -166,13 +194,19 @@ def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
     held_out = datasets[0] if config.validation is None else LeRobotDataset(config.validation)
     for other in (*datasets[1:], held_out):
         check_same_meaning(other, datasets[0])
-    shape = policy_config(config, datasets[0])
+    tokenizer = Tokenizer.from_pretrained(config.tokenizer) if config.tokenizer else None
+    reader = StateReader.from_pretrained(config.reader) if config.reader else None
+    shape = policy_config(config, datasets[0], tokenizer=tokenizer, reader=reader)
     frame_spacing(config, datasets[0])
     open_run(config.output, config)
-    learnt = read_samples(config, shape, datasets)
-    evaluate = make_evaluation(read_held_out(config, shape, held_out))
+    keep_tokenizer(config.output, tokenizer)
+    reading = Reading(config=config, shape=shape, tokenizer=tokenizer)
+    learnt = read_samples(reading, datasets)
+    evaluate = make_evaluation(read_held_out(reading, held_out))
     torch.manual_seed(seed_for(config.seed))
     network = CompactPolicyNetwork(shape)
+    if reader is not None:
+        begin_as(network, reader)
     set_ranges(network, learnt.demonstrations)
     device = torch.device(resolve_device(config.device))
     network.to(device)
@@ -197,54 +231,96 @@ def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
     )
     assert isinstance(trained, CompactPolicyNetwork)
     trained.eval().save_pretrained(config.output / POLICY)
+    if tokenizer is not None:
+        tokenizer.cpu().save_pretrained(config.output / POLICY / TOKENIZER)
     return trained
 
 
-def read_samples(
-    config: CompactPolicyRun, shape: CompactPolicyConfig, datasets: list[LeRobotDataset]
-) -> Samples:
+def keep_tokenizer(run: Path, tokenizer: Tokenizer | None) -> None:
+    """Leave the tokenizer of a training in its folder, for those who use its checkpoints.
+
+    Raises:
+        ValueError: the training was begun with tokens of another encoder.
+    """
+    if tokenizer is None:
+        return
+    if (run / TOKENIZER).is_dir():
+        read = tokens_read(tokenizer, image_size=tokenizer.config.image_size)
+        kept_tokenizer(run, read)
+    else:
+        tokenizer.save_pretrained(run / TOKENIZER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How demonstrations are read for a training."""
+
+    config: CompactPolicyRun
+    shape: CompactPolicyConfig
+    tokenizer: Tokenizer | None
+    """Turns their frames into tokens; None: pixels are read."""
+
+    def samples(
+        self, dataset: LeRobotDataset, split: Split, *, most: int | None, spacing: int
+    ) -> list[Demonstration]:
+        """The demonstrations of a dataset, the first `most` of a split."""
+        found = read_demonstrations(
+            dataset,
+            split,
+            cameras=self.shape.cameras,
+            most=most,
+            stride=1 if self.config.every_row else spacing,
+        )
+        if (tokenizer := self.tokenizer) is None:
+            return found
+        tokenizer.to(resolve_device(self.config.device))
+        bar = progress(len(found), f"encoding {split}", unit="episodes")
+        tokens = []
+        for one in found:
+            images = {name: encoded(tokenizer, frames) for name, frames in one.images.items()}
+            tokens.append(replace(one, images=images))
+            bar.update()
+        bar.close()
+        return tokens
+
+
+def read_samples(reading: Reading, datasets: list[LeRobotDataset]) -> Samples:
     """The demonstrations to learn from."""
-    spacing = frame_spacing(config, datasets[0])
-    counts = config.demonstrations or (None,) * len(datasets)
+    spacing = frame_spacing(reading.config, datasets[0])
+    counts = reading.config.demonstrations or (None,) * len(datasets)
     demonstrations = [
         one
         for dataset, count in zip(datasets, counts, strict=True)
-        for one in read_demonstrations(
-            dataset,
-            "train",
-            cameras=shape.cameras,
-            most=count,
-            stride=1 if config.every_row else spacing,
-        )
+        for one in reading.samples(dataset, "train", most=count, spacing=spacing)
     ]
-    return Samples(demonstrations=demonstrations, config=shape, spacing=spacing)
+    return Samples(demonstrations=demonstrations, config=reading.shape, spacing=spacing)
 
 
-def read_held_out(
-    config: CompactPolicyRun, shape: CompactPolicyConfig, dataset: LeRobotDataset
-) -> Samples | None:
+def read_held_out(reading: Reading, dataset: LeRobotDataset) -> Samples | None:
     """The demonstrations to measure on; None, which is logged, where there are none."""
-    if config.validation is None and not episodes_of(dataset, "validation"):
+    if reading.config.validation is None and not episodes_of(dataset, "validation"):
         log.warning(
             "%s has no validation episodes: the last weights are kept unmeasured (--validation)",
             dataset.root,
         )
         return None
-    spacing = frame_spacing(config, dataset)
-    demonstrations = read_demonstrations(
-        dataset,
-        "validation",
-        cameras=shape.cameras,
-        stride=1 if config.every_row else spacing,
-    )
-    return Samples(demonstrations=demonstrations, config=shape, spacing=spacing)
+    spacing = frame_spacing(reading.config, dataset)
+    demonstrations = reading.samples(dataset, "validation", most=None, spacing=spacing)
+    return Samples(demonstrations=demonstrations, config=reading.shape, spacing=spacing)
 
 
-def policy_config(config: CompactPolicyRun, dataset: LeRobotDataset) -> CompactPolicyConfig:
+def policy_config(
+    config: CompactPolicyRun,
+    dataset: LeRobotDataset,
+    *,
+    tokenizer: Tokenizer | None,
+    reader: StateReader | None,
+) -> CompactPolicyConfig:
     """The shape of the policy that a run trains.
 
     Raises:
-        ValueError: a camera that the dataset lacks, or cameras of several sizes.
+        ValueError: a camera that the dataset lacks, cameras of several sizes, a tokenizer of
+            another size, or a reader of other tokens.
     """
     known = {camera.name: camera for camera in dataset.spec.cameras}
     cameras = config.cameras or (dataset.spec.cameras[0].name,)
@@ -253,16 +329,23 @@ def policy_config(config: CompactPolicyRun, dataset: LeRobotDataset) -> CompactP
     sizes = {(known[name].height, known[name].width) for name in cameras}
     if len(sizes) > 1 or len(set(*sizes)) > 1:
         raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
-    return CompactPolicyConfig(
+    tokens = tokens_read(tokenizer, image_size=known[cameras[0]].height)
+    if reader is not None:
+        check_reader(reader, tokens)
+    shape = CompactPolicyConfig(
         convention=native_convention(dataset.spec.action),
         cameras=cameras,
         image_size=known[cameras[0]].height,
+        tokens=tokens,
         state_names=dataset.spec.state_names if config.state else (),
         frame_hz=config.frame_hz,
         frames=config.frames,
         chunk=config.chunk,
         executed=config.executed,
     )
+    if reader is None:
+        return shape
+    return replace(shape, channels=reader.config.width, keypoints=reader.config.keypoints)
 
 
 def frame_spacing(config: CompactPolicyRun, dataset: LeRobotDataset) -> int:
@@ -334,8 +417,12 @@ def make_step(
         colours = config.brightness * (2 * drawn - 1) + torch.tensor([1.0, 0.0], device=device)
         noise = torch.randn(batch.actions.shape, generator=generator, device=device)
         time = torch.rand(len(noise), generator=generator, device=device)
+        images = batch.images
+        if config.tokenizer:
+            shown = torch.rand(images.shape, generator=generator, device=device)
+            images = images.masked_fill(shown < config.hidden_tokens, MISSING)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            condition = network.encode(batch.images, batch.state, colours=colours)
+            condition = network.encode(images, batch.state, colours=colours)
             loss = network.loss(batch.actions, condition, noise=noise, time=time)
         return loss, {}
 

@@ -4,7 +4,7 @@ A server of ours sends it in its metadata. Of other servers it is written in a J
 needs to hold only what differs from `OPENPI_LIBERO`.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,7 +88,8 @@ def description_of(spec: PolicySpec) -> ServerDescription:
     usual = ("observation/image", "observation/wrist_image")
     more = [f"observation/{name}_image" for name in spec.cameras[len(usual) :]]
     return ServerDescription(
-        spec=spec,
+        # Tokens are not sent: the server's policy encodes the images that it gets.
+        spec=replace(spec, encoder_sha256=""),
         image_keys=dict(zip(spec.cameras, [*usual, *more], strict=False)),
         depth_keys={name: f"observation/{name}_depth_m" for name in spec.depth_cameras},
         seeded=True,
