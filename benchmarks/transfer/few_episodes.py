@@ -7,7 +7,7 @@ does is the same for both, but for the arm's model, which only the start from no
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
@@ -24,6 +24,7 @@ from roboscape.pipelines.learn import SCRATCH, Learn, Plan
 from roboscape.pipelines.learn import run as learn
 from roboscape.rollout.bundle import Bundle
 from roboscape.sources.metaworld import METAWORLD
+from roboscape.sources.saving import check_same_settings
 from roboscape.tokenizer.train import TokenizerRun
 from roboscape.tokenizer.train import run as train_tokenizer
 from roboscape.tokens.build import Tokenize
@@ -97,7 +98,16 @@ class LearntTask:
 
 
 def learn_all(config: FewEpisodes, *, task: str, checkpoint: str, output: Path) -> LearntTask:
-    """Collect, and learn from every number of episodes twice; goes on where it stopped."""
+    """Collect, and learn from every number of episodes twice; goes on where it stopped.
+
+    Raises:
+        UserError: the output folder holds models that learnt otherwise.
+    """
+    settings = {"task": task, "checkpoint": checkpoint, **asdict(config)}
+    # What is learnt from one number of episodes does not depend on the others; datasets check
+    # their own settings.
+    del settings["episodes"], settings["held_out_episodes"], settings["held_out_seed"]
+    check_same_settings(output / "settings.json", settings, verb="begun")
     like = Bundle.from_pretrained(checkpoint)
     seeds = {config.held_out_seed: config.held_out_episodes}
     held_out = collect(output / "held_out", task, seeds=seeds, like=like, rows=config.rows)

@@ -116,6 +116,9 @@ def test_a_task_is_learnt_from_few_episodes_for_as_long_from_both_starts(config,
     monkeypatch.setattr(few_episodes, "learn", None)  # a second time nothing is learnt again
     again = generalisation.main(config)
     assert [line.learnt for line in again] == [line.learnt for line in lines]
+    longer = replace(config, few=replace(few, minutes=2 * few.minutes))
+    with pytest.raises(ValueError, match="was begun with other settings"):
+        generalisation.main(longer)
 
 
 def test_seconds_of_a_step_leave_out_what_every_training_costs(tmp_path, monkeypatch):

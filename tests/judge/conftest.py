@@ -6,7 +6,8 @@ import pytest
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.judge.network import JudgeConfig, SuccessNetwork
-from roboscape.judge.train import JudgeRun, run
+from roboscape.judge.settings import JudgeRun
+from roboscape.judge.train import run
 from roboscape.simulators.protocol import Observation
 from roboscape.training.learner import FitConfig
 from tests.conftest import SPEC, make_episode

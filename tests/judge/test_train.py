@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.judge.data import check_alike, read_data
 from roboscape.judge.examples import JudgeExamples, imagined_examples, recorded_examples
 from roboscape.judge.measure import measured as measured_by
 from roboscape.judge.measure import read_accuracy
 from roboscape.judge.network import JudgeConfig, SuccessNetwork, frames_read
-from roboscape.judge.train import JudgeRun, check_alike, judge_config, read_data, run
+from roboscape.judge.settings import JudgeRun
+from roboscape.judge.train import judge_config, run
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.training.learner import FitConfig
 
