@@ -1,5 +1,7 @@
 """Episodes and what is kept of them, in a simulator without physics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,14 @@ def test_each_episode_leaves_its_film_and_actions(files):
     for seed in SEEDS:
         assert files.film(seed).stat().st_size > 0
         assert len(read_actions(files.actions(seed))) == found[seed].frames * STRIDE
+
+
+def test_of_a_repetition_the_outcomes_alone_are_kept(files, tmp_path):
+    other = EpisodeFiles(folder=tmp_path / "again")
+    repetition = replace(world(), kept=False)
+    found = run_missing(repetition, RememberingPolicy(), seeds=SEEDS, files=other, label="p")
+    assert found == run(files)
+    assert [path.name for path in other.folder.iterdir()] == ["episodes.jsonl"]
 
 
 def test_episodes_that_were_run_are_not_run_again(files):

@@ -8,6 +8,7 @@ import pytest
 from roboscape.core.errors import UserError
 from roboscape.core.video import write_video
 from roboscape.policies.worlds import WorldChoice
+from roboscape.policy_evaluation.episodes import EpisodeRecord
 from roboscape.policy_evaluation.evaluate import PolicyEval, labels_of
 from roboscape.policy_evaluation.report import disagreements, held, scatter, write_report
 from roboscape.policy_evaluation.results import (
@@ -15,6 +16,7 @@ from roboscape.policy_evaluation.results import (
     as_json,
     auroc,
     flagged_episodes,
+    flags_of,
     inflation,
     scores_of,
 )
@@ -73,6 +75,41 @@ def test_a_sign_that_knows_every_disagreement_has_an_auroc_of_one(outcomes):
     assert found.disagreements_among_flagged == found.flagged == 3
     assert found.agreement_without == 1
     assert found.bias_without == 0
+
+
+def test_episodes_that_end_otherwise_with_the_object_elsewhere_are_flagged(outcomes):
+    """Two repetitions: one false success turns in both, one true success in one."""
+    again = np.stack([outcomes.imagined, outcomes.imagined])
+    false = np.flatnonzero(outcomes.imagined[0] & ~outcomes.true[0])[0]
+    right = np.flatnonzero(outcomes.imagined[1] & outcomes.true[1])[0]
+    again[:, 0, false] = False
+    again[1, 1, right] = False
+    nudged = replace(outcomes, nudged=again)
+    doubt = nudged.unsteadiness
+    assert (doubt[0, false], doubt[1, right], doubt.sum()) == (1, 0.5, 1.5)
+    found = flags_of(nudged, share=0.1)[-1]
+    assert found.sign == "ends otherwise with the object elsewhere (2 repetitions)"
+    assert (found.flagged, found.disagreements_among_flagged) == (2, 1)
+    assert (found.false_successes_without, found.true_failures_without) == (
+        1,
+        int((~outcomes.true).sum()) - 1,
+    )
+    # Of two false successes one is found, above all true ones but none: half is chance.
+    successes = int((outcomes.imagined & outcomes.true).sum())
+    expected = (1 + (successes - 1) / successes / 2) / 2
+    assert found.auroc_of_successes == pytest.approx(expected)
+    assert len(flags_of(outcomes, share=0.1)) == 2
+
+
+def test_repetitions_are_read_from_their_records(outcomes):
+    names = ("true", "imagined", "nudged_1", "nudged_2")
+    record = EpisodeRecord(
+        seed=5, success=True, by_rule=True, frames=3, confidence=1.0, loss_over_motion=0.0
+    )
+    records = {name: {"p": {5: replace(record, success=name != "nudged_2")}} for name in names}
+    found = Outcomes.of(records, seeds=[5])
+    np.testing.assert_array_equal(found.nudged, [[[True]], [[False]]])
+    np.testing.assert_array_equal(found.unsteadiness, [[0.5]])
 
 
 def test_auroc_counts_ties_as_half():

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,8 +21,11 @@ from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import Observation, Simulator, Start
 from roboscape.simulators.success import Success
 
-World = Literal["true", "imagined", "replayed"]
-"""Where an episode ran; `replayed`: in imagination, under the actions of the true episode."""
+World = str
+"""Where an episode ran: `true`; `imagined`; `replayed`, imagined under the actions of the true
+episode; `nudged_1` and so on, imagined with the objects told a little elsewhere."""
+NUDGED = "nudged_"
+"""Beginning of the names of the worlds whose objects are told elsewhere."""
 GRACE_S = 1.0
 """How long a solved true episode goes on, so that the rule may see it too."""
 
@@ -74,6 +77,7 @@ class EpisodeFiles:
 
     def add(self, record: EpisodeRecord) -> None:
         """Append an episode, after its film and actions: a line says that all of it is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         append_json_line(self.lines, asdict(record))
 
 
@@ -92,6 +96,8 @@ class EvaluatedWorld:
     """Of films."""
     check_every: int
     """Every so many imagined frames go through the tokenizer again."""
+    kept: bool = True
+    """Whether films and actions are kept; of others, the outcomes alone."""
 
 
 def run_missing(
@@ -134,17 +140,21 @@ def _run(
     solved: dict[int, tuple[bool, bool]] = {}
 
     def watch(observation: Observation, numbers: Int[np.ndarray, " b"]) -> None:
-        watcher(observation, numbers)
+        if world.kept:
+            watcher(observation, numbers)
         if both is not None:
             flags = zip(numbers.tolist(), both.solved.tolist(), both.by_rule.tolist(), strict=True)
             solved.update({number: (own, rule) for number, own, rule in flags})
 
     def note(number: int, outcome: EpisodeOutcome) -> None:
-        seed, watched = seeds[number], watcher.take(number)
+        seed, loss_over_motion = seeds[number], 0.0
         own, rule = solved.get(number, (outcome.success, outcome.success))
-        write_actions(files.actions(seed), outcome.actions)
-        with atomic_path(files.film(seed)) as temporary:
-            write_video(temporary, watched.film, fps=world.fps)
+        if world.kept:
+            watched = watcher.take(number)
+            loss_over_motion = watched.loss_over_motion
+            write_actions(files.actions(seed), outcome.actions)
+            with atomic_path(files.film(seed)) as temporary:
+                write_video(temporary, watched.film, fps=world.fps)
         files.add(
             EpisodeRecord(
                 seed=seed,
@@ -152,7 +162,7 @@ def _run(
                 by_rule=rule,
                 frames=outcome.frames,
                 confidence=round(outcome.confidence, 5),
-                loss_over_motion=round(watched.loss_over_motion, 5),
+                loss_over_motion=round(loss_over_motion, 5),
             )
         )
         on_end()

@@ -12,6 +12,7 @@ from roboscape.core.runs import open_run
 from roboscape.policies.opening import open_policy
 from roboscape.policies.worlds import WorldChoice, judge_of, open_world, starts_of
 from roboscape.policy_evaluation.episodes import (
+    NUDGED,
     EpisodeFiles,
     EpisodeRecord,
     EvaluatedWorld,
@@ -19,8 +20,11 @@ from roboscape.policy_evaluation.episodes import (
     replay_of,
     run_missing,
 )
+from roboscape.policy_evaluation.nudging import check_reads_objects, nudged
 from roboscape.policy_evaluation.report import write_report
 from roboscape.policy_evaluation.results import Outcomes, PolicyScores, as_json, scores_of
+from roboscape.rollout.bundle import Bundle
+from roboscape.simulators.learned import LearnedSimulator
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,11 @@ class PolicyEval:
     """Simulated time after which an episode counts as failed."""
     replays: bool = True
     """Also imagine the actions of the true episodes (open loop)."""
+    nudges: int = 0
+    """So often each imagined episode is repeated with the objects told a little elsewhere: one that
+    then ends otherwise is flagged. For bundles that read where objects are."""
+    nudge_m: float = 0.005
+    """How far they are moved, standard deviation along x and along y, in metres."""
     true_episodes: int = 10
     """True episodes that the prediction-powered interval is shown of each policy."""
     flagged: float = 0.1
@@ -60,6 +69,10 @@ class PolicyEval:
             raise UserError(
                 "expected at least 2 policies, episodes >= 2 and seconds > 0, got "
                 f"{len(self.policies)}, {self.episodes} and {self.seconds:g}"
+            )
+        if self.nudges < 0 or self.nudge_m <= 0:
+            raise UserError(
+                f"expected nudges >= 0 and nudge_m > 0, got {self.nudges} and {self.nudge_m:g}"
             )
         if not self.world.bundle:
             raise UserError("expected an imagined world to compare: --world.bundle lift")
@@ -77,9 +90,12 @@ class PolicyEval:
 
 def run(config: PolicyEval) -> PolicyScores:
     """Run what is missing; leaves `scores.json`, `report.html` and a folder for each policy."""
+    if config.nudges:
+        check_reads_objects(Bundle.from_pretrained(config.world.bundle))
     open_run(config.output, config)
     labels = labels_of(config.policies)
     worlds: list[World] = ["true", "imagined", *(["replayed"] if config.replays else [])]
+    worlds += [f"{NUDGED}{number + 1}" for number in range(config.nudges)]
     for name in worlds:
         if any(missing_of(config, label, name) for label in labels):
             with opened(config, name) as world:
@@ -132,11 +148,17 @@ def opened(config: PolicyEval, name: World) -> Iterator[EvaluatedWorld]:
     choice = replace(config.world, bundle="") if name == "true" else config.world
     simulator, _ = open_world(choice)
     try:
+        starts = dict(zip(config.seeds, starts_of(choice, config.seeds), strict=True))
+        if name.startswith(NUDGED):
+            assert isinstance(simulator, LearnedSimulator)
+            number = int(name.removeprefix(NUDGED))
+            starts = nudged(starts, simulator, number=number, by_m=config.nudge_m)
         yield EvaluatedWorld(
             name=name,
             simulator=simulator,
             success=judge_of(config.world, simulator),
-            starts=dict(zip(config.seeds, starts_of(choice, config.seeds), strict=True)),
+            starts=starts,
+            kept=not name.startswith(NUDGED),
             max_frames=round(config.seconds * choice.frame_hz),
             fps=choice.frame_hz,
             check_every=config.check_every,
@@ -172,5 +194,6 @@ def settings(config: PolicyEval) -> dict[str, str]:
         "Imagined world": f"bundle {world.bundle}",
         "Starts": f"{config.episodes}, seeds {config.seed} to {last} ({split})",
         "Longest episode": f"{config.seconds:g} s",
+        "Repetitions with objects elsewhere": f"{config.nudges}, {1000 * config.nudge_m:g} mm",
         "Success": f"true world: the simulator's; imagined: {config.world.judge.kind}",
     }

@@ -239,9 +239,11 @@ def trust_table(scores: PolicyScores) -> str:
 
 def _flag(one: FlaggedEpisodes) -> str:
     return (
-        f"AUROC for disagreement {number(one.auroc)}; {one.disagreements_among_flagged} of "
+        f"AUROC for disagreement {number(one.auroc)}, among imagined successes "
+        f"{number(one.auroc_of_successes)}; {one.disagreements_among_flagged} of "
         f"{one.flagged} flagged episodes disagree; without them r {number(one.pearson_without)}, "
-        f"bias {100 * one.bias_without:+.1f} points, {one.agreement_without:.0%} agree"
+        f"bias {100 * one.bias_without:+.1f} points, {one.agreement_without:.0%} agree, "
+        f"{one.false_successes_without} of {one.true_failures_without} failures succeed"
     )
 
 

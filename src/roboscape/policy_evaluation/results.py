@@ -17,7 +17,7 @@ from roboscape.policy_evaluation.agreement import (
     r2_of_identity,
     spearman,
 )
-from roboscape.policy_evaluation.episodes import EpisodeRecord, World
+from roboscape.policy_evaluation.episodes import NUDGED, EpisodeRecord, World
 from roboscape.policy_evaluation.prediction_powered import LEAST_PAIRS, PoweredRate, powered_rate
 from roboscape.policy_evaluation.uncertainty import (
     DRAWS,
@@ -48,6 +48,14 @@ class Outcomes:
     """Of the imagined episodes."""
     replayed: Bool[np.ndarray, "p s"] | None = None
     """Imagined under the true episodes' actions."""
+    nudged: Bool[np.ndarray, "k p s"] | None = None
+    """Imagined again, with the objects told a little elsewhere; k repetition."""
+
+    @property
+    def unsteadiness(self) -> Float[np.ndarray, "p s"]:
+        """Share of the repetitions that end otherwise."""
+        assert self.nudged is not None
+        return (self.nudged != self.imagined).mean(axis=0)
 
     @classmethod
     def of(
@@ -62,6 +70,7 @@ class Outcomes:
             rows = records[world].values()
             return np.array([[getattr(row[seed], field) for seed in seeds] for row in rows])
 
+        again = [name for name in records if name.startswith(NUDGED)]
         return cls(
             labels=tuple(records["true"]),
             seeds=tuple(seeds),
@@ -71,6 +80,7 @@ class Outcomes:
             confidence=values("imagined", "confidence").astype(np.float64),
             loss_over_motion=values("imagined", "loss_over_motion").astype(np.float64),
             replayed=values("replayed", "success") if "replayed" in records else None,
+            nudged=np.stack([values(name, "success") for name in again]) if again else None,
         )
 
 
@@ -125,8 +135,14 @@ class FlaggedEpisodes:
     sign: str
     auroc: float
     """Chance that a pair that disagrees looks more doubtful than one that agrees; .5 is none."""
+    auroc_of_successes: float
+    """The same among imagined successes: are the false ones among them found?"""
     flagged: int
     disagreements_among_flagged: int
+    false_successes_without: int
+    """Among the episodes that are not flagged."""
+    true_failures_without: int
+    """Among the episodes that are not flagged."""
     pearson_without: float
     bias_without: float
     agreement_without: float
@@ -210,13 +226,34 @@ def scores_of(
         ceiling_unpaired=unpaired_ceiling(rates, starts=true.shape[1], draws=draws),
         ceiling_paired=paired_ceiling(true, draws=draws),
         by_chance=shuffled_policies(rates, outcomes.imagined.mean(axis=1), draws=draws),
-        flags=(
-            flagged_episodes(outcomes, "low confidence", -outcomes.confidence, share=flagged),
-            flagged_episodes(
-                outcomes, "re-tokenised loss over motion", outcomes.loss_over_motion, share=flagged
-            ),
-        ),
+        flags=flags_of(outcomes, share=flagged),
     )
+
+
+def flags_of(outcomes: Outcomes, *, share: float) -> tuple[FlaggedEpisodes, ...]:
+    """What each sign of hallucination finds.
+
+    Args:
+        outcomes: of the episodes.
+        share: of them that confidence and loss flag; of repetitions, whatever ends otherwise is.
+    """
+    found = [
+        flagged_episodes(outcomes, "low confidence", -outcomes.confidence, share=share),
+        flagged_episodes(
+            outcomes, "re-tokenised loss over motion", outcomes.loss_over_motion, share=share
+        ),
+    ]
+    if outcomes.nudged is not None:
+        doubt = outcomes.unsteadiness
+        found.append(
+            flagged_episodes(
+                outcomes,
+                f"ends otherwise with the object elsewhere ({len(outcomes.nudged)} repetitions)",
+                doubt,
+                share=float((doubt > 0).mean()),
+            )
+        )
+    return tuple(found)
 
 
 def world_agreement(
@@ -285,8 +322,11 @@ def flagged_episodes(
     return FlaggedEpisodes(
         sign=sign,
         auroc=auroc(doubt.ravel(), disagree.ravel()),
+        auroc_of_successes=auroc(doubt[outcomes.imagined], disagree[outcomes.imagined]),
         flagged=count,
         disagreements_among_flagged=int((disagree & ~kept).sum()),
+        false_successes_without=int((outcomes.imagined & ~outcomes.true & kept).sum()),
+        true_failures_without=int((~outcomes.true & kept).sum()),
         pearson_without=pearson(*rates),
         bias_without=bias(*rates),
         agreement_without=float((~disagree)[kept].mean()),

@@ -30,6 +30,8 @@ class Beginning:
     """Native actions between the given frames."""
     task: str
     """What is to be done, in words."""
+    objects: Float[np.ndarray, " o"] | None = None
+    """Where objects are; None: as the given frame shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class BeginningReader:
         found = self._frame(start) if isinstance(start, FrameStart) else self._episode(start)
         self._check_states(found)
         self._check_images(found.frames)
+        self._check_objects(found)
         return found if self.has_depth else without_depth(found)
 
     def _check_states(self, found: Beginning) -> None:
@@ -71,6 +74,16 @@ class BeginningReader:
                     f"expected `{what}` to be {size} finite numbers, as in training, got shape "
                     f"{state.shape}: {state}"
                 )
+
+    def _check_objects(self, found: Beginning) -> None:
+        names = self.bundle.controls.object_names if self.bundle.object_reader else ()
+        if found.objects is not None and (
+            found.objects.shape != (len(names),) or not np.isfinite(found.objects).all()
+        ):
+            raise UserError(
+                f"expected `objects` to be finite numbers, {', '.join(names) or 'none'}, which "
+                f"this bundle's arm model takes; got {found.objects}"
+            )
 
     def _check_images(self, frames: Videos) -> None:
         side = self.bundle.tokenizer.config.image_size
@@ -112,6 +125,7 @@ class BeginningReader:
             state_before=np.asarray(before, np.float32),
             actions=np.zeros((0, len(self.bundle.controls.convention.names)), np.float32),
             task=start.task,
+            objects=None if start.objects is None else np.asarray(start.objects, np.float32),
         )
 
     def _episode(self, start: EpisodeStart) -> Beginning:

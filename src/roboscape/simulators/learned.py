@@ -18,7 +18,7 @@ from roboscape.dataset.records import CameraSpec
 from roboscape.rollout.bundle import Bundle
 from roboscape.rollout.imagine import Imagination, ImaginationState
 from roboscape.rollout.sampling import GREEDY, Sampling
-from roboscape.rollout.videos import Videos, encode_videos, first_objects
+from roboscape.rollout.videos import VideoCodes, Videos, encode_videos, first_objects
 from roboscape.simulators.beginnings import Beginning, BeginningReader
 from roboscape.simulators.pictures import (
     KINDS,
@@ -287,7 +287,7 @@ class LearnedSimulator:
             np.stack([one.state for one in beginnings]),
             state_before=np.stack([one.state_before for one in beginnings]),
             task=[one.task or self.spec.task for one in beginnings],
-            objects=first_objects(self.bundle, codes),
+            objects=self._objects(beginnings, codes),
         )
         later = stream.advance(np.stack([one.actions for one in beginnings]))
         device = self.engine.device
@@ -311,6 +311,18 @@ class LearnedSimulator:
                     given=GivenFrames(frames[:, -1], tokens[:, -1].numpy()),
                 )
                 self._pictures[kind] = self._pictures[kind].merged(worlds, last)
+
+    def _objects(
+        self, beginnings: list[Beginning], codes: VideoCodes
+    ) -> Float[np.ndarray, "b o"] | None:
+        """Where objects are in the first given frames: as given, else as these show them."""
+        shown = first_objects(self.bundle, codes)
+        if shown is None:
+            return None
+        given = [one.objects for one in beginnings]
+        return np.stack(
+            [own if own is not None else seen for own, seen in zip(given, shown, strict=True)]
+        )
 
     @torch.no_grad()
     def _decode(self, kinds: Sequence[Kind]) -> None:

@@ -84,6 +84,9 @@ class FrameStart:
     state: Float[np.ndarray, " s"]
     state_before: Float[np.ndarray, " s"] | None = None
     """One native row earlier, which says how fast the arm is; without it the arm rests."""
+    objects: Float[np.ndarray, " o"] | None = None
+    """Where objects are, in metres, for a bundle whose arm model takes them; read off the frame
+    where not given."""
     task: str = ""
     """What is to be done, in words; empty: what the simulator was made for."""
 
