@@ -22,7 +22,8 @@ import tyro
 
 from roboscape.core.files import write_json
 from roboscape.evaluate.statistics import Estimate, estimate
-from roboscape.policies.compact.train import POLICY, CompactPolicyRun
+from roboscape.policies.compact.settings import CompactPolicyRun
+from roboscape.policies.compact.train import POLICY
 from roboscape.policies.compact.train import run as train
 from roboscape.policies.rates import success_rate
 from roboscape.policies.run import RunPolicy, read_episodes

@@ -11,8 +11,10 @@ from roboscape.dataset.reader import LeRobotDataset
 from roboscape.dataset.writer import DatasetWriter
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.samples import Batch, Samples
+from roboscape.policies.compact.settings import CompactPolicyRun
 from roboscape.policies.compact.steps import policy_of_step
-from roboscape.policies.compact.train import Batch, CompactPolicyRun, Samples, make_step, run
+from roboscape.policies.compact.train import make_step, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import PolicyInput

@@ -11,8 +11,10 @@ import torch
 from roboscape.core.errors import UserError
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.samples import Batch
+from roboscape.policies.compact.settings import CompactPolicyRun
 from roboscape.policies.compact.tokens import encoded, tokens_read
-from roboscape.policies.compact.train import Batch, CompactPolicyRun, make_step, run
+from roboscape.policies.compact.train import make_step, run
 from roboscape.policies.driver import PolicyDriver
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import PolicyInput

@@ -10,8 +10,9 @@ from roboscape.core.errors import UserError
 from roboscape.dataset.reader import LeRobotDataset
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
+from roboscape.policies.compact.samples import policy_config
+from roboscape.policies.compact.settings import CompactPolicyRun
 from roboscape.policies.compact.tokens import TOKENIZER
-from roboscape.policies.compact.train import CompactPolicyRun, policy_config
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.state_reader import StateReader
 from roboscape.training.checkpoint import WHOLE, below, checkpoints
