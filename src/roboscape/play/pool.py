@@ -180,5 +180,6 @@ def world_of(seen: Observation, number: int) -> Observation:
         depth_m={name: depth_m[one] for name, depth_m in seen.depth_m.items()},
         state=seen.state[one],
         confidence={name: grid[one] for name, grid in seen.confidence.items()},
+        tokens={name: grid[one] for name, grid in seen.tokens.items()},
         success=None if seen.success is None else seen.success[one],
     )
