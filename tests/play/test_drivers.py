@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from roboscape.core.errors import UserError
 from roboscape.dataset.cameras import camera_pose
@@ -14,10 +15,13 @@ from roboscape.play.drivers.protocol import Mark
 from roboscape.play.frames import Frame, Pictures
 from roboscape.play.history import Future
 from roboscape.play.stage import open_stage
+from roboscape.policies.compact.model import CompactPolicyNetwork
+from roboscape.policies.compact.tokens import tokens_read
 from roboscape.policies.driver import PolicyDriver
 from roboscape.policies.opening import open_policy
 from roboscape.simulators.learned import LearnedSimulator
 from roboscape.simulators.protocol import EpisodeStart, SeedStart
+from tests.play.conftest import TINY
 from tests.play.pages import LEFT, LIMITS, RIGHT, Page, play, with_limits
 
 
@@ -90,6 +94,25 @@ def test_a_policy_acts_on_what_is_imagined_as_it_does_without_a_page(
         driver.observe(simulator.step(expected[-1][None]))
     assert policy_folder in status["driver"]["words"]
     np.testing.assert_allclose(driven, expected, atol=1e-4)
+
+
+def test_a_policy_that_reads_tokens_drives_by_pictures(stage, tiny_bundle, tmp_path):
+    """What a player has seen is kept as pictures; the policy encodes them itself."""
+    torch.manual_seed(0)
+    reading = replace(TINY, tokens=tokens_read(tiny_bundle.tokenizer, image_size=64))
+    CompactPolicyNetwork(reading).eval().save_pretrained(tmp_path / "reading")
+    tiny_bundle.tokenizer.save_pretrained(tmp_path / "reading" / "tokenizer")
+
+    async def story(app):
+        async with Page(app) as page:
+            await page.begun()
+            page.send("drive", by="policy", settings={"policy": 0, "seed": 3})
+            await page.wait_for("frame", lambda header: header["frame"] >= 4)
+            page.send("pause")
+            status = await page.wait_for("status", lambda one: not one["running"])
+            return status["driver"]["words"]
+
+    assert "reading" in play(replace(stage, policies=(str(tmp_path / "reading"),)), story)
 
 
 def test_a_policy_behind_an_address_drives_as_the_same_one_does_here(stage, policy_folder):

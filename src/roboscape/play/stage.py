@@ -75,7 +75,9 @@ class Stage:
         Raises:
             ValueError: there is none of this name, or it does not fit.
         """
-        return PolicyDriver(open_policy(name, device=self.device), self.spec)
+        # Frames that a player has seen are kept as pictures, without their tokens.
+        pictures = replace(self.spec, encoder_sha256="")
+        return PolicyDriver(open_policy(name, device=self.device), pictures)
 
     @property
     def has_goals(self) -> bool:
