@@ -162,6 +162,23 @@ def test_a_policy_begins_anew_where_the_player_has_rewound(stage_with_policy):
     np.testing.assert_array_equal(first, again)
 
 
+def test_a_frame_that_was_due_before_a_pause_is_not_taken_after_it(stage):
+    async def story(app):
+        async with Page(app) as page:
+            await page.begun()
+            host = app.state.host
+            (session,) = host.sessions.values()
+            async with session.lock:
+                session.running = True
+                host._think(session)
+                await asyncio.sleep(0)
+                session.running = False
+            await until(lambda: session.name not in host._thinking)
+            return session.history.now.last
+
+    assert play(stage, story) == 0
+
+
 def test_other_worlds_go_on_while_a_driver_thinks(stage, slow):
     async def story(app):
         async with Page(app) as first, Page(app) as second:

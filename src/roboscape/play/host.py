@@ -95,16 +95,21 @@ class Host:
             del self._thinking[session.name]
             self.wake()
 
-        task = asyncio.create_task(self.step([session]))
+        task = asyncio.create_task(self.step([session], running=True))
         self._thinking[session.name] = task
         task.add_done_callback(done)
 
-    async def step(self, sessions: list[Session]) -> None:
-        """Take a frame in some sessions' worlds; one that fails is paused, with the reason."""
+    async def step(self, sessions: list[Session], *, running: bool = False) -> None:
+        """Take a frame in some sessions' worlds; one that fails is paused, with the reason.
+
+        Args:
+            sessions: whose worlds.
+            running: leave out those that were paused before their turn came.
+        """
         for session in sessions:
             await session.lock.acquire()
         try:
-            await self._step(sessions)
+            await self._step([one for one in sessions if one.running or not running])
         except Exception as error:
             # One world's trouble must not end the clock of all.
             if not isinstance(error, UserError):
