@@ -25,8 +25,9 @@ from roboscape.planning.imagining import Imaginer, Reads
 from roboscape.policies.protocol import PolicyInput, PolicySpec, begun_anew
 from roboscape.simulators.protocol import Index, Mask
 
-OF_STATES = {"samples": 256, "iterations": 4, "elites": 20, "executed": 1}
-"""The search where states are all that is looked at."""
+OF_STATES = {"samples": 16, "iterations": 4, "elites": 16, "executed": 1}
+"""The search where states are all that is looked at: a short one, for a longer one finds what the
+arm model is wrong about (docs/planning.md)."""
 OF_FRAMES = {"samples": 32, "iterations": 2, "elites": 6, "executed": 2}
 """The search among imagined frames."""
 LARGEST_ACTION = 1.0
@@ -42,12 +43,12 @@ class SamplingConfig:
     method: Literal["cem", "mppi"] = "cem"
     """How the mean of the samples moves."""
     samples: int = 0
-    """Sequences that are imagined at a time; 0: 256 where the arm's states are all that is looked
+    """Sequences that are imagined at a time; 0: 16 where the arm's states are all that is looked
     at, else 32."""
     iterations: int = 0
     """Times that samples are drawn for a decision; 0: 4 where states are all, else 2."""
     elites: int = 0
-    """The best samples, which CEM goes on from; 0: 20 where states are all, else 6."""
+    """The best samples, which CEM goes on from; 0: 16 where states are all, else 6."""
     frames: int = 4
     """Imagined frames of a sequence."""
     executed: int = 0
