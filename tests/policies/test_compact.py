@@ -12,13 +12,12 @@ from roboscape.dataset.writer import DatasetWriter
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
 from roboscape.policies.compact.samples import Batch, Samples
-from roboscape.policies.compact.settings import CompactPolicyRun
 from roboscape.policies.compact.steps import policy_of_step
 from roboscape.policies.compact.train import make_step, run
 from roboscape.policies.demonstrations import Demonstration, read_demonstrations
 from roboscape.policies.opening import open_policy
 from roboscape.policies.protocol import PolicyInput
-from roboscape.training.learner import FitConfig, Microbatch
+from roboscape.training.learner import Microbatch
 from tests.policies.tiny_compact import TINY
 
 
@@ -174,21 +173,6 @@ def test_an_imagined_dataset_gives_the_demonstrations_of_its_recording(lift_data
 def test_no_demonstration_at_all_is_refused(lift_dataset):
     with pytest.raises(UserError, match="no successful episode for train"):
         read_demonstrations(lift_dataset, "train", cameras=("front",))
-
-
-@pytest.fixture
-def training(lift_train_dataset, lift_validation_dataset, tmp_path):
-    return CompactPolicyRun(
-        dataset=lift_train_dataset.root,
-        validation=lift_validation_dataset.root,
-        output=tmp_path / "run",
-        chunk=8,
-        executed=4,
-        batch_size=4,
-        device="cpu",
-        precision="fp32",
-        fit=FitConfig(steps=4, log_every=1, evaluate_every=4, checkpoint_every=2),
-    )
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(training, tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ from roboscape.core.errors import UserError
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.policy import CompactPolicy
 from roboscape.policies.compact.samples import Batch
-from roboscape.policies.compact.settings import CompactPolicyRun
 from roboscape.policies.compact.tokens import encoded, tokens_read
 from roboscape.policies.compact.train import make_step, run
 from roboscape.policies.driver import PolicyDriver
@@ -25,7 +24,7 @@ from roboscape.tokenizer.codes import MISSING
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.state_reader import StateReader, StateReaderConfig
 from roboscape.tokens.weights import encoder_sha256, loaded_encoder_sha256
-from roboscape.training.learner import FitConfig, Microbatch
+from roboscape.training.learner import Microbatch
 from roboscape.training.optimizer import OptimizerConfig
 from tests.policies.tiny_compact import TINY
 
@@ -148,20 +147,10 @@ def test_the_hash_of_an_encoder_is_that_of_its_file(tiny_bundle, tmp_path):
 
 
 @pytest.fixture
-def training(lift_train_dataset, lift_validation_dataset, tiny_bundle, tmp_path):
+def training(training, tiny_bundle, tmp_path):
+    """The same, of a policy that reads tokens."""
     tiny_bundle.tokenizer.save_pretrained(tmp_path / "tokenizer")
-    return CompactPolicyRun(
-        dataset=lift_train_dataset.root,
-        validation=lift_validation_dataset.root,
-        output=tmp_path / "run",
-        tokenizer=str(tmp_path / "tokenizer"),
-        chunk=8,
-        executed=4,
-        batch_size=4,
-        device="cpu",
-        precision="fp32",
-        fit=FitConfig(steps=4, log_every=1, evaluate_every=4, checkpoint_every=2),
-    )
+    return replace(training, tokenizer=str(tmp_path / "tokenizer"))
 
 
 def test_a_trained_policy_and_its_checkpoints_bring_their_tokenizer(training, frames, tmp_path):

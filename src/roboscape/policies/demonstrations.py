@@ -45,6 +45,26 @@ class Demonstration:
         return self.actions[rows]
 
 
+def square_cameras(dataset: LeRobotDataset, asked: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """The cameras that a policy reads, and the side of their images in pixels.
+
+    Args:
+        dataset: that it learns from.
+        asked: names; the dataset's first camera where none is named.
+
+    Raises:
+        ValueError: a camera that the dataset lacks, or images that are not squares of one size.
+    """
+    known = {camera.name: camera for camera in dataset.spec.cameras}
+    cameras = asked or (dataset.spec.cameras[0].name,)
+    if unknown := [name for name in cameras if name not in known]:
+        raise UserError(f"{dataset.root} has no camera {unknown}; it has {', '.join(known)}")
+    sizes = {(known[name].height, known[name].width) for name in cameras}
+    if len(sizes) > 1 or len(set(*sizes)) > 1:
+        raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
+    return cameras, known[cameras[0]].height
+
+
 def read_demonstrations(
     dataset: LeRobotDataset,
     split: Split,

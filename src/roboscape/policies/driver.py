@@ -1,7 +1,6 @@
 """The loop of a policy and a simulator: frames are kept, chunks are used up, rates converted."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -86,15 +85,12 @@ class PolicyDriver:
     def _observed(self, worlds: Index) -> PolicyInput:
         """The frames of some worlds, oldest first."""
         frames, spec = self._history, self.policy.spec
-
-        def stacked(of_frame: Callable[[Observation], dict[str, np.ndarray]]) -> dict[str, Any]:
-            each = [of_frame(frame) for frame in frames]
-            return {name: np.stack([one[name][worlds] for one in each], axis=1) for name in each[0]}
-
+        tokens = _stacked([frame.tokens for frame in frames], worlds)
         return PolicyInput(
-            rgb=stacked(lambda frame: frame.rgb),
-            depth_m=stacked(lambda frame: frame.depth_m),
-            tokens=stacked(lambda frame: {name: of[:, 0] for name, of in frame.tokens.items()}),
+            rgb=_stacked([frame.rgb for frame in frames], worlds),
+            depth_m=_stacked([frame.depth_m for frame in frames], worlds),
+            # Those of RGB; depth's come after them.
+            tokens={name: kinds[:, :, 0] for name, kinds in tokens.items()},
             state=np.stack([frame.state[worlds] for frame in frames], axis=1),
             task=self._world.task if spec.reads_task else "",
         )
@@ -112,6 +108,11 @@ class PolicyDriver:
 
     def _nothing(self) -> Float[np.ndarray, "n a"]:
         return np.zeros((0, len(self._world.action.names)), np.float32)
+
+
+def _stacked(frames: Sequence[dict[str, np.ndarray]], worlds: Index) -> dict[str, np.ndarray]:
+    """What some worlds showed by camera name, frames along the second axis."""
+    return {name: np.stack([one[name][worlds] for one in frames], axis=1) for name in frames[0]}
 
 
 def _replaced(old: Observation, new: Observation, where: Mask) -> Observation:

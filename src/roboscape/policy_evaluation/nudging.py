@@ -6,6 +6,7 @@ by that error: its outcome is not to be trusted.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def nudged(
         assert seen is not None
         moved = numpy_generator_for(seed, STREAM, number).normal(scale=by_m, size=len(names))
         objects = (seen[0] + level * moved).astype(np.float32)
-        found[seed] = FrameStart(**{**vars(start), "objects": objects})
+        found[seed] = replace(start, objects=objects)
     return found
 
 

@@ -189,22 +189,26 @@ class LearnedSimulator:
             depth_m=self._by_camera(found.get("depth")),
             state=np.zeros((self.batch, 0), np.float32) if state is None else state.copy(),
             confidence=self._by_camera(self._confidence.copy()),
-            tokens=self._tokens_by_camera(),
+            tokens=self._by_camera(self._token_grid(), rows=2),
         )
 
-    def _by_camera(self, frames: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Every camera's part of frames (b h ...) of all; nothing of what is not shown."""
+    def _by_camera(self, frames: np.ndarray | None, *, rows: int = 1) -> dict[str, np.ndarray]:
+        """Every camera's part of frames of all, by the axis of rows; nothing of what is not shown.
+
+        Args:
+            frames: b h ..., or with other axes before the rows.
+            rows: the axis along which views lie below each other.
+        """
         if frames is None:
             return {}
-        return dict(zip(self.cameras, np.split(frames, len(self.cameras), axis=1), strict=True))
+        return dict(zip(self.cameras, np.split(frames, len(self.cameras), axis=rows), strict=True))
 
-    def _tokens_by_camera(self) -> dict[str, Int[np.ndarray, "b m y x"]]:
-        """Every camera's part of the newest frames' tokens."""
+    def _token_grid(self) -> Int[np.ndarray, "b m y x"]:
+        """The newest frames' tokens."""
         height, width = self.bundle.world_model.config.frame_grid
         # A copy: the engine's own tokens are what the next frame is imagined from.
         tokens = self.tokens.to("cpu", copy=True)
-        grid = rearrange(tokens, "m b (y x) -> b m y x", y=height, x=width).numpy()
-        return dict(zip(self.cameras, np.split(grid, len(self.cameras), axis=2), strict=True))
+        return rearrange(tokens, "m b (y x) -> b m y x", y=height, x=width).numpy()
 
     def snapshot(self) -> Snapshot:
         """Copy what all worlds' futures depend on; stepping afterwards leaves the copy alone."""

@@ -22,7 +22,7 @@ from roboscape.policies.compact.config import CompactPolicyConfig
 from roboscape.policies.compact.model import Shown
 from roboscape.policies.compact.settings import CompactPolicyRun
 from roboscape.policies.compact.tokens import check_reader, encoded, tokens_read
-from roboscape.policies.demonstrations import Demonstration, read_demonstrations
+from roboscape.policies.demonstrations import Demonstration, read_demonstrations, square_cameras
 from roboscape.tokenizer.model import Tokenizer
 from roboscape.tokens.state_reader import StateReader
 from roboscape.training.learner import Microbatch
@@ -175,20 +175,14 @@ def policy_config(
         ValueError: a camera that the dataset lacks, cameras of several sizes, a tokenizer of
             another size, or a reader of other tokens.
     """
-    known = {camera.name: camera for camera in dataset.spec.cameras}
-    cameras = config.cameras or (dataset.spec.cameras[0].name,)
-    if unknown := [name for name in cameras if name not in known]:
-        raise UserError(f"{dataset.root} has no camera {unknown}; it has {', '.join(known)}")
-    sizes = {(known[name].height, known[name].width) for name in cameras}
-    if len(sizes) > 1 or len(set(*sizes)) > 1:
-        raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
-    tokens = tokens_read(tokenizer, image_size=known[cameras[0]].height)
+    cameras, image_size = square_cameras(dataset, config.cameras)
+    tokens = tokens_read(tokenizer, image_size=image_size)
     if reader is not None:
         check_reader(reader, tokens)
     shape = CompactPolicyConfig(
         convention=native_convention(dataset.spec.action),
         cameras=cameras,
-        image_size=known[cameras[0]].height,
+        image_size=image_size,
         tokens=tokens,
         state_names=dataset.spec.state_names if config.state else (),
         frame_hz=config.frame_hz,

@@ -12,6 +12,7 @@ from roboscape.core.device import resolve_device
 from roboscape.core.runs import open_run
 from roboscape.core.seeding import seed_for
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.policies.compact.config import TokensRead
 from roboscape.policies.compact.model import CompactPolicyNetwork
 from roboscape.policies.compact.samples import (
     Reading,
@@ -24,7 +25,7 @@ from roboscape.policies.compact.samples import (
     read_samples,
 )
 from roboscape.policies.compact.settings import CompactPolicyRun
-from roboscape.policies.compact.tokens import TOKENIZER, begin_as, kept_tokenizer, tokens_read
+from roboscape.policies.compact.tokens import TOKENIZER, begin_as, kept_tokenizer
 from roboscape.policies.demonstrations import Demonstration
 from roboscape.tokenizer.codes import MISSING
 from roboscape.tokenizer.model import Tokenizer
@@ -52,7 +53,7 @@ def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
     shape = policy_config(config, datasets[0], tokenizer=tokenizer, reader=reader)
     frame_spacing(config, datasets[0])
     open_run(config.output, config)
-    keep_tokenizer(config.output, tokenizer)
+    keep_tokenizer(config.output, tokenizer, shape.tokens)
     reading = Reading(config=config, shape=shape, tokenizer=tokenizer)
     learnt = read_samples(reading, datasets)
     evaluate = make_evaluation(read_held_out(reading, held_out))
@@ -89,7 +90,7 @@ def run(config: CompactPolicyRun) -> CompactPolicyNetwork:
     return trained
 
 
-def keep_tokenizer(run: Path, tokenizer: Tokenizer | None) -> None:
+def keep_tokenizer(run: Path, tokenizer: Tokenizer | None, tokens: TokensRead) -> None:
     """Leave the tokenizer of a training in its folder, for those who use its checkpoints.
 
     Raises:
@@ -98,8 +99,7 @@ def keep_tokenizer(run: Path, tokenizer: Tokenizer | None) -> None:
     if tokenizer is None:
         return
     if (run / TOKENIZER).is_dir():
-        read = tokens_read(tokenizer, image_size=tokenizer.config.image_size)
-        kept_tokenizer(run, read)
+        kept_tokenizer(run, tokens)
     else:
         tokenizer.save_pretrained(run / TOKENIZER)
 

@@ -14,6 +14,7 @@ from roboscape.core.files import read_json, write_json
 from roboscape.core.runs import open_run
 from roboscape.dataset.frame_actions import native_convention, stride_of
 from roboscape.dataset.reader import LeRobotDataset
+from roboscape.policies.demonstrations import square_cameras
 from roboscape.policies.lerobot.environment import lerobot_checkpoint, lerobot_python, run_there
 from roboscape.policies.lerobot.view import write_view
 from roboscape.policies.protocol import PolicySpec
@@ -184,20 +185,14 @@ def describe(config: LerobotRun, dataset: LeRobotDataset, *, executed: int) -> S
     Raises:
         ValueError: a camera that the dataset lacks, cameras of several sizes, or no state.
     """
-    known = {camera.name: camera for camera in dataset.spec.cameras}
-    cameras = config.cameras or (dataset.spec.cameras[0].name,)
-    if unknown := [name for name in cameras if name not in known]:
-        raise UserError(f"{dataset.root} has no camera {unknown}; it has {', '.join(known)}")
-    sizes = {(known[name].height, known[name].width) for name in cameras}
-    if len(sizes) > 1 or len(set(*sizes)) > 1:
-        raise UserError(f"expected square images of one size from all cameras, got {sorted(sizes)}")
+    cameras, image_size = square_cameras(dataset, config.cameras)
     if not dataset.spec.state_names:
         raise UserError(f"lerobot's policies read a state, and {dataset.root} has none")
     taken = executed * stride_of(dataset.spec.action)
     return description_of(
         PolicySpec(
             cameras=cameras,
-            image_size=known[cameras[0]].height,
+            image_size=image_size,
             state_names=dataset.spec.state_names,
             frame_hz=dataset.spec.fps,
             action=native_convention(dataset.spec.action),
